@@ -1,0 +1,1 @@
+"""When things run: Prefect flows, the release decision, and the `attestrl` command."""

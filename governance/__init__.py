@@ -1,0 +1,1 @@
+"""What is kept: ledger, records, gate. No Prefect, no torch."""

@@ -1,0 +1,214 @@
+"""`params.yaml`: its schema, and its errors as sentences. One class a section; unknown keys are refused."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from governance.errors import BadInput
+from tasks.splits import SIDES
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Panel(Section):
+    """The simulated panel that votes where no votes are given. Marked as simulated wherever it shows."""
+
+    annotators: Count
+    votes_per_item: Count
+    accuracy: Share
+    inverted: Share
+    random: Share
+    golden_share: Share
+
+
+class AuditVotes(Section):
+    """Votes that are audited and reported beside the pipeline's own, but train nothing."""
+
+    votes: str
+    golden: str | None = None
+
+
+class Ingest(Section):
+    """What is read, and how prompts are split."""
+
+    preferences: str
+    demonstrations: str | None = None
+    votes: str | None = None
+    golden: str | None = None
+    panel: Panel | None = None
+    audits: dict[str, AuditVotes] = {}
+    shares: dict[str, Share]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Ingest":
+        if set(self.shares) != set(SIDES):
+            raise ValueError(f"shares must name exactly {', '.join(SIDES)}")
+        if abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError(f"shares must sum to 1, they sum to {sum(self.shares.values()):g}")
+        return self
+
+
+class Validate(Section):
+    """When bad rows stop the run."""
+
+    max_quarantine_share: Share
+    max_prompt_tokens: Count
+    max_response_tokens: Count
+
+
+class Annotators(Section):
+    """Reliability of annotators and what follows from it."""
+
+    max_false_discovery_rate: Share
+    golden_level: Share
+    min_votes: Count
+    max_flagged_share: Share
+
+
+class Poisoning(Section):
+    """Search for triggers and floods."""
+
+    max_ngram: Count
+    min_rows: Count
+    level: Share
+    duplicate_similarity: Share
+    max_quarantine_share: Share
+
+
+class Lora(Section):
+    """Low-rank adapters through peft; merged into the saved model."""
+
+    enabled: bool
+    rank: Count
+    alpha: Count
+    dropout: Share
+
+
+class Base(Section):
+    """Where the base model comes from: a hub name, a local folder, or the shipped model's folder."""
+
+    model: str
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+class Training(Section):
+    """What SFT and reward training share."""
+
+    epochs: Count
+    batch: Count
+    learning_rate: Positive
+    max_length: Count
+    bf16: bool
+
+
+class Sft(Training):
+    """Supervised fine-tuning on demonstrations."""
+
+
+class Reward(Training):
+    """Bradley–Terry reward model and the judge, by one recipe."""
+
+    dev_share: Share
+
+
+class Ppo(Section):
+    """Proximal policy optimisation against the reward model."""
+
+    episodes: Count
+    batch: Count
+    minibatch: Count
+    epochs: Count
+    learning_rate: Positive
+    kl_coef: Annotated[float, Field(ge=0)]
+    gamma: Share
+    lam: Share
+    clip_range: Positive
+    clip_range_value: Positive
+    value_coef: Positive
+    max_grad_norm: Positive
+    temperature: Positive
+    max_prompt_tokens: Count
+    max_new_tokens: Count
+    missing_eos_penalty: Annotated[float, Field(ge=0)]
+    whiten_rewards: bool
+    bf16: bool
+
+
+class Evaluate(Section):
+    """Comparison of policy, SFT and base on held-out prompts."""
+
+    samples_per_prompt: Count
+    max_new_tokens: Count
+    temperature: Positive
+    bootstrap: Count
+    level: Share
+
+
+class Gate(Section):
+    """Thresholds of the release gate, fixed before anything is measured."""
+
+    min_reward_accuracy_low: Share
+    min_win_rate_low: Share
+    max_kl: Positive
+    max_length_ratio: Positive
+
+
+class Params(Section):
+    """The whole file."""
+
+    project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    seed: Annotated[int, Field(ge=0)]
+    ingest: Ingest
+    validate_: Validate = Field(alias="validate")
+    annotators: Annotators
+    poisoning: Poisoning
+    base: Base
+    lora: Lora
+    sft: Sft
+    reward: Reward
+    ppo: Ppo
+    evaluate: Evaluate
+    gate: Gate
+
+
+def parse(raw: Any, where: str) -> Params:
+    """Check a parsed file. Raises BadInput with one sentence that names the first wrong field."""
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(p) for p in first["loc"]) or "the file"
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        reason = {"extra_forbidden": "is not a known key: remove it or correct its spelling"}.get(
+            first["type"], f"is wrong: {first['msg'].removeprefix('Value error, ')}"
+        )
+        raise BadInput(f"{where}: {field} {reason}{more}.") from None
+
+
+def load(path: Path) -> Params:
+    """Read and check `params.yaml`."""
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path}: there is no such file; run inside a project folder or name one with --params."
+        ) from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is not UTF-8 text; save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BadInput(f"{path}:{at} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+    return parse(raw, str(path))

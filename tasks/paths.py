@@ -1,0 +1,29 @@
+"""Where everything is, relative to the project's root (stages run there)."""
+
+import os
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+INGESTED = Path("data/interim/ingested")
+VALID = Path("data/interim/valid")
+PROCESSED = Path("data/processed")
+MODELS = Path("data/models")
+REPORTS = Path("data/reports")
+
+BASE = MODELS / "base"
+SFT = MODELS / "sft"
+REWARD = MODELS / "reward"
+JUDGE = MODELS / "judge"
+POLICY = MODELS / "policy"
+
+STAGES = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sft", "reward", "ppo", "evaluate")
+
+
+def home() -> Path:
+    """Folder of the untracked state: MLflow store, ledger, records, keys. `ATTESTRL_HOME` moves it."""
+    return Path(os.environ.get("ATTESTRL_HOME", ".attestrl")).absolute()
+
+
+def report(stage: str) -> Path:
+    """Folder of a stage's reports; its `record.json` says what the stage made."""
+    return REPORTS / stage

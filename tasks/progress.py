@@ -1,0 +1,12 @@
+"""One progress bar for every long loop: bar and time left on a terminal, a line now and then in a log."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(total: int, description: str, unit: str) -> "tqdm[Any]":
+    """A tqdm bar on standard error; every half second on a terminal, every ten in a log file."""
+    interval = 0.5 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, desc=description, unit=unit, mininterval=interval, file=sys.stderr, dynamic_ncols=True)

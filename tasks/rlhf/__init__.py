@@ -1,0 +1,1 @@
+"""Models, losses, rollouts and trainers."""

@@ -1,0 +1,172 @@
+"""What every stage does around its own work: parameters, MLflow run, record, and one sentence when it fails.
+
+A stage file ends with `run_stage("<name>", body)`. The body gets a `Stage`, reads tables and models through it, and
+leaves its outputs; the record `data/reports/<name>/record.json` is written last. A receipt, if the caller asked for
+one by `ATTESTRL_RECEIPT`, tells that the stage ran, and how it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from governance.digest import sha256_path, write_json
+from governance.errors import AttestError
+from tasks import lineage, params, paths
+
+
+class Stage:
+    """One execution of one stage, with its MLflow run."""
+
+    def __init__(self, name: str, settings: params.Params, mlflow_run_id: str) -> None:
+        self.name = name
+        self.params = settings
+        self.seed = settings.seed
+        self.mlflow_run_id = mlflow_run_id
+        self.report = paths.report(name)
+        self.metrics: dict[str, float] = {}
+        self.notes: dict[str, Any] = {}
+        self._inputs: dict[str, str] = {}
+        self._outputs: dict[str, str] = {}
+        self._models: dict[str, str] = {}
+        self._tables: dict[Path, lineage.TrackedTable] = {}
+        self.report.mkdir(parents=True, exist_ok=True)
+
+    def input_table(self, path: Path, context: str) -> Path:
+        """Log a table as an input dataset of the run (`context`: training, evaluation, …) and give its path."""
+        import mlflow
+
+        table = self._table(path)
+        mlflow.log_input(table, context=context)
+        self._inputs[path.as_posix()] = table.sha256
+        return path
+
+    def input_model(self, folder: Path) -> Path:
+        """Log the model in `folder` as an input of the run and give its path."""
+        import mlflow
+        from mlflow.entities import LoggedModelInput
+
+        self._inputs[folder.as_posix()] = sha256_path(folder)
+        model_id = lineage.model_id_of(folder)
+        mlflow.set_tag(f"input_model.{folder.name}", model_id or self._inputs[folder.as_posix()])
+        known = model_id and mlflow.search_logged_models(
+            filter_string=f"model_id = '{model_id}'", max_results=1, output_format="list"
+        )
+        if model_id and known:
+            mlflow.MlflowClient().log_inputs(self.mlflow_run_id, models=[LoggedModelInput(model_id)])
+        return folder
+
+    def output_table(self, path: Path) -> None:
+        """Log a table that the stage wrote as a dataset with context `output`."""
+        import mlflow
+
+        table = self._table(path)
+        mlflow.log_input(table, context="output")
+        self._outputs[path.as_posix()] = table.sha256
+
+    def output_model(self, folder: Path, tags: Mapping[str, str], register_as: str | None = None) -> str:
+        """Log the model folder as a logged model of the run, register it if asked, and give its model id."""
+        import mlflow
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        digest = sha256_path(folder)
+        every = {"git_commit": lineage.git_commit(), "sha256": digest, "path": folder.as_posix(), **tags}
+        client = mlflow.MlflowClient()
+        model = mlflow.initialize_logged_model(
+            name=folder.name, source_run_id=self.mlflow_run_id, model_type="transformers-folder", tags=every
+        )
+        client.log_model_artifacts(model.model_id, str(folder))
+        mlflow.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        client.log_outputs(self.mlflow_run_id, [LoggedModelOutput(model.model_id, 0)])
+        self._outputs[folder.as_posix()] = digest
+        self._models[folder.as_posix()] = str(model.model_id)
+        if register_as:
+            version = mlflow.register_model(f"models:/{model.model_id}", register_as, tags=every)
+            self.notes["registered"] = {"name": register_as, "version": str(version.version)}
+        return str(model.model_id)
+
+    def log_metrics(
+        self, values: Mapping[str, float], *, step: int = 0, model: Path | None = None, table: Path | None = None
+    ) -> None:
+        """Log metrics, tied to the model in `model` and the dataset in `table` if given; the last value of each is
+        kept in the record."""
+        import mlflow
+
+        model_id = (self._models.get(model.as_posix()) or lineage.model_id_of(model)) if model else None
+        dataset = self._table(table) if table else None
+        mlflow.log_metrics(dict(values), step=step, model_id=model_id, dataset=dataset)
+        self.metrics.update(values)
+
+    def log_artifact(self, path: Path) -> None:
+        """Attach a file or folder of the report to the run."""
+        import mlflow
+
+        (mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact)(
+            str(path), path.name if path.is_dir() else None
+        )
+
+    def finish(self, seconds: float) -> None:
+        """Write the record: what was made, from what, by which run."""
+        for file in sorted(self.report.iterdir()):
+            self._outputs.setdefault(file.as_posix(), sha256_path(file))
+        record = {
+            "stage": self.name,
+            "mlflow_run_id": self.mlflow_run_id,
+            "model_id": next(iter(self._models.values()), None),
+            "models": self._models,
+            "seed": self.seed,
+            "seconds": round(seconds, 3),
+            "git_commit": lineage.git_commit(),
+            "inputs": self._inputs,
+            "outputs": self._outputs,
+            "metrics": self.metrics,
+            "notes": self.notes,
+        }
+        write_json(self.report / "record.json", record)
+
+    def _table(self, path: Path) -> lineage.TrackedTable:
+        if path not in self._tables:
+            self._tables[path] = lineage.TrackedTable(path)
+        return self._tables[path]
+
+
+def run_stage(name: str, body: Callable[[Stage], None]) -> None:
+    """Run a stage as a program. Ends the process with the exit code of the error, if there is one."""
+    try:
+        execute(name, body)
+    except AttestError as error:
+        _receipt({"stage": name, "outcome": "failed", "message": str(error), "exit_code": error.exit_code})
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    _receipt({"stage": name, "outcome": "made"})
+
+
+def execute(name: str, body: Callable[[Stage], None]) -> None:
+    """Run a stage inside this process, in an MLflow run of its own."""
+    settings = params.load(paths.PARAMS)
+    import mlflow
+
+    lineage.connect(settings.project)
+    tags = {"attestrl.stage": name}
+    if parent := os.environ.get("ATTESTRL_PARENT_RUN"):
+        tags["mlflow.parentRunId"] = parent
+    started = time.monotonic()
+    with mlflow.start_run(run_name=name, tags=tags) as run:
+        try:
+            stage = Stage(name, settings, run.info.run_id)
+            section = getattr(settings, "validate_" if name == "validate" else name, None)
+            mlflow.log_params({"seed": settings.seed, **(section.model_dump() if section else {})})
+            body(stage)
+            stage.finish(time.monotonic() - started)
+        except AttestError as error:
+            mlflow.set_tag("attestrl.reason", str(error))
+            raise
+
+
+def _receipt(content: dict[str, Any]) -> None:
+    if path := os.environ.get("ATTESTRL_RECEIPT"):
+        write_json(Path(path), content)

@@ -1,0 +1,1 @@
+"""Agreement, reliability, false-discovery control, intervals."""
