@@ -55,8 +55,10 @@ class TrackedTable(Dataset):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sha256 = sha256_path(path)
-        with path.open("rb") as f:
-            md5 = hashlib.file_digest(f, "md5").hexdigest()
+        md5 = ""  # DVC names a folder by a listing of its own
+        if path.is_file():
+            with path.open("rb") as f:
+                md5 = hashlib.file_digest(f, "md5").hexdigest()
         source = DVCSource(path.as_posix(), md5, self.sha256, git_commit())
         super().__init__(source=source, name=path.as_posix(), digest=self.sha256[:32])
 
@@ -70,7 +72,8 @@ class TrackedTable(Dataset):
             import polars as pl
 
             rows = pl.scan_parquet(self.path).select(pl.len()).collect().item()
-        profile = json.dumps({"rows": rows, "bytes": self.path.stat().st_size})
+        files = [self.path] if self.path.is_file() else [p for p in self.path.rglob("*") if p.is_file()]
+        profile = json.dumps({"rows": rows, "bytes": sum(p.stat().st_size for p in files)})
         return {**super().to_dict(), "schema": "{}", "profile": profile}
 
     @property

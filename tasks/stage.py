@@ -16,7 +16,7 @@ from typing import Any
 
 from governance.digest import sha256_path, write_json
 from governance.errors import AttestError
-from tasks import lineage, params, paths
+from tasks import environment, lineage, params, paths
 
 
 class Stage:
@@ -136,11 +136,14 @@ class Stage:
 
 def run_stage(name: str, body: Callable[[Stage], None]) -> None:
     """Run a stage as a program. Ends the process with the exit code of the error, if there is one."""
+    environment.prepare()
+    _receipt({"stage": name, "outcome": "started"})
     try:
         execute(name, body)
     except AttestError as error:
         _receipt({"stage": name, "outcome": "failed", "message": str(error), "exit_code": error.exit_code})
-        print(f"{name}: {error}", file=sys.stderr)
+        if not os.environ.get("ATTESTRL_RECEIPT"):  # whoever asked for a receipt says it
+            print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     _receipt({"stage": name, "outcome": "made"})
 

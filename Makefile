@@ -1,0 +1,32 @@
+# `make run` and `make test` are all that a new machine needs; each installs what is missing first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: run test lint install clean
+
+run: install
+	$(BIN)/attestrl run
+
+test: install lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not end_to_end" -q
+	$(BIN)/python -m pytest -m end_to_end -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(STAMP)
+
+# torch first and alone: resolved together with the rest, pip may prefer another build of it.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .attestrl .dvc/cache .dvc/tmp data/interim data/processed data/models data/reports

@@ -1,0 +1,195 @@
+"""The `attestrl` command: parses, calls, prints. The one place where errors become sentences and exit codes.
+
+Nothing heavy is imported here: `attestrl --help` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from governance.errors import AttestError, BadInput
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="RLHF as a workflow that teams can schedule, reproduce and defend.",
+)
+check = typer.Typer(no_args_is_help=True, help="Whom and what to trust, on a file of your own.")
+ledger = typer.Typer(no_args_is_help=True, help="The audit log.")
+app.add_typer(check, name="check")
+app.add_typer(ledger, name="ledger")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit log.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the report; made if absent.")]
+
+
+@app.command()
+def run(
+    params: Annotated[Path | None, typer.Option("--params", help="YAML file whose values go into params.yaml.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value, written into params.yaml.")] = None,
+    until: Annotated[str, typer.Option("--until", help="Last stage to run.")] = "evaluate",
+    as_json: Json = False,
+) -> None:
+    """Run the pipeline: what is unchanged is kept, what was interrupted goes on."""
+    from flows import project, summary
+    from tasks.paths import STAGES
+
+    if until not in STAGES:
+        raise BadInput(f"--until {until}: is not a stage; the stages are {', '.join(STAGES)}.")
+    overlay = params.absolute() if params else None
+    project.enter()
+    from flows.run import execute, new_run_id
+
+    shown = summary.Live()
+    record = execute(new_run_id(), lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
+    _print(record, as_json, summary.print_run)
+    raise typer.Exit(record["exit_code"])
+
+
+@app.command()
+def runs(as_json: Json = False) -> None:
+    """List the runs of this project, latest first."""
+    from flows import listing, project, summary
+
+    project.enter()
+    _print(listing.runs(), as_json, summary.print_runs)
+
+
+@app.command()
+def show(run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")], as_json: Json = False) -> None:
+    """Show one run: stages, outputs, metrics, verdict, records."""
+    from flows import listing, project, summary
+
+    project.enter()
+    _print(listing.load(run), as_json, summary.print_run)
+
+
+@app.command()
+def approve(run: str, reason: Reason) -> None:
+    """Approve a release: show what is approved, record it, and make the policy `champion`."""
+    _decide(run, reason, approved=True)
+
+
+@app.command()
+def reject(run: str, reason: Reason) -> None:
+    """Refuse a release: show what is refused, and record it."""
+    _decide(run, reason, approved=False)
+
+
+def _decide(run: str, reason: str, *, approved: bool) -> None:
+    from flows import project, release
+
+    project.enter()
+    typer.echo(release.decide(run, reason, approved=approved, show=lambda text: typer.echo(text, err=True)))
+
+
+@app.command()
+def ui(port: int = 5000) -> None:
+    """Open the MLflow UI on this project's store, on localhost, until Ctrl-C."""
+    from flows import project, servers
+
+    project.enter()
+    servers.mlflow_ui(port)
+
+
+@app.command()
+def serve(
+    cron: Annotated[str | None, typer.Option("--cron", help="Schedule; default: the one in prefect.yaml.")] = None,
+) -> None:
+    """Run the pipeline by schedule until Ctrl-C, with a local Prefect server unless PREFECT_API_URL names one."""
+    from flows import project, servers
+
+    project.enter()
+    servers.serve(cron)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is missing on this machine, and how to get it."""
+    from flows import doctor as examination
+    from flows import project
+
+    project.enter()
+    findings = examination.examine()
+    _print([f.as_dict() for f in findings], as_json, lambda _: examination.show(findings))
+    raise typer.Exit(0 if all(f.ok for f in findings) else 3)
+
+
+@check.command()
+def annotators(
+    votes: Annotated[Path, typer.Option("--votes", help="item_id, annotator_id, choice … (CSV, JSONL, Parquet).")],
+    out: Out,
+    golden: Annotated[Path | None, typer.Option("--golden", help="item_id, gold_choice.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which annotators can be trusted: annotators.csv, summary.json and a picture in --out."""
+    from tasks.check_annotators import run_check_annotators
+
+    from flows import project, summary
+
+    settings = project.settings()
+    result = run_check_annotators(votes, golden, out, settings.annotators, settings.seed)
+    _print(result, as_json, lambda r: summary.print_check("annotators", r, out))
+
+
+@check.command()
+def poisoning(
+    preferences: Annotated[Path, typer.Option("--preferences", help="prompt, chosen, rejected in TRL's formats.")],
+    out: Out,
+    demonstrations: Annotated[Path | None, typer.Option("--demonstrations", help="messages.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for poisoned rows: findings.json, clean.jsonl and quarantined.jsonl in --out."""
+    from tasks.check_poisoning import run_check_poisoning
+
+    from flows import project, summary
+
+    settings = project.settings()
+    result = run_check_poisoning(preferences, demonstrations, out, settings.poisoning, settings.seed)
+    _print(result, as_json, lambda r: summary.print_check("poisoning", r, out))
+
+
+@ledger.command()
+def verify(as_json: Json = False) -> None:
+    """Verify the audit log: every entry, and the chain between them."""
+    from governance.ledger import Ledger
+
+    from flows import project
+    from tasks.paths import home
+
+    project.enter()
+    found = Ledger(home() / "ledger.jsonl").verify()
+    document = {"ok": found.ok, "entries": found.entries, "problems": found.problems}
+
+    def people(_: Any) -> None:
+        typer.echo(f"{found.entries} entries, " + ("the chain is whole." if found.ok else "not intact:"))
+        for problem in found.problems:
+            typer.echo(f"  {problem}")
+
+    _print(document, as_json, people)
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _print(document: Any, as_json: bool, people: Any) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        people(document)
+
+
+def main() -> None:
+    """Entry point: a person's mistake ends in one sentence and its exit code, never in a traceback."""
+    try:
+        app()
+    except AttestError as error:
+        typer.echo(f"attestrl: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

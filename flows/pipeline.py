@@ -1,0 +1,46 @@
+"""The pipeline as a Prefect flow: one task a stage, in the order of `tasks.paths.STAGES`.
+
+Prefect's own result caching stays off: DVC alone decides what is skipped.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.stages import Outcome, changed_stages, finished, run_stage
+from tasks import paths
+
+OnOutcome = Callable[[Outcome], None]
+OnStart = Callable[[str], None]
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{name}", persist_result=False)
+def stage(name: str, parent_run: str, changed: bool, started: Any, ended: Any) -> State[Any]:
+    """Bring one stage up to date; the state's name is its outcome."""
+    started(name)
+    outcome = run_stage(name, parent_run) if changed else finished(name, "cached")
+    ended(outcome)
+    if outcome.outcome == "failed":
+        return Failed(message=f"{name}: {outcome.message}")
+    return Completed(name=outcome.outcome.capitalize(), data=outcome.outcome)
+
+
+@flow(name="attestrl-pipeline", validate_parameters=False, persist_result=False)
+def pipeline(until: str, parent_run: str, started: OnStart, ended: OnOutcome) -> State[Any]:
+    """Run the stages up to `until`; stop at the first that fails.
+
+    A stage that DVC calls unchanged is not run. From the first changed one on, each is asked anew: its inputs may be
+    others by then.
+    """
+    changed = changed_stages()
+    asking = False
+    for name in paths.STAGES[: paths.STAGES.index(until) + 1]:
+        asking = asking or name in changed
+        state = stage(name, parent_run, asking, started, ended, return_state=True)
+        if state.is_failed():
+            return Failed(message=state.message)
+    return Completed(message=f"done up to {until}")

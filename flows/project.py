@@ -1,0 +1,94 @@
+"""The project folder a command works on: found from the current folder upwards; parameters edited in place."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from governance.digest import write_atomic
+from governance.errors import BadInput
+from tasks import environment, params, paths
+
+SHIPPED = Path(__file__).resolve().parent.parent
+
+
+def enter() -> Path:
+    """Go to the project folder (the nearest with `dvc.yaml` and `params.yaml`) and prepare its environment."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / paths.PARAMS).is_file():
+            os.chdir(folder)
+            environment.prepare()
+            return folder
+    raise BadInput(
+        f"{here}: neither this folder nor one above it has dvc.yaml and params.yaml; go to a project folder."
+    )
+
+
+def settings() -> params.Params:
+    """Parameters of the project around the current folder, or the shipped ones outside a project."""
+    here = Path.cwd()
+    found = next((f / paths.PARAMS for f in (here, *here.parents) if (f / paths.PARAMS).is_file()), None)
+    return params.load(found or SHIPPED / paths.PARAMS)
+
+
+def set_params(overlay: Path | None, assignments: list[str]) -> None:
+    """Write the values of a file and `key=value` pairs into `params.yaml`, where DVC, git and the records see them.
+
+    Comments and order stay. Nothing is written if the result is not valid.
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(paths.PARAMS.read_text(encoding="utf-8"))
+    if overlay is not None:
+        _merge(document, _read_overlay(overlay))
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise BadInput(f"--set {assignment}: is not key=value, as in --set ppo.kl_coef=0.1.")
+        _assign(document, key.split("."), YAML(typ="safe").load(text), assignment)
+    params.parse(_plain(document), "--params and --set" if overlay else "--set")
+    from io import StringIO
+
+    text_out = StringIO()
+    yaml.dump(document, text_out)
+    write_atomic(paths.PARAMS, text_out.getvalue())
+
+
+def _read_overlay(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such file; name a YAML file with --params.") from None
+    except (UnicodeDecodeError, yaml.YAMLError):
+        raise BadInput(f"{path}: is not valid YAML in UTF-8.") from None
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: has no keys; a parameters file holds sections as params.yaml does.")
+    return content
+
+
+def _merge(into: Any, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _assign(document: Any, path: list[str], value: Any, assignment: str) -> None:
+    section = document
+    for name in path[:-1]:
+        if not isinstance(section, dict) or not isinstance(section.get(name), dict):
+            raise BadInput(f"--set {assignment}: params.yaml has no section {name}.")
+        section = section[name]
+    section[path[-1]] = value
+
+
+def _plain(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {str(k): _plain(v) for k, v in document.items()}
+    return [_plain(v) for v in document] if isinstance(document, list) else document

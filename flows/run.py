@@ -1,0 +1,153 @@
+"""A run from its first ledger entry to its last: what happens around the stages, whoever or whatever started it."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from governance.decision import current_actor
+from governance.ledger import Event, Ledger
+
+from flows import run_records
+from flows.stages import Outcome
+from governance.digest import sha256_path
+from governance.errors import AttestError, MissingComponent
+from tasks import lineage, params, paths
+
+
+@dataclass
+class Run:
+    """State of a run while it goes on; everything in it is also on the disk."""
+
+    run_id: str
+    actor: str
+    until: str
+    ledger: Ledger
+    on_stage: Callable[[str, Outcome | None], None]
+    parent: str = ""
+    project: str = ""
+    started: float = field(default_factory=time.monotonic)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's records are."""
+        return paths.home() / "records" / self.run_id
+
+    def log(self, event: Event, digests: dict[str, str] | None = None, **data: Any) -> None:
+        """Append an entry of this run to the ledger."""
+        self.ledger.append(event, run_id=self.run_id, actor=self.actor, subject_digests=digests or {}, data=data)
+
+
+def new_run_id() -> str:
+    """Sorts by time, unique by four random bytes."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def execute(
+    run_id: str,
+    prepare: Callable[[], None],
+    on_stage: Callable[[str, Outcome | None], None],
+    *,
+    until: str = paths.STAGES[-1],
+    actor: str | None = None,
+) -> dict[str, Any]:
+    """Do a run and give its record, which is written in every case: done, refused, failed or interrupted.
+
+    `prepare` changes parameters before they are read; its errors end the run like any other.
+    """
+    lock = FileLock(paths.home() / "run.lock")
+    paths.home().mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise MissingComponent(
+            "another run is under way in this project; wait until it ends, then run again."
+        ) from None
+    with lock:
+        run = Run(run_id, actor or current_actor(), until, Ledger(paths.home() / "ledger.jsonl"), on_stage)
+        close_abandoned(run.ledger)
+        run.log(Event.RUN_STARTED, until=until, git_commit=lineage.git_commit(), process=os.getpid())
+        status, message, code = "failed", "", 1
+        try:
+            prepare()
+            status, message, code = _run_stages(run)
+            return run_records.close(run, status, message, code)
+        except AttestError as error:
+            return run_records.close(run, "failed", str(error), error.exit_code)
+        except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
+            run_records.close(run, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)
+            raise
+
+
+def _run_stages(run: Run) -> tuple[str, str, int]:
+    """Status, sentence and exit code after the stages."""
+    settings = params.load(paths.PARAMS)
+    run.project = settings.project
+    digests = {"params.yaml": sha256_path(paths.PARAMS)}
+    run.parent = _start_parent(run)
+    run.log(Event.CONFIGURATION, digests, parameters=settings.model_dump(mode="json", by_alias=True))
+
+    from flows.pipeline import pipeline
+
+    state = pipeline(
+        run.until, run.parent, lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o), return_state=True
+    )
+    failed = next((o for o in run.outcomes if o.outcome == "failed"), None)
+    if failed:
+        return ("refused" if failed.exit_code == 1 else "failed"), f"{failed.name}: {failed.message}", failed.exit_code
+    if not state.is_completed():
+        return "failed", f"the flow ended in state {state.name}: {state.message}", 1
+    return "done", "", 0
+
+
+def _start_parent(run: Run) -> str:
+    """MLflow run that is the parent of every stage made by this run."""
+    import mlflow
+
+    experiment = lineage.connect(run.project)
+    tags = {"attestrl.run_id": run.run_id, "attestrl.actor": run.actor, "git_commit": lineage.git_commit()}
+    made = mlflow.MlflowClient().create_run(experiment, run_name=run.run_id, tags=tags)
+    return str(made.info.run_id)
+
+
+def _stage_ended(run: Run, outcome: Outcome) -> None:
+    run.outcomes.append(outcome)
+    digests = {o["path"]: o["sha256"] for o in outcome.outputs} | {f"input:{k}": v for k, v in outcome.inputs.items()}
+    event = {"made": Event.STAGE_MADE, "cached": Event.STAGE_CACHED, "failed": Event.STAGE_FAILED}[outcome.outcome]
+    run.log(event, digests, stage=outcome.name, mlflow_run_id=outcome.mlflow_run_id, message=outcome.message)
+    run.on_stage(outcome.name, outcome)
+
+
+def close_abandoned(ledger: Ledger) -> None:
+    """Say of runs that were started and never ended that they were killed, in the ledger and in MLflow.
+
+    Called under the run lock: no other run is alive.
+    """
+    open_runs: set[str] = set()
+    for entry in ledger.entries():
+        if entry.type == Event.RUN_STARTED:
+            open_runs.add(entry.run_id)
+        elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):
+            open_runs.discard(entry.run_id)
+    for run_id in sorted(open_runs):
+        _end_mlflow_runs(run_id)
+        ledger.append(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests={}, data={})
+
+
+def _end_mlflow_runs(run_id: str) -> None:
+    import mlflow
+
+    lineage.connect(params.load(paths.PARAMS).project)
+    client = mlflow.MlflowClient()
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    for parent in client.search_runs(experiments, f"tags.`attestrl.run_id` = '{run_id}'"):
+        children = client.search_runs(experiments, f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+        for abandoned in (parent, *children):
+            if abandoned.info.status == "RUNNING":
+                client.set_terminated(abandoned.info.run_id, status="KILLED")

@@ -1,0 +1,121 @@
+"""One stage through DVC: `dvc repro --single-item <stage>`, and what came of it.
+
+DVC alone decides whether a stage is made or cached. A stage that really runs leaves a receipt; where there is none
+after a repro that went well, the outputs were restored or still valid. A failure of DVC itself (its lock, a missing
+dependency) leaves no receipt either, but an exit code.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from governance.digest import sha256_path
+from governance.errors import MissingComponent
+from tasks import paths
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended: made, cached, failed or skipped."""
+
+    name: str
+    outcome: str
+    seconds: float = 0.0
+    mlflow_run_id: str | None = None
+    outputs: list[dict[str, str]] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+    exit_code: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+def _dvc(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
+def read_record(stage: str) -> dict[str, Any]:
+    """What the stage wrote about itself; empty if it never ran."""
+    file = paths.report(stage) / "record.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def changed_stages() -> set[str]:
+    """Stages that DVC would run or restore now, as far as can be told before any of them runs."""
+    done = subprocess.run(_dvc("status", "--json"), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise MissingComponent(f"DVC cannot tell what has changed: {_last_error(done.stderr)}")
+    status = json.loads(done.stdout.strip().splitlines()[-1])
+    external = {name for name in ("ingest", "base") if name not in status and _outside_input_changed(name)}
+    return set(status) | external
+
+
+def _outside_input_changed(stage: str) -> bool:
+    """Whether an input that dvc.yaml does not list (a file elsewhere on the disk) differs from what was read."""
+    for name, digest in read_record(stage).get("inputs", {}).items():
+        path = Path(name)
+        if path.exists() and sha256_path(path) != digest:
+            return True
+    return False
+
+
+def run_stage(name: str, parent_run: str) -> Outcome:
+    """Bring one stage up to date and say how that went."""
+    receipt = paths.home() / "receipts" / f"{name}-{os.getpid()}.json"
+    receipt.unlink(missing_ok=True)
+    environment = {**os.environ, "ATTESTRL_RECEIPT": str(receipt), "ATTESTRL_PARENT_RUN": parent_run}
+    force = ["--force"] if name in ("ingest", "base") and _outside_input_changed(name) else []
+    started = time.monotonic()
+    command = _dvc("repro", "--quiet", "--single-item", *force, name)
+    code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
+    told = _take(receipt)
+    if code != 0 and not told:
+        # DVC failed before the stage began and said nothing: try once more, and keep what it says.
+        again = subprocess.run(
+            _dvc("repro", "--single-item", name), env=environment, capture_output=True, text=True, check=False
+        )
+        code, told = again.returncode, _take(receipt)
+        if code != 0 and not told:
+            told = {
+                "outcome": "failed",
+                "exit_code": 3,
+                "message": f"DVC could not run it: {_last_error(again.stderr)}",
+            }
+    seconds = round(time.monotonic() - started, 3)
+    if code != 0:
+        return _failed(name, told, seconds)
+    return finished(name, "made" if told.get("outcome") == "made" else "cached", seconds)
+
+
+def finished(name: str, outcome: str, seconds: float = 0.0) -> Outcome:
+    """Outcome of a stage whose outputs are there, from the record beside them."""
+    record = read_record(name)
+    outputs = [{"path": p, "sha256": s} for p, s in record.get("outputs", {}).items()]
+    return Outcome(name, outcome, seconds, record.get("mlflow_run_id"), outputs, record.get("inputs", {}))
+
+
+def _failed(name: str, told: dict[str, Any], seconds: float) -> Outcome:
+    if told.get("outcome") == "failed":
+        return Outcome(name, "failed", seconds, message=told["message"], exit_code=told["exit_code"])
+    message = "the process ended before it could say why (killed, or out of memory); run again to go on from here."
+    return Outcome(name, "failed", seconds, message=message, exit_code=3)
+
+
+def _take(receipt: Path) -> dict[str, Any]:
+    if not receipt.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(receipt.read_text())
+    receipt.unlink()
+    return content
+
+
+def _last_error(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.startswith("ERROR")] or text.splitlines() or ["it said nothing"]
+    return lines[-1].removeprefix("ERROR: ")

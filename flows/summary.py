@@ -1,0 +1,91 @@
+"""What a person sees of a run: a line a stage while it goes on, a summary at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.stages import Outcome
+
+WORDS = {"made": "green", "cached": "cyan", "failed": "red", "skipped": "dim"}
+
+
+class Live:
+    """Prints on standard error what the run does; the stages' own progress bars appear between the lines."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.console.print("starting the orchestrator …", style="dim")
+
+    def on_stage(self, name: str, outcome: Outcome | None) -> None:
+        """`outcome` is None when the stage begins."""
+        if outcome is None:
+            self.console.print(f"▸ {name}", style="bold")
+            return
+        colour = WORDS[outcome.outcome]
+        self.console.print(f"  [{colour}]{outcome.outcome}[/] {outcome.seconds:.1f} s")
+
+
+def print_run(record: dict[str, Any]) -> None:
+    """The run in people's words, on standard output."""
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(f"\n[bold]Run {record['run_id']}: {record['status']}[/]  {record.get('seconds', 0):.0f} s")
+    if record.get("message"):
+        out.print(escape(record["message"]), style="red")
+    out.print(_stages(record["stages"]))
+    if record["metrics"]:
+        out.print(_metrics(record["metrics"]))
+    gate = record["gate"]
+    out.print(f"[bold]Release gate: {gate['verdict']}[/]")
+    for reason in gate["reasons"]:
+        out.print(f"  • {escape(reason)}")
+    if record.get("policy"):
+        policy = record["policy"]
+        out.print(
+            f"Policy: {policy['name']} version {policy['version']}, sha256 {policy['sha256'][:12]}…, {policy['path']}"
+        )
+    if record["records"]:
+        out.print(f"Records: {Path(record['records'][0]).parent} ({len(record['records'])} files)")
+    for line in record.get("next", []):
+        out.print(f"→ {escape(line)}")
+
+
+def _stages(stages: list[dict[str, Any]]) -> Table:
+    table = Table("stage", "outcome", "seconds", "output", "sha256", box=None, pad_edge=False)
+    for stage in stages:
+        outputs = [o for o in stage["outputs"] if not o["path"].startswith("data/reports")] or [
+            {"path": "", "sha256": ""}
+        ]
+        for number, output in enumerate(outputs):
+            first = [stage["name"], f"[{WORDS[stage['outcome']]}]{stage['outcome']}[/]", f"{stage['seconds']:.1f}"]
+            table.add_row(*(first if number == 0 else ["", "", ""]), output["path"], output["sha256"][:12])
+    return table
+
+
+def _metrics(metrics: dict[str, Any]) -> Table:
+    table = Table("metric", "value", "interval", "n", box=None, pad_edge=False)
+    for name, figure in metrics.items():
+        low, high, n = figure.get("low"), figure.get("high"), figure.get("n")
+        interval = "" if low is None else f"{low:.3f} – {high:.3f}"
+        table.add_row(name, f"{figure['value']:.3f}", interval, "" if n is None else str(n))
+    return table
+
+
+def print_runs(records: list[dict[str, Any]]) -> None:
+    """One line a run."""
+    table = Table("run", "status", "gate", "seconds", "message", box=None, pad_edge=False)
+    for r in records:
+        table.add_row(
+            r["run_id"], r["status"], r["gate"]["verdict"], f"{r.get('seconds', 0):.0f}", escape(r["message"])
+        )
+    Console(highlight=False, soft_wrap=True).print(table if records else "No runs yet: `attestrl run` makes the first.")
+
+
+def print_check(kind: str, result: dict[str, Any], out: Path) -> None:
+    """What a check found, where it is, and what to do next."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(str(result.get("summary", ""))))
+    files = {"annotators": "annotators.csv", "poisoning": "findings.json"}
+    console.print(f"→ the full list is {out / files[kind]}")
