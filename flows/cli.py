@@ -128,9 +128,8 @@ def annotators(
     as_json: Json = False,
 ) -> None:
     """Say which annotators can be trusted: annotators.csv, summary.json and a picture in --out."""
-    from tasks.check_annotators import run_check_annotators
-
     from flows import project, summary
+    from tasks.check_annotators import run_check_annotators
 
     settings = project.settings()
     result = run_check_annotators(votes, golden, out, settings.annotators, settings.seed)
@@ -145,9 +144,8 @@ def poisoning(
     as_json: Json = False,
 ) -> None:
     """Look for poisoned rows: findings.json, clean.jsonl and quarantined.jsonl in --out."""
-    from tasks.check_poisoning import run_check_poisoning
-
     from flows import project, summary
+    from tasks.check_poisoning import run_check_poisoning
 
     settings = project.settings()
     result = run_check_poisoning(preferences, demonstrations, out, settings.poisoning, settings.seed)
@@ -157,9 +155,8 @@ def poisoning(
 @ledger.command()
 def verify(as_json: Json = False) -> None:
     """Verify the audit log: every entry, and the chain between them."""
-    from governance.ledger import Ledger
-
     from flows import project
+    from governance.ledger import Ledger
     from tasks.paths import home
 
     project.enter()

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from governance.records import list_runs, load_run
-
 from governance.errors import BadInput
+from governance.records import list_runs, load_run
 from tasks import paths
 
 

@@ -1,6 +1,7 @@
 """The project folder a command works on: found from the current folder upwards; parameters edited in place."""
 
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def set_params(overlay: Path | None, assignments: list[str]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     document = yaml.load(paths.PARAMS.read_text(encoding="utf-8"))
     if overlay is not None:
         _merge(document, _read_overlay(overlay))
@@ -50,11 +54,9 @@ def set_params(overlay: Path | None, assignments: list[str]) -> None:
             raise BadInput(f"--set {assignment}: is not key=value, as in --set ppo.kl_coef=0.1.")
         _assign(document, key.split("."), YAML(typ="safe").load(text), assignment)
     params.parse(_plain(document), "--params and --set" if overlay else "--set")
-    from io import StringIO
-
-    text_out = StringIO()
-    yaml.dump(document, text_out)
-    write_atomic(paths.PARAMS, text_out.getvalue())
+    text = StringIO()
+    yaml.dump(document, text)
+    write_atomic(paths.PARAMS, text.getvalue())
 
 
 def _read_overlay(path: Path) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from governance.decision import current_actor
-from governance.ledger import Event, Ledger
 
 from flows import run_records
 from flows.stages import Outcome
+from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.errors import AttestError, MissingComponent
+from governance.ledger import Event, Ledger
 from tasks import lineage, params, paths
 
 

@@ -1,0 +1,167 @@
+"""What a run leaves: verdict, datasheets, cards, `run.json`, its last ledger entry, its summary in MLflow."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import documents, release
+from flows.stages import Outcome, read_record
+from governance import gate
+from governance.digest import sha256_path
+from governance.ledger import Event
+from governance.records import write_run_record
+from tasks import params, paths
+
+if TYPE_CHECKING:
+    from flows.run import Run
+
+NO_VERDICT: dict[str, Any] = {"verdict": "none", "reasons": []}
+
+
+def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, Any]:
+    """Write everything that says how the run ended, and give its record. Also for a run that failed."""
+    complete = status == "done" and run.until == paths.STAGES[-1]
+    verdict, policy = dict(NO_VERDICT), None
+    if not complete and status == "done":
+        verdict["reasons"] = [f"the run was asked to stop after {run.until}"]
+    if complete:
+        policy = _policy()
+        verdict = _ask_gate(run, policy)
+        if verdict["verdict"] != "pass":
+            status, exit_code, message = "refused", 1, "the release gate said no."
+    _log_quarantine(run)
+    made = documents.write(run.folder, run.outcomes)
+    record = {
+        "run_id": run.run_id,
+        "project": run.project,
+        "status": status,
+        "exit_code": exit_code,
+        "message": message,
+        "actor": run.actor,
+        "mlflow_run_id": run.parent,
+        "seconds": round(time.monotonic() - run.started, 1),
+        "stages": _stages(run),
+        "metrics": _metrics(run.outcomes),
+        "gate": verdict,
+        "policy": policy,
+        "simulated": _simulated(run.outcomes),
+        "records": [str(run.folder / "run.json"), *(str(p) for p in made)],
+        "next": _next(run.run_id, verdict["verdict"], status),
+    }
+    write_run_record(run.folder, record)
+    event = {"failed": Event.RUN_FAILED, "killed": Event.RUN_KILLED}.get(status, Event.RUN_ENDED)
+    digests = {"run.json": sha256_path(run.folder / "run.json")} | {p.name: sha256_path(p) for p in made}
+    run.log(event, digests, status=status, message=message)
+    if policy and verdict["verdict"] == "pass":
+        release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")
+    if run.parent:
+        _tell_mlflow(run, record)
+    return record
+
+
+def _stages(run: "Run") -> list[dict[str, Any]]:
+    ended = {o.name: o for o in run.outcomes}
+    every = [ended.get(name, Outcome(name, "skipped")) for name in paths.STAGES]
+    keep = ("name", "outcome", "seconds", "mlflow_run_id", "outputs")
+    return [{k: v for k, v in o.as_dict().items() if k in keep} for o in every]
+
+
+def _metrics(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Figures of the reward model and the evaluation, by name, with their intervals."""
+    done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
+    figures: dict[str, Any] = {}
+    for name in ("reward", "evaluate"):
+        file = paths.report(name) / "metrics.json"
+        if name in done and file.is_file():
+            rows = json.loads(file.read_text())["metrics"]
+            figures |= {
+                r["name"]: {k: r.get(k) for k in ("value", "low", "high", "n")} for r in rows if not r.get("slice")
+            }
+    return figures
+
+
+def _policy() -> dict[str, Any]:
+    record = read_record("ppo")
+    folder = paths.POLICY.as_posix()
+    registered = record["notes"]["registered"]
+    return {
+        "name": registered["name"],
+        "version": registered["version"],
+        "model_id": record["models"][folder],
+        "sha256": record["outputs"][folder],
+        "path": folder,
+    }
+
+
+def _ask_gate(run: "Run", policy: dict[str, Any]) -> dict[str, Any]:
+    settings = params.load(paths.PARAMS).gate
+    evidence = gate.gate_evidence(paths.REPORTS, paths.MODELS)
+    verdict = gate.release_gate(evidence, gate.Thresholds(**settings.model_dump()))
+    digests = {
+        "policy": evidence.policy_sha256,
+        "reward": evidence.reward_sha256,
+        "evaluation": sha256_path(paths.report("evaluate") / "metrics.json"),
+    }
+    run.log(Event.GATE_VERDICT, digests, verdict=verdict.verdict, reasons=verdict.reasons, checked=verdict.checked)
+    registered = {k: policy[k] for k in ("name", "version", "model_id")}
+    run.log(Event.MODEL_REGISTERED, {"policy": policy["sha256"]}, **registered)
+    return {"verdict": verdict.verdict, "reasons": verdict.reasons}
+
+
+def _log_quarantine(run: "Run") -> None:
+    files = {
+        "validate": paths.report("validate") / "quarantine.jsonl",
+        "poisoning": paths.report("poisoning") / "quarantined.jsonl",
+        "curate": paths.report("curate") / "set_aside.jsonl",
+    }
+    for outcome in run.outcomes:
+        file = files.get(outcome.name)
+        if file and file.is_file():
+            rows = sum(1 for _ in file.open(encoding="utf-8"))
+            if rows:
+                digests = {file.as_posix(): sha256_path(file)}
+                run.log(Event.DATA_QUARANTINED, digests, stage=outcome.name, rows=rows)
+
+
+def _simulated(outcomes: list[Outcome]) -> list[str]:
+    """What in this run is simulated, in words."""
+    if not any(o.name == "ingest" and o.outcome in ("made", "cached") for o in outcomes):
+        return []
+    settings = params.load(paths.PARAMS).ingest
+    return (
+        ["the annotators and their votes on the preference pairs"] if settings.votes is None and settings.panel else []
+    )
+
+
+def _next(run_id: str, verdict: str, status: str) -> list[str]:
+    look = "attestrl ui  opens the MLflow UI: lineage, metrics, pictures"
+    if verdict == "pass":
+        return [look, f'attestrl approve {run_id} --reason "…"  makes the candidate champion']
+    if status in ("failed", "killed"):
+        return ["attestrl run  goes on from the stage that failed"]
+    return [look, f"attestrl show {run_id}  shows this again"]
+
+
+def _tell_mlflow(run: "Run", record: dict[str, Any]) -> None:
+    """Summary on the parent run: outcomes as tags, figures tied to the policy, records as artifacts."""
+    import mlflow
+    from mlflow.entities import RunTag
+
+    client = mlflow.MlflowClient()
+    tags = {"attestrl.status": record["status"], "attestrl.gate": record["gate"]["verdict"]}
+    for outcome in run.outcomes:
+        tags[f"stage.{outcome.name}"] = outcome.outcome
+        tags[f"stage.{outcome.name}.mlflow_run_id"] = outcome.mlflow_run_id or ""
+    client.log_batch(run.parent, tags=[RunTag(k, v) for k, v in tags.items()])
+    model_id = record["policy"]["model_id"] if record["policy"] else None
+    for name, figure in record["metrics"].items():
+        client.log_metric(run.parent, name, figure["value"], model_id=model_id)
+    client.log_artifacts(run.parent, str(run.folder), "records")
+    ended = {"failed": "FAILED", "refused": "FAILED", "killed": "KILLED"}.get(record["status"], "FINISHED")
+    client.set_terminated(run.parent, status=ended)
+
+
+def figures_of(path: Path) -> list[dict[str, Any]]:
+    """Metric rows of a report; empty if it is not there."""
+    return json.loads(path.read_text())["metrics"] if path.is_file() else []

@@ -1,0 +1,79 @@
+"""A person's decision on a release: what was shown, who decided what and why, and what must hold before approval."""
+
+import getpass
+import os
+from pathlib import Path
+from typing import Any
+
+from governance.digest import sha256_bytes, sha256_path
+from governance.errors import BadInput, GateRefused
+from governance.ledger import Entry, Event, Ledger
+
+
+def current_actor() -> str:
+    """Who types: `user:<login>`, or the numeric id where no name is known."""
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError, ImportError):
+        return f"user:uid-{os.getuid()}"
+
+
+def shown(run: dict[str, Any]) -> str:
+    """Text that a person sees before deciding; its SHA-256 goes into the decision's entry."""
+    policy, gate = run["policy"], run["gate"]
+    lines = [
+        f"Release of run {run['run_id']}",
+        f"Policy: {policy['name']} version {policy['version']}",
+        f"  sha256 {policy['sha256']}",
+        f"Gate: {gate['verdict']}",
+        *(f"  - {reason}" for reason in gate["reasons"]),
+        "Figures:",
+    ]
+    for name, f in run["metrics"].items():
+        interval = "" if f.get("low") is None else f" [{f['low']:.3f}, {f['high']:.3f}]"
+        lines.append(f"  {name} {f['value']:.3f}{interval}" + (f" n={f['n']}" if f.get("n") else ""))
+    lines += [f"Simulated: {what}" for what in run.get("simulated", [])]
+    lines += ["Records:", *(f"  {path}" for path in run["records"])]
+    return "\n".join(lines) + "\n"
+
+
+def check_can_approve(ledger: Ledger, run_id: str, run_json: Path, policy_sha256: str) -> None:
+    """Raise GateRefused unless the evidence stands: whole ledger, a passing verdict in it, unchanged record and bytes.
+
+    `policy_sha256` is measured on the bytes that would be released.
+    """
+    found = ledger.verify()
+    if not found.ok:
+        raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
+    entries = list(ledger.entries(run_id))
+    verdict = _last(entries, Event.GATE_VERDICT)
+    if verdict is None or verdict.data.get("verdict") != "pass":
+        raise GateRefused(f"{run_id}: the ledger has no passing verdict of the release gate for it.")
+    ended = _last(entries, Event.RUN_ENDED)
+    if ended is None or ended.subject_digests.get("run.json") != sha256_path(run_json):
+        raise GateRefused(f"{run_json}: is not the record that the ledger names; it was changed after the run.")
+    if verdict.subject_digests.get("policy") != policy_sha256:
+        raise GateRefused(f"{run_id}: the registry's policy is not the one that was judged: its SHA-256 differs.")
+
+
+def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str, actor: str, shown_text: str) -> Entry:
+    """Append the decision. Raises BadInput for an empty reason, an unknown run, or a second decision."""
+    if not reason.strip():
+        raise BadInput("--reason: is empty; say why, it goes into the audit log.")
+    entries = list(ledger.entries(run_id))
+    if not entries:
+        raise BadInput(f"{run_id}: the ledger does not know this run; `attestrl runs` lists them.")
+    earlier = _last(entries, Event.APPROVED) or _last(entries, Event.REJECTED)
+    if earlier:
+        raise BadInput(f"{run_id}: was decided already ({earlier.type}, {earlier.actor}, {earlier.ts}).")
+    digests = {"shown": sha256_bytes(shown_text.encode())}
+    verdict = _last(entries, Event.GATE_VERDICT)
+    if verdict:
+        digests["policy"] = verdict.subject_digests["policy"]
+    event = Event.APPROVED if approved else Event.REJECTED
+    data = {"reason": reason.strip(), "shown": shown_text}
+    return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
+
+
+def _last(entries: list[Entry], event: Event) -> Entry | None:
+    return next((e for e in reversed(entries) if e.type == event), None)

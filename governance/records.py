@@ -1,0 +1,23 @@
+"""Where a run's records are: `<home>/records/<run id>/`, with `run.json` as the one that sums it up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from governance.digest import write_json
+
+
+def write_run_record(folder: Path, run: dict[str, Any]) -> None:
+    """Write `run.json`."""
+    write_json(folder / "run.json", run)
+
+
+def load_run(folder: Path) -> dict[str, Any]:
+    """Read `run.json`."""
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return record
+
+
+def list_runs(home: Path) -> list[dict[str, Any]]:
+    """Every run with a record, oldest first (run ids begin with the time)."""
+    return [load_run(file.parent) for file in sorted((home / "records").glob("*/run.json"))]

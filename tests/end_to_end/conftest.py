@@ -1,0 +1,85 @@
+"""A copy of the project with a shrunken configuration, run through the command that a user types."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+PAIRS = 320
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder and the ways to type a command in it."""
+
+    folder: Path
+
+    def attestrl(self, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "flows.cli", *arguments, timeout=timeout)
+
+    def python(self, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr[-4000:]
+        return done
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        done = self.attestrl("run", "--json", *arguments)
+        assert done.stdout, done.stderr[-4000:]
+        return json.loads(done.stdout)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of a user who exported nothing."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_", "PREFECT_", "DVC_"))}
+
+
+def copy_project(to: Path) -> Path:
+    """Tracked and new files of the project, as a git repository of their own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *command], cwd=to, check=True)
+    return to
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    first, second = folder / "data/raw/tiny/a", folder / "data/raw/tiny/b"
+    shutil.copytree(tiny_model_folder, first)
+    shutil.copytree(tiny_model_folder, second)
+    weights = load_file(second / "model.safetensors")
+    save_file({k: v * 1.01 for k, v in weights.items()}, second / "model.safetensors", metadata={"format": "pt"})
+    lines = (ROOT / "data/raw/hh_rlhf/pairs.jsonl").read_text(encoding="utf-8").splitlines()[:PAIRS]
+    (folder / "data/raw/hh_rlhf/small.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shutil.copy2(Path(__file__).parent / "tiny.yaml", folder / "tiny.yaml")
+    return Project(folder)

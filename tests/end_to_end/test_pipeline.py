@@ -1,0 +1,162 @@
+"""The real pipeline, through the command that a user types, on a shrunken configuration."""
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.paths import STAGES
+from tests.end_to_end.conftest import Project
+
+pytestmark = pytest.mark.end_to_end
+MODELS = {"data/models/base", "data/models/sft", "data/models/reward", "data/models/judge", "data/models/policy"}
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> dict[str, Any]:
+    started = time.monotonic()
+    record = project.run("--params", "tiny.yaml")
+    assert record["status"] == "done", record["message"] or record["gate"]
+    assert time.monotonic() - started < 120 * 1.5  # two minutes, and half as much again on a busy machine
+    return record
+
+
+def outcomes(record: dict[str, Any]) -> dict[str, str]:
+    return {s["name"]: s["outcome"] for s in record["stages"]}
+
+
+def mlflow_ids(record: dict[str, Any]) -> dict[str, str]:
+    return {s["name"]: s["mlflow_run_id"] for s in record["stages"]}
+
+
+def test_every_stage_is_made(first: dict[str, Any], project: Project) -> None:
+    assert outcomes(first) == dict.fromkeys(STAGES, "made")
+    outputs = {o["path"]: o["sha256"] for s in first["stages"] for o in s["outputs"]}
+    assert outputs.keys() >= MODELS
+    for path in outputs:
+        assert (project.folder / path).exists(), path
+
+
+def test_metrics_come_with_intervals(first: dict[str, Any]) -> None:
+    for name in ("accuracy/test", "win_rate/policy_vs_sft", "win_rate/sft_vs_base", "kl/policy_from_sft"):
+        figure = first["metrics"][name]
+        assert figure["low"] <= figure["value"] <= figure["high"], name
+        assert figure["n"] > 0
+
+
+def test_records_are_written(first: dict[str, Any]) -> None:
+    names = {Path(p).name for p in first["records"]}
+    assert "run.json" in names
+    assert {n for n in names if n.startswith("datasheet-")}
+    assert {"card-policy.md", "card-reward.md", "card-sft.md", "card-base.md", "card-judge.md"} <= names
+    sheet = next(Path(p) for p in first["records"] if Path(p).name == "datasheet-preferences.md")
+    text = sheet.read_text(encoding="utf-8")
+    assert "supervised" in text  # the source says that it is meant for preference models
+    votes = next(Path(p) for p in first["records"] if Path(p).name == "datasheet-votes.md")
+    assert "simulated" in votes.read_text(encoding="utf-8").lower()
+
+
+def test_ledger_verifies(first: dict[str, Any], project: Project) -> None:
+    done = project.attestrl("ledger", "verify", "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert found["ok"]
+    assert found["entries"] > len(STAGES)
+
+
+def test_lineage_in_mlflow(first: dict[str, Any], project: Project) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/.attestrl/mlflow.db")
+    parent = client.get_run(first["mlflow_run_id"])
+    assert parent.info.status == "FINISHED"
+    for stage in first["stages"]:
+        child = client.get_run(stage["mlflow_run_id"])
+        assert child.data.tags["mlflow.parentRunId"] == first["mlflow_run_id"]
+        assert child.info.status == "FINISHED"
+    ppo = client.get_run(mlflow_ids(first)["ppo"])
+    assert len(ppo.inputs.model_inputs) == 2  # SFT and reward model
+    assert len(ppo.outputs.model_outputs) == 1
+    source = json.loads(ppo.inputs.dataset_inputs[0].dataset.source)
+    assert source["path"] == "data/processed/ppo_prompts.parquet"
+    assert len(source["sha256"]) == 64
+    version = client.get_model_version_by_alias("attestrl-policy", "candidate")
+    assert {"git_commit", "base_sha256", "data_sha256", "reward_model_version"} <= version.tags.keys()
+    assert client.get_latest_versions("attestrl-reward")
+
+
+def test_dvc_names_every_output(first: dict[str, Any], project: Project) -> None:
+    lock = (project.folder / "dvc.lock").read_text()
+    assert all(f"path: {path}" in lock for path in MODELS)
+    done = project.python("-m", "dvc", "status", "--json")
+    assert json.loads(done.stdout) == {}
+
+
+def test_unchanged_is_skipped(first: dict[str, Any], project: Project) -> None:
+    started = time.monotonic()
+    again = project.run()
+    seconds = time.monotonic() - started
+    assert outcomes(again) == dict.fromkeys(STAGES, "cached")
+    assert mlflow_ids(again) == mlflow_ids(first)
+    assert seconds < 20 * 1.5, f"{seconds:.0f} s"
+
+
+def test_kl_coef_remakes_ppo_and_evaluate(first: dict[str, Any], project: Project) -> None:
+    record = project.run("--set", "ppo.kl_coef=0.1")
+    made = [name for name, outcome in outcomes(record).items() if outcome == "made"]
+    assert made == ["ppo", "evaluate"]
+
+
+def test_base_remakes_everything_from_base(first: dict[str, Any], project: Project) -> None:
+    record = project.run("--set", "base.model=data/raw/tiny/b")
+    made = [name for name, outcome in outcomes(record).items() if outcome == "made"]
+    assert made == ["base", "sft", "reward", "ppo", "evaluate"]
+
+
+def test_approval_is_bound_to_evidence(first: dict[str, Any], project: Project) -> None:
+    """A verdict cannot be forged by an alias, a tag or an edited record; an honest approval makes the champion."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/.attestrl/mlflow.db")
+    refused = project.run("--set", "gate.min_win_rate_low=1.0")
+    assert refused["exit_code"] == 1
+    assert refused["gate"]["verdict"] == "refuse"
+    client.set_tag(refused["mlflow_run_id"], "attestrl.gate", "pass")
+    no = project.attestrl("approve", refused["run_id"], "--reason", "because")
+    assert no.returncode == 1
+    passed = project.run("--set", "gate.min_win_rate_low=0.0")
+    yes = project.attestrl("approve", passed["run_id"], "--reason", "figures looked at")
+    assert yes.returncode == 0, yes.stderr
+    assert passed["policy"]["sha256"][:12] in yes.stderr
+    champion = client.get_model_version_by_alias("attestrl-policy", "champion")
+    assert champion.version == passed["policy"]["version"]
+    twice = project.attestrl("reject", passed["run_id"], "--reason", "again")
+    assert twice.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "ppo.kl_coef=minus"], "ppo.kl_coef"),
+        (["--set", "ppo.no_such=1"], "ppo.no_such"),
+        (["--until", "nowhere"], "nowhere"),
+        (["--params", "absent.yaml"], "absent.yaml"),
+        (["--set", "ingest.preferences=data/raw/absent.jsonl"], "absent.jsonl"),
+    ],
+)
+def test_wrong_parameters_are_one_sentence(
+    arguments: list[str], words: str, first: dict[str, Any], project: Project
+) -> None:
+    before = (project.folder / "params.yaml").read_text()
+    done = project.attestrl("run", *arguments)
+    (project.folder / "params.yaml").write_text(before)
+    assert done.returncode == 2
+    assert words in done.stderr + done.stdout
+
+
+def test_no_run_is_left_open(first: dict[str, Any], project: Project) -> None:
+    with sqlite3.connect(project.folder / ".attestrl/mlflow.db") as store:
+        assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)

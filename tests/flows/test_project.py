@@ -1,0 +1,51 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import project
+from governance.errors import BadInput
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_set_changes_one_value_and_keeps_comments(here: Path) -> None:
+    before = (here / "params.yaml").read_text().splitlines()
+    project.set_params(None, ["ppo.kl_coef=0.25"])
+    after = (here / "params.yaml").read_text().splitlines()
+    assert yaml.safe_load("\n".join(after))["ppo"]["kl_coef"] == 0.25
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
+
+
+def test_overlay_is_merged(here: Path) -> None:
+    (here / "mine.yaml").write_text("ppo: {episodes: 128}\nbase: {model: some/hub-name}\n")
+    project.set_params(here / "mine.yaml", ["seed=3"])
+    now = yaml.safe_load((here / "params.yaml").read_text())
+    assert (now["ppo"]["episodes"], now["base"]["model"], now["seed"]) == (128, "some/hub-name", 3)
+    assert now["ppo"]["gamma"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("assignment", "word"),
+    [("ppo.kl_coef=-1", "ppo.kl_coef"), ("ppo.typo=1", "ppo.typo"), ("nothing", "key=value"), ("a.b.c=1", "section a")],
+)
+def test_wrong_values_change_nothing(here: Path, assignment: str, word: str) -> None:
+    before = (here / "params.yaml").read_bytes()
+    with pytest.raises(BadInput, match=word):
+        project.set_params(None, [assignment])
+    assert (here / "params.yaml").read_bytes() == before
+
+
+def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"dvc\.yaml"):
+        project.enter()
+    assert project.settings().project == "attestrl"

@@ -1,0 +1,44 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from governance.errors import BadInput
+from tasks import params
+
+SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+    raw = yaml.safe_load(SHIPPED.read_text())
+    for name, values in sections.items():
+        raw[name].update(values)
+    return raw
+
+
+def test_shipped_file_is_valid() -> None:
+    assert params.load(SHIPPED).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"ppo": {"kl_coef": -1}}, "ppo.kl_coef is wrong"),
+        ({"ppo": {"kl": 1}}, "ppo.kl is not a known key"),
+        ({"ingest": {"shares": {"sft": 1.0}}}, "shares must name exactly"),
+        ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
+    ],
+)
+def test_errors_name_the_field(sections: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        params.parse(changed(**sections), "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(b"a: [", "not valid YAML"), (b"\xff\xfe\x00", "UTF-8"), (b"", "wrong")]
+)
+def test_unreadable_files(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "p.yaml").write_bytes(content)
+    with pytest.raises(BadInput, match=sentence):
+        params.load(tmp_path / "p.yaml")

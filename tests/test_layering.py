@@ -1,0 +1,71 @@
+"""Imports go one way: flows → tasks → governance; tasks.rlhf, tasks.stats and governance import none of the others."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FORBIDDEN = {
+    "governance": ("flows", "tasks", "torch", "prefect", "mlflow", "transformers"),
+    "tasks/rlhf": ("flows", "governance", "tasks"),
+    "tasks/stats": ("flows", "governance", "tasks"),
+    "tasks": ("flows", "prefect"),
+}
+
+
+def imported(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{a.name}" for a in node.names}
+    return names
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_go_one_way(folder: str) -> None:
+    own = folder.replace("/", ".")
+    for file in (ROOT / folder).rglob("*.py"):
+        for name in imported(file):
+            if name == own or name.startswith(own + "."):
+                continue
+            for forbidden in FORBIDDEN[folder]:
+                assert name != forbidden and not name.startswith(forbidden + "."), f"{file}: {name}"
+
+
+def test_every_stage_has_a_file_and_an_entry() -> None:
+    import yaml
+
+    from tasks.paths import STAGES
+
+    entries = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert tuple(entries) == STAGES
+    for name in STAGES:
+        assert entries[name]["cmd"] == f"python -m tasks.{name}"
+        for path in (d for d in entries[name]["deps"] if d.startswith("tasks/")):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    "stage", ["ingest", "validate", "annotators", "poisoning", "curate", "base", "sft", "reward", "ppo", "evaluate"]
+)
+def test_deps_name_the_code_that_is_used(stage: str) -> None:
+    """Every project module that a stage imports, directly or not, is in its deps, so that a change re-runs it."""
+    import yaml
+
+    around = {"tasks.stage", "tasks.lineage", "tasks.params", "tasks.paths", "tasks.environment", "tasks.progress"}
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    seen: set[str] = set()
+    todo = [f"tasks.{stage}"]
+    while todo:
+        module = todo.pop()
+        file = ROOT / (module.replace(".", "/") + ".py")
+        if module in seen or module in around or not file.is_file():
+            continue
+        seen.add(module)
+        todo += [n for n in imported(file) if n.startswith("tasks.")]
+        todo += [n.rpartition(".")[0] for n in imported(file) if n.startswith("tasks.")]
+        relative = file.relative_to(ROOT).as_posix()
+        assert any(relative == d or relative.startswith(d + "/") for d in deps), f"{stage}: {relative} is not in deps"
