@@ -54,9 +54,9 @@ def set_params(overlay: Path | None, assignments: list[str]) -> None:
             raise BadInput(f"--set {assignment}: is not key=value, as in --set ppo.kl_coef=0.1.")
         _assign(document, key.split("."), YAML(typ="safe").load(text), assignment)
     params.parse(_plain(document), "--params and --set" if overlay else "--set")
-    text = StringIO()
-    yaml.dump(document, text)
-    write_atomic(paths.PARAMS, text.getvalue())
+    written = StringIO()
+    yaml.dump(document, written)
+    write_atomic(paths.PARAMS, written.getvalue())
 
 
 def _read_overlay(path: Path) -> dict[str, Any]:
