@@ -5,9 +5,8 @@ share at their beginning). See https://huggingface.co/docs/trl/dataset_formats.
 """
 
 import json
-import os
 import re
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import Any
 
 import polars as pl
@@ -157,7 +156,7 @@ def _split_shared(sides: list[Messages], place: str) -> tuple[Messages, list[Mes
 
 
 def _split_text(first: str, second: str, place: str) -> tuple[Messages, list[Messages]]:
-    shared = len(os.path.commonprefix([first, second]))
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
     cut = first.rfind(" ", 0, shared) + 1  # at a word's beginning, not inside one
     if cut == 0:
         raise BadInput(f"{place}: chosen and rejected share no beginning, so there is no prompt; add a field prompt.")

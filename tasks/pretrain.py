@@ -101,7 +101,7 @@ def main() -> None:
             tqdm.write(json.dumps(curve[-1]))
 
     recipe.pretrain(model, tokens, config, on_step)
-    model.to(torch.bfloat16).save_pretrained(args.out)  # type: ignore[arg-type]
+    model.to(torch.bfloat16).save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
     figures = {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,21 @@ class Stage:
         dataset = self._table(table) if table else None
         mlflow.log_metrics(dict(values), step=step, model_id=model_id, dataset=dataset)
         self.metrics.update(values)
+
+    def log_history(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Log a training's rows {"step", metric: value, …} as curves."""
+        import mlflow
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        rows = [
+            Metric(key, float(value), now, int(row["step"]))
+            for row in history
+            for key, value in row.items()
+            if key != "step"
+        ]
+        for at in range(0, len(rows), 1000):  # the most that the server takes at once
+            mlflow.MlflowClient().log_batch(self.mlflow_run_id, metrics=rows[at : at + 1000])
 
     def log_artifact(self, path: Path) -> None:
         """Attach a file or folder of the report to the run."""

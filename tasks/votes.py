@@ -116,7 +116,7 @@ def _complete(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """All columns of the table, in order; what the vendor did not give is null, `simulated` false."""
     defaults = {"simulated": False, "a_is_chosen": True}
     columns = [
-        (pl.col(name) if name in frame.columns else pl.lit(defaults.get(name))).cast(kind).alias(name)  # type: ignore[arg-type]
+        (pl.col(name) if name in frame.columns else pl.lit(defaults.get(name))).cast(kind).alias(name)
         for name, kind in schema.items()
     ]
     return frame.select(columns)

@@ -60,7 +60,7 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int):  # type: ignore[no-u
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<|pad|>",
         eos_token="<|end|>",
@@ -161,7 +161,7 @@ def pretrain(
             group["lr"] = lr * factor
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = token_loss(model, next(batches))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for o in optimizers:
             o.step()

@@ -1,0 +1,101 @@
+"""Stage `ppo`: the policy, from the SFT model, against the reward model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from governance.digest import sha256_path, write_json, write_jsonl
+from governance.errors import GateRefused
+from tasks import paths
+from tasks.lineage import lineage_of
+from tasks.plots import save_curves
+from tasks.progress import bar
+from tasks.rlhf.encoding import encode_prompts, stop_token_id
+from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, merged, save_model, with_lora
+from tasks.rlhf.ppo import PpoTrainer, reward_scorer
+from tasks.stage import Stage, run_stage
+
+PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
+PANELS = {
+    "reward": ["objective/scores", "objective/rlhf_reward"],
+    "KL to SFT (nats per response)": ["objective/kl"],
+    "length (tokens)": ["val/response_length"],
+    "entropy (nats per token)": ["policy/entropy_avg"],
+}
+
+
+def body(stage: Stage) -> None:
+    """Write `data/models/policy`."""
+    stage.input_model(paths.SFT)
+    stage.input_model(paths.REWARD)
+    lineage = _lineage()
+    prompts = pl.read_parquet(stage.input_table(PROMPTS, "training"))["prompt"].to_list()
+    tokenizer = load_tokenizer(paths.SFT)
+    trainer = _trainer(stage, tokenizer)
+    encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
+    history: list[dict[str, Any]] = []
+    try:
+        with bar(trainer.updates, "ppo", "update") as progress:
+            for metrics in trainer.train(encoded):
+                history.append({"step": len(history) + 1, **metrics})
+                progress.set_postfix_str(f"score {metrics['objective/scores']:.2f} kl {metrics['objective/kl']:.2f}")
+                progress.update()
+    except FloatingPointError as error:
+        raise GateRefused(
+            f"{error} at update {len(history) + 1}; lower ppo.learning_rate, or set ppo.bf16=false."
+        ) from None
+    save_model(merged(trainer.policy), tokenizer, paths.POLICY)
+    write_json(paths.POLICY / "lineage.json", lineage)
+    tags = {**lineage, "reward_model_version": _reward_version()}
+    stage.output_model(paths.POLICY, tags, register_as=f"{stage.params.project}-policy")
+    write_jsonl(stage.report / "history.jsonl", history)
+    save_curves(history, PANELS, stage.report / "curves.png", "PPO", x="step")
+    stage.log_artifact(stage.report / "curves.png")
+    stage.log_history(history)
+    last = {k: v for k, v in history[-1].items() if k != "step"}
+    stage.log_metrics(last, step=len(history), model=paths.POLICY, table=PROMPTS)
+
+
+def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
+    lora = stage.params.lora
+    policy, value_model = load_causal_lm(paths.SFT), load_reward_model(paths.REWARD)
+    reference = None if lora.enabled else load_causal_lm(paths.SFT)
+    if lora.enabled:
+        policy, value_model = with_lora(policy, lora, "CAUSAL_LM"), with_lora(value_model, lora, "SEQ_CLS")
+    scorer_model = load_reward_model(paths.REWARD)
+    trainer = PpoTrainer(
+        policy,
+        reference,
+        value_model,
+        reward_scorer(scorer_model),
+        stage.params.ppo,
+        pad_token_id=tokenizer.pad_token_id,
+        stop_token_id=stop_token_id(tokenizer),
+        seed=stage.seed,
+    )
+    scorer_model.to(trainer.device).eval()
+    return trainer
+
+
+def _lineage() -> dict[str, str]:
+    """Digests of everything the policy comes from. Raises GateRefused if the reward model has another base."""
+    sft, reward = lineage_of(paths.SFT), lineage_of(paths.REWARD)
+    if sft["base_sha256"] != reward["base_sha256"]:
+        raise GateRefused(
+            "data/models/reward was trained on another base than data/models/sft; a reward model does not carry over "
+            "to a new base: run again from reward."
+        )
+    return sft | reward | {"data_sha256": sha256_path(PROMPTS)}
+
+
+def _reward_version() -> str:
+    """Registered version of the reward model, from the record of the stage that made it."""
+    record = Path(paths.report("reward") / "record.json")
+    notes = json.loads(record.read_text()).get("notes", {}) if record.is_file() else {}
+    return str(notes.get("registered", {}).get("version", "unregistered"))
+
+
+if __name__ == "__main__":
+    run_stage("ppo", body)

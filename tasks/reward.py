@@ -1,0 +1,147 @@
+"""Stage `reward`: the reward model, and a judge by the same recipe on other prompts, which only evaluates."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from governance.digest import sha256_path, write_json, write_jsonl
+from governance.errors import BadInput
+from tasks import paths
+from tasks.lineage import lineage_of
+from tasks.plots import save_curves
+from tasks.reward_baselines import bag_of_words_correct, length_correct
+from tasks.rlhf.encoding import encode_pairs, stop_token_id
+from tasks.rlhf.models import (
+    load_reward_model,
+    load_tokenizer,
+    merged,
+    new_reward_model,
+    save_model,
+    score_conversations,
+    with_lora,
+)
+from tasks.rlhf.reward_trainer import PairRow, train_reward
+from tasks.splits import position, split_key
+from tasks.stage import Stage, run_stage
+from tasks.stats.intervals import bootstrap_mean, wilson
+
+TEST = paths.PROCESSED / "reward_test.parquet"
+DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
+RESAMPLES = 1000
+
+
+def body(stage: Stage) -> None:
+    """Write `data/models/reward` and `data/models/judge`."""
+    stage.input_model(paths.SFT)
+    test = pl.read_parquet(stage.input_table(TEST, "evaluation"))
+    stage.input_table(DEMONSTRATIONS, "centring")
+    scores: dict[str, np.ndarray] = {}
+    for name, side, folder in (
+        ("reward", "reward_train", paths.REWARD),
+        ("judge", "judge_train", paths.JUDGE),
+    ):
+        table = stage.input_table(paths.PROCESSED / f"{side}.parquet", "training")
+        _train(stage, name, table, folder)
+        scores[name] = _margins(stage, folder, test)
+    rows = _metrics(stage, test, scores)
+    report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": rows}
+    report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
+    write_json(stage.report / "metrics.json", report)
+
+
+def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
+    settings = stage.params.reward
+    tokenizer = load_tokenizer(paths.SFT)
+    model = new_reward_model(paths.SFT, tokenizer.pad_token_id, stage.seed)
+    train, dev = _rows(stage, tokenizer, table)
+    history: list[dict[str, float]] = []
+
+    def on_log(step: int, values: dict[str, float]) -> None:
+        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
+
+    trained = with_lora(model, stage.params.lora, "SEQ_CLS") if stage.params.lora.enabled else model
+    best = train_reward(trained, tokenizer, train, dev, settings, stage.seed, on_log, name)
+    model = merged(trained)
+    model.config.reward_offset = _offset(stage, model, tokenizer)
+    save_model(model, tokenizer, folder)
+    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
+    write_json(folder / "lineage.json", lineage)
+    register = f"{stage.params.project}-reward" if name == "reward" else None
+    stage.output_model(folder, lineage, register)
+    write_jsonl(stage.report / f"history-{name}.jsonl", history)
+    picture = stage.report / f"training-{name}.png"
+    panels = {"loss": ["loss", "eval_loss"], "accuracy": ["rewards/accuracies", "eval_rewards/accuracies"]}
+    save_curves(history, panels, picture, f"{name} model")
+    stage.log_artifact(picture)
+    stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
+    stage.log_metrics({f"{name}/dev/{k}": best[k] for k in ("loss", "best_step")}, model=folder, table=table)
+
+
+def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
+    """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both."""
+    frame = pl.read_parquet(table)
+    if frame.height < 2:
+        raise BadInput(f"{table}: has {frame.height} valid pairs; a reward model needs at least two.")
+    longest = stage.params.reward.max_length
+    stop, prompts = stop_token_id(tokenizer), frame["prompt"].to_list()
+    sides = [encode_pairs(tokenizer, prompts, frame[s].to_list(), stop, longest) for s in ("chosen", "rejected")]
+    rows = [
+        PairRow(c[0] + c[1], r[0] + r[1], float(w), float(m or 0.0))
+        for c, r, w, m in zip(*sides, frame["weight"], frame["margin"], strict=True)
+    ]
+    # The key is salted: the sides are intervals of the same hash, and the dev part must not be one end of its side.
+    is_dev = [position("dev:" + split_key(p)) < stage.params.reward.dev_share for p in prompts]
+    train = [r for r, dev in zip(rows, is_dev, strict=True) if not dev]
+    dev = [r for r, dev in zip(rows, is_dev, strict=True) if dev]
+    return (train, dev) if train and dev else (rows[1:], rows[:1])
+
+
+def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
+    """Mean score of the SFT demonstrations, so that after subtraction they score 0 on average."""
+    messages = pl.read_parquet(DEMONSTRATIONS)["messages"].to_list()
+    stop = stop_token_id(tokenizer)
+    longest = stage.params.reward.max_length
+    encoded = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
+    model.config.reward_offset = 0.0
+    return float(score_conversations(model, [p + a for p, a in encoded], tokenizer.pad_token_id).mean())
+
+
+def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
+    """(n,) score of chosen less score of rejected on the test side, in fp32."""
+    tokenizer, model = load_tokenizer(folder), load_reward_model(folder)
+    stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
+    scores = []
+    for side in ("chosen", "rejected"):
+        encoded = encode_pairs(tokenizer, test["prompt"].to_list(), test[side].to_list(), stop, longest)
+        scores.append(score_conversations(model, [p + a for p, a in encoded], tokenizer.pad_token_id))
+    margins: np.ndarray = torch.sub(*scores).numpy()
+    return margins
+
+
+def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    train = pl.read_parquet(paths.PROCESSED / "reward_train.parquet")
+    right = {
+        "accuracy/test": margins["reward"] > 0,
+        "accuracy/judge_test": margins["judge"] > 0,
+        "accuracy/baseline_length": length_correct(train, test),
+        "accuracy/baseline_bag_of_words": bag_of_words_correct(train, test, stage.seed),
+        "agreement/reward_judge": (margins["reward"] > 0) == (margins["judge"] > 0),
+    }
+    rows = []
+    for name, correct in right.items():
+        low, high = wilson(int(correct.sum()), len(correct))
+        rows.append({"name": name, "value": float(correct.mean()), "low": low, "high": high, "n": len(correct)})
+    low, high = bootstrap_mean(margins["reward"], level=0.95, resamples=RESAMPLES, seed=stage.seed)
+    mean = float(margins["reward"].mean(dtype=np.float64))
+    rows.append({"name": "rewards/margins", "value": mean, "low": low, "high": high, "n": test.height})
+    for row in rows:
+        model = paths.JUDGE if "judge_test" in row["name"] else paths.REWARD
+        stage.log_metrics({row["name"]: row["value"]}, model=model, table=TEST)
+    return rows
+
+
+if __name__ == "__main__":
+    run_stage("reward", body)

@@ -1,0 +1,150 @@
+"""Models and tokenizers on the disk: Hugging Face folders of safetensors, read in fp32, never unpickled."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# ChatML, for tokenizers that come without a template of their own.
+DEFAULT_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] | trim }}{{ eos_token }}\n"
+    "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+class LoraSettings(Protocol):
+    """`lora` of params.yaml."""
+
+    rank: int
+    alpha: int
+    dropout: float
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+def load_causal_lm(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Causal language model in fp32, dropout off."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+    )
+    return _without_dropout(model)
+
+
+def load_reward_model(folder: Path) -> PreTrainedModel:
+    """Reward model that `save_model` wrote: sequence classification with one label."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, dtype=torch.float32, use_safetensors=True
+    )
+    return _without_dropout(model)
+
+
+def new_reward_model(folder: Path, pad_token_id: int, seed: int) -> PreTrainedModel:
+    """Reward model on the trunk of a causal LM; the head's weights ~ N(0, 1/(d+1)) (Stiennon et al. 2020)."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # says that the head is new: it is
+    model = load_reward_model(folder)
+    logging.set_verbosity(level)
+    model.config.pad_token_id = pad_token_id
+    head = model.score.weight
+    generator = torch.Generator().manual_seed(seed)
+    std = 1 / math.sqrt(head.shape[1] + 1)
+    head.data.copy_(torch.randn(head.shape, generator=generator) * std)
+    return model
+
+
+def _without_dropout(model: Any) -> Any:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for name in ("attention_dropout", "hidden_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "dropout"):
+        if hasattr(model.config, name):
+            setattr(model.config, name, 0.0)
+    return model
+
+
+def score(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Scores (B,) in fp32, read at the last real token of each row, less the stored offset.
+
+    `input_ids`, `attention_mask`: (B, T), padded on either side.
+    """
+    position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    hidden = model.base_model(input_ids, attention_mask=attention_mask, position_ids=position_ids).last_hidden_state
+    last = attention_mask.shape[1] - 1 - attention_mask.flip(-1).argmax(-1)
+    rows = torch.arange(input_ids.shape[0], device=input_ids.device)
+    scores: torch.Tensor = model.score(hidden[rows, last]).squeeze(-1).float()
+    return scores - float(getattr(model.config, "reward_offset", 0.0))
+
+
+@torch.no_grad()
+def score_conversations(
+    model: PreTrainedModel, rows: list[list[int]], pad_token_id: int, batch: int = 64, bf16: bool = False
+) -> torch.Tensor:
+    """Scores (N,) in fp32 of token-id lists, in batches of similar length."""
+    device = next(model.parameters()).device
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    scores = torch.zeros(len(rows))
+    model.eval()
+    for at in range(0, len(order), batch):
+        chunk = order[at : at + batch]
+        ids, mask = pad_right([rows[i] for i in chunk], pad_token_id)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            scores[chunk] = score(model, ids.to(device), mask.to(device)).cpu()
+    return scores
+
+
+def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), each (B, longest row)."""
+    width = max(len(r) for r in rows)
+    ids = torch.full((len(rows), width), pad_token_id)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
+def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str) -> Any:
+    """The model with low-rank adapters on every linear layer (Hu et al. 2021); `task`: CAUSAL_LM or SEQ_CLS."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        task_type=task,
+    )
+    return get_peft_model(model, config)
+
+
+def merged(model: Any) -> PreTrainedModel:
+    """The model itself, with adapters merged into its weights if it has any."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write model and tokenizer to a temporary folder beside `folder`, then rename it."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

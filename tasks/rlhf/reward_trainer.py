@@ -1,0 +1,107 @@
+"""Reward-model training: TRL's RewardTrainer with row weights and margins in the Bradley–Terry loss.
+
+The best state on a dev part of the training side is kept (early stopping by dev loss, measured several times).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tasks.rlhf.losses import bradley_terry
+from tasks.rlhf.models import pad_right
+from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EVALUATIONS_PER_EPOCH = 3
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One tokenised pair: whole conversations, with the weight and margin of the row."""
+
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    weight: float = 1.0
+    margin: float = 0.0
+
+
+def collator(pad_token_id: int) -> Any:
+    """Batch of pairs: chosen rows first, then rejected; `weight` and `margin` (n,)."""
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        ids, mask = pad_right([r["chosen_ids"] for r in rows] + [r["rejected_ids"] for r in rows], pad_token_id)
+        weight, margin = (torch.tensor([r[k] for r in rows], dtype=torch.float32) for k in ("weight", "margin"))
+        return {"input_ids": ids, "attention_mask": mask, "weight": weight, "margin": margin}
+
+    return collate
+
+
+def dataset_of(rows: list[PairRow]) -> Any:
+    """Rows as a dataset that TRL takes as tokenised already."""
+    from datasets import Dataset
+
+    return Dataset.from_list([vars(r) for r in rows])
+
+
+def train_reward(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: list[PairRow],
+    dev: list[PairRow],
+    settings: TrainingSettings,
+    seed: int,
+    on_log: OnLog,
+    description: str,
+) -> dict[str, float]:
+    """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures."""
+    from transformers import TrainerCallback
+    from trl import RewardConfig, RewardTrainer
+
+    class WeightedRewardTrainer(RewardTrainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+            chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
+            loss = bradley_terry(chosen, rejected, margin=inputs["margin"], weight=inputs["weight"])
+            mode = "train" if model.training else "eval"
+            difference = (chosen - rejected).detach()
+            self._metrics[mode]["rewards/chosen"].append(chosen.mean().item())
+            self._metrics[mode]["rewards/rejected"].append(rejected.mean().item())
+            self._metrics[mode]["rewards/accuracies"].append((difference > 0).float().mean().item())
+            self._metrics[mode]["rewards/margins"].append(difference.mean().item())
+            return (loss, outputs) if return_outputs else loss
+
+    best: dict[str, Any] = {"loss": float("inf")}
+
+    class KeepBest(TrainerCallback):
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+            if metrics["eval_loss"] < best["loss"]:
+                weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+                best.update(loss=metrics["eval_loss"], weights=weights, metrics=dict(metrics), step=state.global_step)
+
+    steps = -(-len(train) // settings.batch)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = RewardConfig(
+            **trainer_arguments(settings, folder, seed),
+            eval_strategy="steps",
+            eval_steps=max(1, steps // EVALUATIONS_PER_EPOCH),
+            remove_unused_columns=False,
+        )
+        trainer = WeightedRewardTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator(tokenizer.pad_token_id),
+            train_dataset=dataset_of(train),
+            eval_dataset=dataset_of(dev),
+            processing_class=tokenizer,
+            callbacks=[logging_callback(on_log, description), KeepBest()],
+        )
+        trainer.train()
+    model.load_state_dict(best["weights"])
+    figures = {k.removeprefix("eval_"): float(v) for k, v in best["metrics"].items() if isinstance(v, (int, float))}
+    return figures | {"best_step": float(best["step"])}

@@ -1,0 +1,117 @@
+"""Supervised fine-tuning: TRL's SFTTrainer on tokenised conversations, loss on the answer's tokens only.
+
+Loss: mean over the answer's tokens (its end token included) of −log p(x_t | x_<t).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Encoded = list[tuple[list[int], list[int]]]
+OnLog = Callable[[int, dict[str, float]], None]
+
+
+class TrainingSettings(Protocol):
+    """What SFT and reward training share in params.yaml."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    max_length: int
+    bf16: bool
+
+
+def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dict[str, Any]:
+    """Arguments that every TRL trainer here takes. The device is accelerate's to choose."""
+    return {
+        "output_dir": folder,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch,
+        "per_device_eval_batch_size": settings.batch,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 10,
+        "max_grad_norm": 1.0,
+        "bf16": settings.bf16,
+        "seed": seed,
+        "data_seed": seed,
+        "max_length": settings.max_length,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 5,
+        "logging_first_step": True,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+    }
+
+
+def logging_callback(on_log: OnLog, description: str) -> Any:
+    """Callback that shows a progress bar and hands every log to `on_log(step, values)`."""
+    from tqdm import tqdm
+    from transformers import TrainerCallback
+
+    class Report(TrainerCallback):
+        bar: Any = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            interval = 0.5 if sys.stderr.isatty() else 10.0
+            self.bar = tqdm(total=state.max_steps, desc=description, unit="step", mininterval=interval, file=sys.stderr)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.update()
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            on_log(state.global_step, {k: float(v) for k, v in (logs or {}).items() if isinstance(v, (int, float))})
+
+    return Report()
+
+
+def dataset_of(pairs: Encoded) -> Any:
+    """Tokenised dataset: input_ids and a mask of the answer's tokens."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "input_ids": [prompt + answer for prompt, answer in pairs],
+            "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in pairs],
+        }
+    )
+
+
+def train_sft(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Encoded,
+    dev: Encoded,
+    settings: TrainingSettings,
+    seed: int,
+    on_log: OnLog,
+) -> dict[str, float]:
+    """Train in place; gives loss and token accuracy on `dev`, measured after each epoch, at the end."""
+    from trl import SFTConfig, SFTTrainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SFTConfig(
+            **trainer_arguments(settings, folder, seed), completion_only_loss=True, eval_strategy="epoch", packing=False
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset_of(train),
+            eval_dataset=dataset_of(dev),
+            processing_class=tokenizer,
+            callbacks=[logging_callback(on_log, "sft")],
+        )
+        trainer.train()
+        final = trainer.evaluate()
+    return {k.removeprefix("eval_"): float(v) for k, v in final.items() if isinstance(v, (int, float))}
