@@ -1,13 +1,14 @@
 """Stage `base`: the base model, brought into one form and fingerprinted: weights, tokenizer, chat template."""
 
 from pathlib import Path
+from typing import Any
 
-from governance.digest import sha256_bytes, sha256_path, write_json
+from governance.digest import canonical_json, sha256_bytes, sha256_path, write_json
 from governance.errors import BadInput, MissingComponent
 from tasks import params, paths
 from tasks.stage import Stage, run_stage
 
-WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*"]
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -18,33 +19,24 @@ def body(stage: Stage) -> None:
     _check(source, settings.model)
     if Path(settings.model).is_dir():
         stage.input_table(Path(settings.model), "base model")
-    from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, load_causal_lm, load_tokenizer, save_model
+    from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, ensure_pad_token, save_model
 
-    tokenizer = load_tokenizer(source, trust_remote_code=settings.trust_remote_code)
+    tokenizer, model = _load(source, settings)
     if tokenizer.eos_token_id is None:
-        raise BadInput(f"{settings.model}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json.")
-    model = load_causal_lm(source, trust_remote_code=settings.trust_remote_code)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        # PAD must differ from EOS, or the end of an answer would be masked out of the loss like padding.
-        tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
-        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            model.resize_token_embeddings(len(tokenizer))
-        stage.notes["pad_token"] = "added"
-    model.config.pad_token_id = tokenizer.pad_token_id
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = DEFAULT_CHAT_TEMPLATE
-        stage.notes["chat_template"] = "default"
+        raise BadInput(
+            f"base.model: {settings.model}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json."
+        )
+    stage.notes["pad_token"] = ensure_pad_token(model, tokenizer) or "the model's own"
+    stage.notes["chat_template"] = "the model's own" if tokenizer.chat_template else "the project's default"
+    tokenizer.chat_template = tokenizer.chat_template or DEFAULT_CHAT_TEMPLATE
     save_model(model, tokenizer, paths.BASE)
+
     fingerprint = _fingerprint(paths.BASE, tokenizer.chat_template)
-    lineage = {
-        "base_sha256": fingerprint["base_sha256"],
-        "source": Path(settings.model).name if Path(settings.model).is_absolute() else settings.model,
-        "revision": settings.revision,
-    }
-    write_json(paths.BASE / "lineage.json", lineage)
+    named = {"source": _public_name(settings.model), "revision": settings.revision}
+    write_json(paths.BASE / "lineage.json", {"base_sha256": fingerprint["base_sha256"], **named})
     write_json(stage.report / "fingerprint.json", fingerprint)
     stage.notes["fingerprint"] = fingerprint
-    stage.output_model(paths.BASE, {"base_sha256": fingerprint["base_sha256"], "source": lineage["source"] or ""})
+    stage.output_model(paths.BASE, {k: v for k, v in (fingerprint | named).items() if v})
     parameters = sum(p.numel() for p in model.parameters())
     stage.log_metrics({"parameters": float(parameters)}, model=paths.BASE)
 
@@ -54,18 +46,31 @@ def _source(settings: params.Base) -> Path:
     folder = Path(settings.model)
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or settings.model.count("/") != 1:
-        raise BadInput(f"base.model: {settings.model}: there is no such folder, and it is not a hub name (owner/name).")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    where = f"base.model: {settings.model}"
     try:
         return Path(snapshot_download(settings.model, revision=settings.revision, allow_patterns=WANTED))
+    except HFValidationError:
+        raise BadInput(f"{where}: there is no such folder, and it is not a hub name (owner/name).") from None
+    except RevisionNotFoundError:
+        raise BadInput(f"{where}: has no revision {settings.revision}; correct base.revision.") from None
     except RepositoryNotFoundError:
-        raise BadInput(f"base.model: {settings.model}: the hub has no such model; check the name.") from None
+        raise BadInput(
+            f"{where}: is no folder here and no model on the hub that you may read; check the name, "
+            "or log in with `hf auth login`."
+        ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise MissingComponent(
-            f"base.model: {settings.model}: is neither a folder here nor to be had from the hub; check the network."
+            f"{where}: is no folder here, and the hub cannot be reached; check the name and the network, or give the "
+            "folder of a copy."
         ) from None
 
 
@@ -78,13 +83,38 @@ def _check(folder: Path, name: str) -> None:
         raise BadInput(f"base.model: {name}: holds {why}; convert the weights to safetensors.")
 
 
+def _load(source: Path, settings: params.Base) -> tuple[Any, Any]:
+    """(tokenizer, model). transformers says what it cannot read by exceptions of these kinds."""
+    from safetensors import SafetensorError
+
+    from tasks.rlhf.models import load_causal_lm, load_tokenizer
+
+    trust = settings.trust_remote_code
+    try:
+        return load_tokenizer(source, trust_remote_code=trust), load_causal_lm(source, trust_remote_code=trust)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(
+            f"base.model: {settings.model}: cannot be loaded as a causal language model with its tokenizer ({reason}); "
+            "name a complete Hugging Face model folder."
+        ) from None
+
+
+def _public_name(model: str) -> str:
+    """As in params.yaml; of a path outside the project its last part alone."""
+    inside = not Path(model).is_dir() or Path(model).resolve().is_relative_to(Path.cwd())
+    return model if inside and not Path(model).is_absolute() else Path(model).name
+
+
 def _fingerprint(folder: Path, chat_template: str) -> dict[str, str]:
-    weights = {p.name: sha256_path(p) for p in sorted(folder.glob("*.safetensors"))}
-    tokenizer = {p.name: sha256_path(p) for p in sorted(folder.iterdir()) if "token" in p.name or p.suffix == ".txt"}
+    def digest(*patterns: str) -> str:
+        files = sorted(p for pattern in patterns for p in folder.glob(pattern))
+        return sha256_bytes(canonical_json({p.name: sha256_path(p) for p in files}))
+
     return {
         "base_sha256": sha256_path(folder),
-        "weights_sha256": sha256_bytes(repr(weights).encode()),
-        "tokenizer_sha256": sha256_bytes(repr(tokenizer).encode()),
+        "weights_sha256": digest("*.safetensors", "*.safetensors.index.json"),
+        "tokenizer_sha256": digest("*token*", "vocab.*", "merges.txt", "*.model"),
         "chat_template_sha256": sha256_bytes(chat_template.encode()),
     }
 

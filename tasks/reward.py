@@ -12,7 +12,7 @@ from governance.errors import BadInput
 from tasks import paths
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
-from tasks.reward_baselines import bag_of_words_correct, length_correct
+from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import (
     load_reward_model,
@@ -30,6 +30,7 @@ from tasks.stats.intervals import bootstrap_mean, wilson
 
 TEST = paths.PROCESSED / "reward_test.parquet"
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
+LEVEL = 0.95
 RESAMPLES = 1000
 
 
@@ -54,8 +55,10 @@ def body(stage: Stage) -> None:
 
 def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
     settings = stage.params.reward
-    tokenizer = load_tokenizer(paths.SFT)
-    model = new_reward_model(paths.SFT, tokenizer.pad_token_id, stage.seed)
+    trust = stage.params.base.trust_remote_code
+    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
+    seed = stage.seed + (name == "judge")  # two heads that start alike would err alike
+    model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
     train, dev = _rows(stage, tokenizer, table)
     history: list[dict[str, float]] = []
 
@@ -63,7 +66,7 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "SEQ_CLS") if stage.params.lora.enabled else model
-    best = train_reward(trained, tokenizer, train, dev, settings, stage.seed, on_log, name)
+    best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name)
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)
     save_model(model, tokenizer, folder)
@@ -77,7 +80,8 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
     save_curves(history, panels, picture, f"{name} model")
     stage.log_artifact(picture)
     stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
-    stage.log_metrics({f"{name}/dev/{k}": best[k] for k in ("loss", "best_step")}, model=folder, table=table)
+    kept = {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
+    stage.log_metrics(kept, model=folder, table=table)
 
 
 def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
@@ -111,7 +115,9 @@ def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
 
 def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
     """(n,) score of chosen less score of rejected on the test side, in fp32."""
-    tokenizer, model = load_tokenizer(folder), load_reward_model(folder)
+    trust = stage.params.base.trust_remote_code
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
+    model = load_reward_model(folder, trust_remote_code=trust)
     stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
     scores = []
     for side in ("chosen", "rejected"):
@@ -122,25 +128,33 @@ def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
 
 
 def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Rows of `metrics.json`; `slice` is null where all of the test side counts."""
     train = pl.read_parquet(paths.PROCESSED / "reward_train.parquet")
-    right = {
-        "accuracy/test": margins["reward"] > 0,
-        "accuracy/judge_test": margins["judge"] > 0,
-        "accuracy/baseline_length": length_correct(train, test),
-        "accuracy/baseline_bag_of_words": bag_of_words_correct(train, test, stage.seed),
-        "agreement/reward_judge": (margins["reward"] > 0) == (margins["judge"] > 0),
-    }
-    rows = []
-    for name, correct in right.items():
-        low, high = wilson(int(correct.sum()), len(correct))
-        rows.append({"name": name, "value": float(correct.mean()), "low": low, "high": high, "n": len(correct)})
-    low, high = bootstrap_mean(margins["reward"], level=0.95, resamples=RESAMPLES, seed=stage.seed)
+    right, judged = margins["reward"] > 0, margins["judge"] > 0
+    longer = length_gaps(test) > 0
+    rows = [
+        _rate("accuracy/test", right),
+        _rate("accuracy/judge_test", judged),
+        _rate("accuracy/baseline_length", length_correct(train, test)),
+        _rate("accuracy/baseline_bag_of_words", bag_of_words_correct(train, test, stage.seed)),
+        _rate("agreement/reward_judge", right == judged),
+        _rate("accuracy/test_chosen_longer", right[longer], "chosen answer longer"),
+        _rate("accuracy/test_chosen_not_longer", right[~longer], "chosen answer not longer"),
+    ]
+    low, high = bootstrap_mean(margins["reward"], level=LEVEL, resamples=RESAMPLES, seed=stage.seed)
     mean = float(margins["reward"].mean(dtype=np.float64))
-    rows.append({"name": "rewards/margins", "value": mean, "low": low, "high": high, "n": test.height})
+    rows.append({"name": "rewards/margins", "value": mean, "low": low, "high": high, "n": test.height, "slice": None})
     for row in rows:
         model = paths.JUDGE if "judge_test" in row["name"] else paths.REWARD
-        stage.log_metrics({row["name"]: row["value"]}, model=model, table=TEST)
+        if row["value"] is not None:
+            stage.log_metrics({row["name"]: row["value"]}, model=model, table=TEST)
     return rows
+
+
+def _rate(name: str, correct: np.ndarray, part: str | None = None) -> dict[str, Any]:
+    successes, n = int(correct.sum()), len(correct)
+    low, high = wilson(successes, n, LEVEL)
+    return {"name": name, "value": successes / n if n else None, "low": low, "high": high, "n": n, "slice": part}
 
 
 if __name__ == "__main__":

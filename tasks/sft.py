@@ -1,5 +1,7 @@
 """Stage `sft`: supervised fine-tuning of the base on demonstrations."""
 
+import math
+
 import polars as pl
 
 from governance.digest import sha256_path, write_json, write_jsonl
@@ -9,7 +11,7 @@ from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
-from tasks.rlhf.sft_trainer import train_sft
+from tasks.rlhf.sft_trainer import Encoded, train_sft
 from tasks.splits import position
 from tasks.stage import Stage, run_stage
 
@@ -19,18 +21,19 @@ DEV_SHARE = 0.1
 
 def body(stage: Stage) -> None:
     """Write `data/models/sft`."""
-    settings = stage.params.sft
     base = stage.input_model(paths.BASE)
     rows = pl.read_parquet(stage.input_table(DATA, "training"))
-    tokenizer, model = load_tokenizer(base), load_causal_lm(base)
-    stop = stop_token_id(tokenizer)
+    tokenizer = load_tokenizer(base, trust_remote_code=stage.params.base.trust_remote_code)
+    model = load_causal_lm(base, trust_remote_code=stage.params.base.trust_remote_code)
     messages = rows["messages"].to_list()
-    encoded = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, settings.max_length)
-    is_dev = [position(i) < DEV_SHARE for i in rows["id"].to_list()]
-    train = [e for e, dev in zip(encoded, is_dev, strict=True) if not dev]
-    dev = [e for e, dev in zip(encoded, is_dev, strict=True) if dev] or train[:1]
-    if not train:
-        raise BadInput(f"{DATA}: has no demonstrations to train on; give ingest.demonstrations or a larger sft share.")
+    encoded = encode_pairs(
+        tokenizer,
+        [m[:-1] for m in messages],
+        [m[-1:] for m in messages],
+        stop_token_id(tokenizer),
+        stage.params.sft.max_length,
+    )
+    train, dev = split_dev(encoded, rows["id"].to_list())
 
     history: list[dict[str, float]] = []
 
@@ -38,7 +41,7 @@ def body(stage: Stage) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "CAUSAL_LM") if stage.params.lora.enabled else model
-    final = train_sft(trained, tokenizer, train, dev, settings, stage.seed, on_log)
+    final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log)
     save_model(merged(trained), tokenizer, paths.SFT)
     lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)}
     write_json(paths.SFT / "lineage.json", lineage)
@@ -47,7 +50,25 @@ def body(stage: Stage) -> None:
     save_curves(history, {"loss": ["loss", "eval_loss"]}, stage.report / "loss.png", "SFT")
     stage.log_artifact(stage.report / "loss.png")
     stage.log_history(history)
-    stage.log_metrics({f"dev/{k}": final[k] for k in ("loss", "mean_token_accuracy")}, model=paths.SFT, table=DATA)
+    figures = {
+        "dev/loss": final["loss"],
+        "dev/perplexity": math.exp(final["loss"]),
+        "dev/mean_token_accuracy": final["mean_token_accuracy"],
+    }
+    stage.log_metrics(figures, model=paths.SFT, table=DATA)
+
+
+def split_dev(encoded: Encoded, ids: list[str]) -> tuple[Encoded, Encoded]:
+    """(training, dev) conversations by a hash of their id, neither of them empty."""
+    if len(encoded) < 2:
+        raise BadInput(
+            f"{DATA}: has {len(encoded)} demonstrations and SFT needs at least two; give ingest.demonstrations or a "
+            "larger ingest.shares.sft."
+        )
+    is_dev = [position("dev:" + i) < DEV_SHARE for i in ids]
+    train = [e for e, dev in zip(encoded, is_dev, strict=True) if not dev]
+    dev = [e for e, dev in zip(encoded, is_dev, strict=True) if dev]
+    return (train, dev) if train and dev else (encoded[1:], encoded[:1])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What many tests share: a tiny language model made on the spot, and real preference pairs."""
 
+import contextlib
+import importlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +11,8 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORME
 
 import pytest
 
-PAIRS = Path(__file__).resolve().parents[1] / "data/raw/hh_rlhf/pairs.jsonl"
+ROOT = Path(__file__).resolve().parents[1]
+PAIRS = ROOT / "data/raw/hh_rlhf/pairs.jsonl"
 ROWS = 160
 
 
@@ -22,7 +25,7 @@ def hh_rows() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, hh_rows: list[dict[str, Any]]) -> Path:
-    """A randomly initialised Qwen2 (hidden 32, 2 layers, vocabulary 512) and its tokenizer. Copy it before changing it."""
+    """A randomly initialised Qwen2 (hidden 32, 2 layers, vocabulary 512) and its tokenizer. Copy it to change it."""
     import torch
 
     from tasks.rlhf.pretrain import PretrainConfig, build_model, train_tokenizer
@@ -34,4 +37,50 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, hh_rows: list[di
     folder = tmp_path_factory.mktemp("model") / "tiny"
     build_model(config, tokenizer.pad_token_id, tokenizer.eos_token_id).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run_stage_in(folder: Path, stage: str, **sections: dict[str, Any]) -> dict[str, Any]:
+    """Run one stage inside this process in a project folder, with changed sections of its params.yaml; its record."""
+    import yaml
+
+    from tasks.stage import execute
+
+    file = folder / "params.yaml"
+    before = file.read_text(encoding="utf-8")
+    settings = yaml.safe_load(before)
+    for name, section in sections.items():
+        settings[name] |= section
+    with contextlib.chdir(folder):
+        file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        try:
+            execute(stage, importlib.import_module(f"tasks.{stage}").body)
+        finally:
+            file.write_text(before, encoding="utf-8")
+        return json.loads(Path(f"data/reports/{stage}/record.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, hh_rows: list[Any]) -> Path:
+    """A project folder in which base, sft and reward ran on few real pairs and the tiny model."""
+    import polars as pl
+    import yaml
+
+    folder = tmp_path_factory.mktemp("trained")
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    settings["base"]["model"] = str(tiny_model_folder)
+    for stage in ("sft", "reward"):
+        settings[stage] |= {"epochs": 1, "batch": 8, "max_length": 96, "learning_rate": 0.002}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    processed = folder / "data/processed"
+    processed.mkdir(parents=True)
+    sides = {"sft": hh_rows[:40], "reward_train": hh_rows[40:80], "judge_train": hh_rows[80:110]}
+    sides["reward_test"] = hh_rows[110:]
+    for side, rows in sides.items():
+        table = pl.DataFrame(rows).with_columns(weight=pl.lit(1.0), margin=pl.lit(None, dtype=pl.Float64))
+        if side == "sft":
+            table = table.select("id", pl.concat_list("prompt", "chosen").alias("messages"), "source")
+        table.write_parquet(processed / f"{side}.parquet")
+    for stage in ("base", "sft", "reward"):
+        run_stage_in(folder, stage)
     return folder

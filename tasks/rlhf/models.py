@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from transformers.utils import logging
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# ChatML, for tokenizers that come without a template of their own.
+logging.disable_progress_bar()  # a bar for every file read or written hides those of the training
+
+# For tokenizers that come without a template of their own. It needs no token that the vocabulary may lack, and a turn
+# ends with EOS, so that a trained answer knows where to stop.
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] | trim }}{{ eos_token }}\n"
     "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
@@ -44,23 +48,21 @@ def load_causal_lm(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
     return _without_dropout(model)
 
 
-def load_reward_model(folder: Path) -> PreTrainedModel:
-    """Reward model that `save_model` wrote: sequence classification with one label."""
+def load_reward_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Reward model that `save_model` wrote: sequence classification with one label, fp32, dropout off."""
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32, use_safetensors=True
+        folder, num_labels=1, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
     )
     return _without_dropout(model)
 
 
-def new_reward_model(folder: Path, pad_token_id: int, seed: int) -> PreTrainedModel:
+def new_reward_model(folder: Path, pad_token_id: int, seed: int, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """Reward model on the trunk of a causal LM; the head's weights ~ N(0, 1/(d+1)) (Stiennon et al. 2020)."""
-    from transformers.utils import logging
-
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # says that the head is new: it is
-    model = load_reward_model(folder)
+    model = load_reward_model(folder, trust_remote_code=trust_remote_code)
     logging.set_verbosity(level)
     model.config.pad_token_id = pad_token_id
     head = model.score.weight
@@ -68,6 +70,26 @@ def new_reward_model(folder: Path, pad_token_id: int, seed: int) -> PreTrainedMo
     std = 1 / math.sqrt(head.shape[1] + 1)
     head.data.copy_(torch.randn(head.shape, generator=generator) * std)
     return model
+
+
+def ensure_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Give the tokenizer a PAD token that is not EOS; says what was done, None if it had one.
+
+    Were PAD the same token as EOS, the end of an answer would be masked out of the loss like padding.
+    """
+    done = None
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+        rows = model.get_input_embeddings().weight.shape[0]
+        done = "added <|pad|> in a spare row of the embedding"
+        if tokenizer.pad_token_id >= rows:
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+            for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+                layer.weight.data[rows:] = layer.weight.data[:rows].mean(0)
+            done = "added <|pad|> and a row of the embedding, the mean of the others"
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return done
 
 
 def _without_dropout(model: Any) -> Any:

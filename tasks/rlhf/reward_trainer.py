@@ -18,7 +18,7 @@ from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, tr
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-EVALUATIONS_PER_EPOCH = 3
+EVALUATIONS_PER_EPOCH = 2
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def collator(pad_token_id: int) -> Any:
 
 
 def dataset_of(rows: list[PairRow]) -> Any:
-    """Rows as a dataset that TRL takes as tokenised already."""
+    """Rows as a dataset that TRL takes as tokenised already, with the length that batches are grouped by."""
     from datasets import Dataset
 
-    return Dataset.from_list([vars(r) for r in rows])
+    return Dataset.from_list([vars(r) | {"length": max(len(r.chosen_ids), len(r.rejected_ids))} for r in rows])
 
 
 def train_reward(

@@ -1,6 +1,10 @@
 """Supervised fine-tuning: TRL's SFTTrainer on tokenised conversations, loss on the answer's tokens only.
 
 Loss: mean over the answer's tokens (its end token included) of −log p(x_t | x_<t).
+
+Conversations come tokenised, as prompt and last answer with a completion mask, and not as messages with
+`assistant_only_loss`: that needs {% generation %} marks, which few hub models' templates have, and TRL cuts a long
+conversation at one end, where here the prompt loses its oldest turns and the answer stays whole.
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,13 +42,15 @@ def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dic
         "per_device_eval_batch_size": settings.batch,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 10,
+        "warmup_steps": 0.1,  # of all steps
         "max_grad_norm": 1.0,
         "bf16": settings.bf16,
+        "use_cpu": not torch.accelerator.is_available(),  # bf16 without an accelerator is refused unless this is said
         "seed": seed,
         "data_seed": seed,
         "max_length": settings.max_length,
-        "gradient_checkpointing": False,
+        "train_sampling_strategy": "group_by_length",
+        "activation_checkpointing": False,
         "report_to": "none",
         "save_strategy": "no",
         "logging_steps": 5,
@@ -77,13 +85,14 @@ def logging_callback(on_log: OnLog, description: str) -> Any:
 
 
 def dataset_of(pairs: Encoded) -> Any:
-    """Tokenised dataset: input_ids and a mask of the answer's tokens."""
+    """Tokenised dataset: input_ids, a mask of the answer's tokens, and the length that batches are grouped by."""
     from datasets import Dataset
 
     return Dataset.from_dict(
         {
             "input_ids": [prompt + answer for prompt, answer in pairs],
             "completion_mask": [[0] * len(prompt) + [1] * len(answer) for prompt, answer in pairs],
+            "length": [len(prompt) + len(answer) for prompt, answer in pairs],
         }
     )
 
@@ -97,7 +106,7 @@ def train_sft(
     seed: int,
     on_log: OnLog,
 ) -> dict[str, float]:
-    """Train in place; gives loss and token accuracy on `dev`, measured after each epoch, at the end."""
+    """Train in place; gives loss and token accuracy on `dev`, measured after the last epoch."""
     from trl import SFTConfig, SFTTrainer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -113,5 +122,5 @@ def train_sft(
             callbacks=[logging_callback(on_log, "sft")],
         )
         trainer.train()
-        final = trainer.evaluate()
+    final = next(row for row in reversed(trainer.state.log_history) if "eval_loss" in row)
     return {k.removeprefix("eval_"): float(v) for k, v in final.items() if isinstance(v, (int, float))}

@@ -1,0 +1,145 @@
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.rlhf.encoding import stop_token_id
+from tasks.rlhf.models import (
+    DEFAULT_CHAT_TEMPLATE,
+    ensure_pad_token,
+    load_causal_lm,
+    load_reward_model,
+    load_tokenizer,
+    merged,
+    new_reward_model,
+    pad_right,
+    save_model,
+    score,
+    score_conversations,
+    with_lora,
+)
+
+ROWS = [[7, 8, 9, 1], [20, 21, 22, 23, 24, 25, 1], [30, 1]]
+LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
+
+
+@pytest.fixture
+def reward_model(tiny_model_folder: Path) -> Any:
+    return new_reward_model(tiny_model_folder, 0, seed=3)
+
+
+def test_new_head_is_drawn_by_seed_on_the_trunk_of_the_language_model(tiny_model_folder: Path) -> None:
+    heads = torch.cat([new_reward_model(tiny_model_folder, 0, seed=s).score.weight.data for s in range(20)])
+    assert not torch.equal(heads[0], heads[1])
+    again = new_reward_model(tiny_model_folder, 0, seed=1)
+    assert torch.equal(again.score.weight.data[0], heads[1])
+    assert heads.std().item() == pytest.approx((heads.shape[1] + 1) ** -0.5, rel=0.1)
+    trunk = load_causal_lm(tiny_model_folder).base_model.state_dict()
+    assert all(torch.equal(v, trunk[k]) for k, v in again.base_model.state_dict().items())
+
+
+def test_score_is_read_at_the_last_real_token_whatever_the_padding(reward_model: Any) -> None:
+    alone = torch.stack([score(reward_model, torch.tensor([r]), torch.ones(1, len(r)).long())[0] for r in ROWS])
+    ids, mask = pad_right(ROWS, 0)
+    torch.testing.assert_close(score(reward_model, ids, mask), alone, rtol=1e-4, atol=1e-5)
+    garbage = torch.where(mask.bool(), ids, 99)
+    torch.testing.assert_close(score(reward_model, garbage, mask), alone, rtol=1e-4, atol=1e-5)
+    width = ids.shape[1]
+    left = torch.tensor([[0] * (width - len(r)) + r for r in ROWS])
+    left_mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in ROWS])
+    torch.testing.assert_close(score(reward_model, left, left_mask), alone, rtol=1e-4, atol=1e-5)
+    theirs = reward_model(input_ids=ids, attention_mask=mask).logits.squeeze(-1)
+    torch.testing.assert_close(theirs, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_batched_scores_keep_the_order(reward_model: Any) -> None:
+    ids, mask = pad_right(ROWS, 0)
+    expected = score(reward_model, ids, mask).detach()
+    torch.testing.assert_close(score_conversations(reward_model, ROWS, 0, batch=1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_offset_is_subtracted_and_saved(reward_model: Any, tiny_model_folder: Path, tmp_path: Path) -> None:
+    before = score_conversations(reward_model, ROWS, 0)
+    reward_model.config.reward_offset = 1.25
+    save_model(reward_model, load_tokenizer(tiny_model_folder), tmp_path / "reward")
+    after = score_conversations(load_reward_model(tmp_path / "reward"), ROWS, 0)
+    torch.testing.assert_close(after, before - 1.25)
+
+
+def test_saving_replaces_the_folder_whole(reward_model: Any, tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "stale.bin").write_bytes(b"x")
+    save_model(reward_model, load_tokenizer(tiny_model_folder), folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    names = {p.name for p in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
+    assert "stale.bin" not in names
+
+
+@pytest.mark.parametrize("spare_rows", [0, 8])
+def test_pad_token_apart_from_eos(tiny_model_folder: Path, tmp_path: Path, spare_rows: int) -> None:
+    """As models from the hub often come: PAD is EOS, and the embedding may have rows that no token uses."""
+    model, tokenizer = load_causal_lm(tiny_model_folder), load_tokenizer(_renamed_pad(tiny_model_folder, tmp_path))
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    rows = len(tokenizer) + spare_rows
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    before = model.get_input_embeddings().weight.data.clone()
+    assert ensure_pad_token(model, tokenizer)
+    pad = tokenizer.pad_token_id
+    assert pad == model.config.pad_token_id == model.generation_config.pad_token_id != tokenizer.eos_token_id
+    after = model.get_input_embeddings().weight.data
+    assert torch.equal(after[:rows], before)
+    if spare_rows:
+        assert len(after) == rows > pad
+    else:
+        torch.testing.assert_close(after[pad], before.mean(0))
+    assert ensure_pad_token(model, tokenizer) is None
+
+
+def _renamed_pad(folder: Path, to: Path) -> Path:
+    """A copy whose tokenizer has no <|pad|>: token 0 is called something else and PAD is EOS."""
+    copy = shutil.copytree(folder, to / "copy")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (copy / name).read_text(encoding="utf-8")
+        text = text.replace('"pad_token": "<|pad|>"', '"pad_token": "<|end|>"').replace("<|pad|>", "<|unused|>")
+        (copy / name).write_text(text, encoding="utf-8")
+    return copy
+
+
+def test_default_template_ends_a_turn_with_eos(tiny_model_folder: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model_folder)
+    tokenizer.chat_template = DEFAULT_CHAT_TEMPLATE
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    assert tokenizer.apply_chat_template(turns, tokenize=False) == "user: Hi<|end|>\nassistant: Hello<|end|>\n"
+    opened = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+    assert opened == "user: Hi<|end|>\nassistant: "
+    assert stop_token_id(tokenizer) == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("task", ["CAUSAL_LM", "SEQ_CLS"])
+def test_lora_trains_adapters_and_merges_into_plain_weights(
+    tiny_model_folder: Path, tmp_path: Path, reward_model: Any, task: str
+) -> None:
+    model = with_lora(load_causal_lm(tiny_model_folder) if task == "CAUSAL_LM" else reward_model, LORA, task)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all("lora_" in n or "score" in n for n in trained)
+    assert any("score" in n for n in trained) == (task == "SEQ_CLS")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in trained:
+                parameter.add_(0.05)
+    ids = torch.tensor([ROWS[1]])
+    expected = model(input_ids=ids).logits
+    plain = merged(model)
+    torch.testing.assert_close(plain(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    save_model(plain, load_tokenizer(tiny_model_folder), tmp_path / "merged")
+    names = load_file(tmp_path / "merged/model.safetensors")
+    assert not [n for n in names if "lora" in n or "base_layer" in n or "original" in n]
+    load = load_causal_lm if task == "CAUSAL_LM" else load_reward_model
+    torch.testing.assert_close(load(tmp_path / "merged")(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
