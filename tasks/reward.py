@@ -130,7 +130,7 @@ def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -
         "accuracy/baseline_bag_of_words": bag_of_words_correct(train, test, stage.seed),
         "agreement/reward_judge": (margins["reward"] > 0) == (margins["judge"] > 0),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, correct in right.items():
         low, high = wilson(int(correct.sum()), len(correct))
         rows.append({"name": name, "value": float(correct.mean()), "low": low, "high": high, "n": len(correct)})

@@ -29,7 +29,10 @@ class TrainingSettings(Protocol):
 
 def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dict[str, Any]:
     """Arguments that every TRL trainer here takes. The device is accelerate's to choose."""
+    from accelerate import PartialState
+
     return {
+        "use_cpu": PartialState().device.type == "cpu",  # transformers refuses bf16 there unless it is told
         "output_dir": folder,
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.batch,
