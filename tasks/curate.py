@@ -53,8 +53,8 @@ def weigh(
     disputed and set aside: nobody's vote is turned round. A row without votes has its own annotator's weight, or 1.
     """
     known = annotators.select("annotator_id", pl.col("weight").alias("trust"), pl.col("reliability").clip(*RELIABILITY))
-    counted = votes.join(known, on="annotator_id", how="left").filter(pl.col("trust").fill_null(1.0) > 0)
-    odds = (pl.col("reliability").fill_null(0.5) / (1 - pl.col("reliability").fill_null(0.5))).log()
+    counted = votes.join(known, on="annotator_id").filter(pl.col("trust") > 0)
+    odds = (pl.col("reliability") / (1 - pl.col("reliability"))).log()
     agrees = (pl.col("choice") == 1) == pl.col("a_is_chosen")
     by_item = counted.group_by("item_id").agg(pl.when(agrees).then(odds).otherwise(-odds).sum().alias("log_odds"))
     rows = preferences.join(by_item, left_on="id", right_on="item_id", how="left", maintain_order="left")

@@ -83,7 +83,7 @@ def _votes(stage: Stage, preferences: pl.DataFrame) -> tuple[pl.DataFrame, pl.Da
     if settings.panel is None:
         return votes.empty_votes(), votes.empty_golden(), None
     cast, golden = panel.simulate(preferences, settings.panel, stage.seed)
-    return cast.cast(votes.VOTES), golden.cast(votes.GOLDEN), "simulated panel"
+    return votes.complete(cast, votes.VOTES), votes.complete(golden, votes.GOLDEN), "simulated panel"
 
 
 def _write(stage: Stage, name: str, table: pl.DataFrame, source: str | None, left_out: str | None = None) -> None:

@@ -32,7 +32,7 @@ def read_votes(source: str) -> tuple[pl.DataFrame, int]:
     if source.endswith(".parquet"):
         frame = _renamed(pl.read_parquet(source), source, ("item_id", "annotator_id", "choice"))
         if frame.schema["choice"].is_integer() and frame["choice"].is_between(0, 1).all():
-            return _complete(frame.with_columns(pl.col("item_id", "annotator_id").cast(pl.String)), VOTES), 0
+            return complete(frame.with_columns(pl.col("item_id", "annotator_id").cast(pl.String)), VOTES), 0
     rows: list[Row] = []
     left_out = 0
     for place, raw in read_rows(source):
@@ -50,7 +50,7 @@ def read_votes(source: str) -> tuple[pl.DataFrame, int]:
     if not rows:
         raise BadInput(f"{source}: has no votes with a choice between two; expected 0 or 1 in choice.")
     every = {name: [row.get(name) for row in rows] for name in VOTES if any(name in row for row in rows)}
-    return _complete(_framed(every, source), VOTES), left_out
+    return complete(_framed(every, source), VOTES), left_out
 
 
 def read_golden(source: str) -> pl.DataFrame:
@@ -60,7 +60,7 @@ def read_golden(source: str) -> pl.DataFrame:
         row = _named(raw, place, ("item_id", "gold_choice"))
         row["gold_choice"] = _binary(row["gold_choice"], "gold_choice", place)
         rows.append({"item_id": str(row["item_id"]), "gold_choice": row["gold_choice"]})
-    return _complete(pl.DataFrame(rows), GOLDEN)
+    return complete(pl.DataFrame(rows), GOLDEN)
 
 
 def empty_votes() -> pl.DataFrame:
@@ -112,7 +112,7 @@ def _framed(columns: dict[str, list[object]], source: str) -> pl.DataFrame:
     return pl.DataFrame(series)
 
 
-def _complete(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+def complete(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """All columns of the table, in order; what the vendor did not give is null, `simulated` false."""
     defaults = {"simulated": False, "a_is_chosen": True}
     columns = [
