@@ -1,0 +1,81 @@
+"""Responses of one model to the evaluation prompts: the same prompts, seeds and limits for every model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tasks.progress import bar
+from tasks.rlhf.encoding import stop_token_id
+from tasks.rlhf.models import load_causal_lm, load_tokenizer
+from tasks.rlhf.rollout import Rollout, response_logprobs, sample
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Sampled responses, prompt after prompt, `samples` of each: rows p·samples … p·samples + samples − 1 are of p.
+
+    `ids`: conversation token ids; `lengths`, `kl`: (N,) tokens, and Σ log π − log π_ref over the response where a
+    reference was given; `ended`: whether the end token came; `texts`: decoded responses.
+    """
+
+    ids: list[list[int]]
+    texts: list[str]
+    lengths: torch.Tensor
+    ended: torch.Tensor
+    kl: torch.Tensor | None
+
+
+def respond(
+    folder: Path,
+    prompts: list[list[int]],
+    *,
+    samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    reference: Path | None = None,
+) -> Responses:
+    """Sample `samples` responses to each prompt; with `reference`, also their KL, at the sampling temperature."""
+    tokenizer, model = load_tokenizer(folder), load_causal_lm(folder).eval()
+    other = load_causal_lm(reference).eval() if reference else None
+    stop = stop_token_id(tokenizer)
+    rows = [p for p in prompts for _ in range(samples)]
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+    generator = torch.Generator().manual_seed(seed)
+    parts: dict[int, tuple[list[int], str, int, bool, float]] = {}
+    with bar(-(-len(order) // BATCH), f"respond: {folder.name}", "batch") as progress:
+        for at in range(0, len(order), BATCH):
+            chunk = order[at : at + BATCH]
+            rollout = sample(
+                model,
+                [rows[i] for i in chunk],
+                pad_token_id=tokenizer.pad_token_id,
+                stop_token_id=stop,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                generator=generator,
+            )
+            kl = _kl(rollout, other, temperature) if other is not None else torch.zeros(len(chunk))
+            for k, i in enumerate(chunk):
+                answer = rollout.response_ids[k][rollout.mask[k].bool()].tolist()
+                text = tokenizer.decode(answer, skip_special_tokens=True).strip()
+                parts[i] = (rows[i] + answer, text, len(answer), bool(rollout.ended[k]), float(kl[k]))
+            progress.update()
+    ids, texts, lengths, ended, kls = zip(*(parts[i] for i in range(len(rows))), strict=True)
+    return Responses(
+        list(ids),
+        list(texts),
+        torch.tensor(lengths, dtype=torch.float64),
+        torch.tensor(ended),
+        torch.tensor(kls, dtype=torch.float64) if reference else None,
+    )
+
+
+@torch.no_grad()
+def _kl(rollout: Rollout, reference: torch.nn.Module, temperature: float) -> torch.Tensor:
+    """(B,) log π(y|x) − log π_ref(y|x), summed over each response: the k1 estimate of its KL."""
+    logprobs, _ = response_logprobs(reference, rollout, temperature)
+    return ((rollout.logprobs - logprobs) * rollout.mask).double().sum(1).cpu()

@@ -1,0 +1,154 @@
+"""Stage `evaluate`: policy against SFT against base on held-out prompts, under a judge trained on other data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from governance.digest import sha256_path, write_json, write_jsonl
+from governance.errors import GateRefused
+from governance.template import render
+from tasks import paths
+from tasks.evals.generation import Responses, respond
+from tasks.evals.win_rate import Rate, length_controlled, win_rate
+from tasks.lineage import lineage_of
+from tasks.plots import canvas, save
+from tasks.rlhf.encoding import encode_prompts
+from tasks.rlhf.models import load_reward_model, load_tokenizer, score_conversations
+from tasks.stage import Stage, run_stage
+from tasks.stats.intervals import bootstrap_mean
+
+PROMPTS = paths.PROCESSED / "eval_prompts.parquet"
+HISTORY = paths.report("ppo") / "history.jsonl"
+MODELS = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
+SCORERS = {"judge": paths.JUDGE, "reward": paths.REWARD}
+SHOWN = 12
+MAX_PROMPT_TOKENS = 256
+
+
+def body(stage: Stage) -> None:
+    """Write `data/reports/evaluate`."""
+    for folder in (*MODELS.values(), *SCORERS.values()):
+        stage.input_model(folder)
+    digests = _digests()
+    table = pl.read_parquet(stage.input_table(PROMPTS, "evaluation"))
+    responses = _respond(stage, table)
+    scores = {name: _score(folder, responses) for name, folder in SCORERS.items()}
+    rows = _metrics(stage, responses, scores)
+    write_json(stage.report / "metrics.json", {**digests, "metrics": rows})
+    write_jsonl(stage.report / "samples.jsonl", _samples(stage, table, responses, scores["judge"]))
+    _reward_against_kl(stage.report / "reward_kl.png")
+    figures = {r["name"]: r for r in rows}
+    text = render("evaluation.md.j2", rows=rows, figures=figures, prompts=table.height, settings=stage.params.evaluate)
+    (stage.report / "report.md").write_text(text, encoding="utf-8")
+    for name in ("report.md", "samples.jsonl", "reward_kl.png"):
+        stage.log_artifact(stage.report / name)
+    for row in rows:
+        model = MODELS.get(row["name"].split("/")[1].split("_")[0], paths.POLICY)
+        stage.log_metrics({row["name"]: row["value"]}, model=model, table=PROMPTS)
+
+
+def _digests() -> dict[str, str]:
+    """SHA-256 of every model. Raises GateRefused if they do not descend from one base."""
+    bases = {f.name: lineage_of(f)["base_sha256"] for f in (*MODELS.values(), *SCORERS.values())}
+    if len(set(bases.values())) != 1:
+        named = ", ".join(f"{k} {v[:12]}" for k, v in bases.items())
+        raise GateRefused(f"the models descend from different bases ({named}); run again from base.")
+    folders = {"sft": paths.SFT, "reward": paths.REWARD, "judge": paths.JUDGE, "policy": paths.POLICY}
+    return {"base_sha256": bases["base"]} | {f"{k}_sha256": sha256_path(v) for k, v in folders.items()}
+
+
+def _respond(stage: Stage, table: pl.DataFrame) -> dict[str, Responses]:
+    settings = stage.params.evaluate
+    prompts = encode_prompts(load_tokenizer(paths.BASE), table["prompt"].to_list(), MAX_PROMPT_TOKENS)
+    return {
+        name: respond(
+            folder,
+            prompts,
+            samples=settings.samples_per_prompt,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=stage.seed,
+            reference=paths.SFT if name == "policy" else None,
+        )
+        for name, folder in MODELS.items()
+    }
+
+
+def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
+    tokenizer, model = load_tokenizer(folder), load_reward_model(folder)
+    return {n: score_conversations(model, r.ids, tokenizer.pad_token_id).double().numpy() for n, r in responses.items()}
+
+
+def _metrics(
+    stage: Stage, responses: dict[str, Responses], scores: dict[str, dict[str, np.ndarray]]
+) -> list[dict[str, Any]]:
+    settings = stage.params.evaluate
+    samples = settings.samples_per_prompt
+    drawn = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
+    lengths = {name: r.lengths.numpy() for name, r in responses.items()}
+    prompts = np.repeat(np.arange(len(lengths["sft"]) // samples), samples)
+    judge = scores["judge"]
+    rows = [
+        _row("win_rate/policy_vs_sft", win_rate(judge["policy"], judge["sft"], samples, **drawn)),
+        _row("win_rate/sft_vs_base", win_rate(judge["sft"], judge["base"], samples, **drawn)),
+    ]
+    both = (lengths["policy"], lengths["sft"])
+    controlled = length_controlled(judge["policy"], judge["sft"], both, samples, **drawn)
+    rows.append(_row("win_rate_length_controlled/policy_vs_sft", controlled))
+
+    def mean(name: str, values: np.ndarray, weights: np.ndarray | None = None) -> None:
+        low, high = bootstrap_mean(values, clusters=prompts, weights=weights, **drawn)
+        value = float(values.sum() / (len(values) if weights is None else weights.sum()))
+        rows.append(_row(name, Rate(value, low, high, len(values))))
+
+    policy_kl = responses["policy"].kl
+    assert policy_kl is not None
+    mean("kl/policy_from_sft", policy_kl.numpy())
+    mean("length_ratio/policy_vs_sft", lengths["policy"], lengths["sft"])
+    for name, response in responses.items():
+        mean(f"length/{name}", lengths[name])
+        mean(f"eos_share/{name}", response.ended.double().numpy())
+        for scorer in SCORERS:
+            mean(f"{scorer}/{name}", scores[scorer][name])
+    return rows
+
+
+def _row(name: str, rate: Rate) -> dict[str, Any]:
+    return {"name": name, "value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n, "slice": None}
+
+
+def _samples(
+    stage: Stage, table: pl.DataFrame, responses: dict[str, Responses], judge: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """A few prompts, evenly spread, with the first response of each model and the judge's score of it."""
+    each = stage.params.evaluate.samples_per_prompt
+    picked = np.unique(np.linspace(0, table.height - 1, min(SHOWN, table.height)).astype(int))
+    return [
+        {
+            "id": table["id"][int(p)],
+            "prompt": table["prompt"][int(p)].to_list(),
+            "responses": {
+                n: {"text": r.texts[p * each], "judge": float(judge[n][p * each])} for n, r in responses.items()
+            },
+        }
+        for p in picked
+    ]
+
+
+def _reward_against_kl(path: Path) -> None:
+    """Reward reached at each KL during PPO: where the curve bends, optimisation stops paying."""
+    history = [json.loads(line) for line in HISTORY.read_text(encoding="utf-8").splitlines()]
+    figure, (axis,) = canvas(1, "PPO: reward against KL")
+    kl, reward = ([row[k] for row in history] for k in ("objective/kl", "objective/scores"))
+    axis.plot(kl, reward, color="0.7", linewidth=1)
+    axis.scatter(kl, reward, c=range(len(history)), cmap="viridis", s=14)
+    axis.set_xlabel("KL to SFT (nats per response)", fontsize=8)
+    axis.set_ylabel("reward", fontsize=8)
+    save(figure, path)
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", body)
