@@ -132,7 +132,7 @@ def annotators(
     from tasks.check_annotators import run_check_annotators
 
     settings = project.settings()
-    result = run_check_annotators(votes, golden, out, settings.annotators, settings.seed)
+    result = run_check_annotators(votes, golden, out, settings.annotators)
     _print(result, as_json, lambda r: summary.print_check("annotators", r, out))
 
 

@@ -87,7 +87,7 @@ def _metrics(
 ) -> list[dict[str, Any]]:
     settings = stage.params.evaluate
     samples = settings.samples_per_prompt
-    drawn = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
+    drawn: dict[str, Any] = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
     lengths = {name: r.lengths.numpy() for name, r in responses.items()}
     prompts = np.repeat(np.arange(len(lengths["sft"]) // samples), samples)
     judge = scores["judge"]

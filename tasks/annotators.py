@@ -1,0 +1,50 @@
+"""Stage `annotators`: whom of the people behind the votes to trust, and how much."""
+
+from pathlib import Path
+
+import polars as pl
+
+from governance.errors import GateRefused
+from tasks import paths
+from tasks.check_annotators import AnnotatorReport, check_annotators, write_report
+from tasks.progress import bar
+from tasks.stage import Stage, run_stage
+
+NAMED = 5
+
+
+def body(stage: Stage) -> None:
+    """Write `data/reports/annotators`: the pipeline's own votes, and each audited set in a folder of its own."""
+    audits = sorted(p.parent for p in (paths.VALID / "audits").glob("*/votes.parquet"))
+    with bar(1 + len(audits), "annotators", "set") as progress:
+        own = _check(stage, paths.VALID, stage.report)
+        progress.update()
+        for folder in audits:
+            audit = _check(stage, folder, stage.report / "audits" / folder.name)
+            stage.log_metrics({f"audit/{folder.name}/flagged": float(audit.summary["flagged"])})
+            progress.update()
+    for name in ("annotators.csv", "summary.json", "reliability.png"):
+        stage.log_artifact(stage.report / name)
+    flagged = own.table.filter("flag")
+    stage.log_metrics({"annotators": float(own.table.height), "flagged": float(flagged.height)})
+    most = stage.params.annotators.max_flagged_share
+    if own.table.height and flagged.height / own.table.height > most:
+        named = ", ".join(flagged["annotator_id"].head(NAMED).to_list())
+        raise GateRefused(
+            f"{flagged.height} of {own.table.height} annotators are not to be trusted (limit {most:.0%}), such as {named}; "
+            f"see {stage.report / 'annotators.csv'}, then have their items voted on anew."
+        )
+    stage.notes["gate"] = "pass"
+
+
+def _check(stage: Stage, source: Path, out: Path) -> AnnotatorReport:
+    votes = pl.read_parquet(stage.input_table(source / "votes.parquet", "audit"))
+    golden_file = source / "golden.parquet"
+    golden = pl.read_parquet(stage.input_table(golden_file, "audit")) if golden_file.is_file() else None
+    report = check_annotators(votes, golden, stage.params.annotators)
+    write_report(report, out)
+    return report
+
+
+if __name__ == "__main__":
+    run_stage("annotators", body)

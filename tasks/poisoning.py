@@ -1,0 +1,38 @@
+"""Stage `poisoning`: rows that somebody may have planted, set aside before anything is trained on them."""
+
+import polars as pl
+
+from governance.digest import write_json, write_jsonl
+from governance.errors import GateRefused
+from tasks import paths
+from tasks.check_poisoning import check_poisoning, reasons, summary
+from tasks.stage import Stage, run_stage
+
+NAMED = 5
+
+
+def body(stage: Stage) -> None:
+    """Write `data/reports/poisoning`."""
+    preferences = pl.read_parquet(stage.input_table(paths.VALID / "preferences.parquet", "audit"))
+    demonstrations = pl.read_parquet(stage.input_table(paths.VALID / "demonstrations.parquet", "audit"))
+    settings = stage.params.poisoning
+    # Demonstrations that were cut from the preferences repeat their rows: they are searched with them.
+    given = None if stage.params.ingest.demonstrations is None else demonstrations
+    findings = check_poisoning(preferences, given, settings, stage.seed)
+    said = reasons(findings)
+    write_json(stage.report / "findings.json", {"findings": findings})
+    write_jsonl(stage.report / "quarantined.jsonl", [{"id": i, "reason": r} for i, r in said.items()])
+    result = summary(findings, preferences.height)
+    write_json(stage.report / "summary.json", result)
+    stage.log_artifact(stage.report / "findings.json")
+    stage.log_metrics({"findings": float(len(findings)), "rows/quarantined": float(len(said))})
+    if len(said) > settings.max_quarantine_share * preferences.height:
+        raise GateRefused(
+            f"{len(said)} of {preferences.height} rows look planted (limit {settings.max_quarantine_share:.0%}), such as "
+            f"{', '.join(list(said)[:NAMED])}; see {stage.report / 'findings.json'}, then remove or explain them."
+        )
+    stage.notes["gate"] = "pass"
+
+
+if __name__ == "__main__":
+    run_stage("poisoning", body)

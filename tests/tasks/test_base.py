@@ -1,0 +1,106 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import run_stage_in
+from safetensors.torch import load_file, save_file
+
+from governance.digest import sha256_path
+from governance.errors import BadInput, MissingComponent
+from tasks.rlhf.models import load_causal_lm, load_tokenizer
+
+
+def test_folder_is_whole_and_fingerprinted(trained_project: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    base = trained_project / "data/models/base"
+    names = {p.name for p in base.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "lineage.json"} <= names
+    given, kept = (load_file(f / "model.safetensors") for f in (tiny_model_folder, base))
+    assert all(bool((given[k] == v).all()) for k, v in kept.items())
+
+    lineage = json.loads((base / "lineage.json").read_text())
+    bare = shutil.copytree(base, tmp_path / "base")
+    (bare / "lineage.json").unlink()
+    # The folder given lies outside the project: only its name is told.
+    assert lineage == {"base_sha256": sha256_path(bare), "source": tiny_model_folder.name, "revision": None}
+    fingerprint = json.loads((trained_project / "data/reports/base/fingerprint.json").read_text())
+    assert fingerprint["base_sha256"] == lineage["base_sha256"]
+    record = json.loads((trained_project / "data/reports/base/record.json").read_text())
+    assert record["notes"]["fingerprint"] == fingerprint
+    assert record["outputs"]["data/models/base"] == sha256_path(base)
+    assert str(tiny_model_folder.parent) not in "".join(p.read_text() for p in base.glob("*.json"))
+
+
+def test_fingerprint_tells_what_changed(trained_project: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    project = _fresh(trained_project, tmp_path)
+    model = shutil.copytree(tiny_model_folder, project / "models/mine")
+    (model / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}")
+    run_stage_in(project, "base", base={"model": "models/mine"})
+    old, new = (json.loads((p / "data/reports/base/fingerprint.json").read_text()) for p in (trained_project, project))
+    assert {k for k in old if old[k] != new[k]} == {"base_sha256", "chat_template_sha256"}
+    assert json.loads((project / "data/models/base/lineage.json").read_text())["source"] == "models/mine"
+
+
+def test_what_a_model_lacks_is_given_and_said(trained_project: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    project = _fresh(trained_project, tmp_path)
+    model = shutil.copytree(tiny_model_folder, project / "models/bare")
+    (model / "chat_template.jinja").unlink()
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": config["eos_token"]}))
+    record = run_stage_in(project, "base", base={"model": "models/bare"})
+    assert record["notes"]["chat_template"] == "the project's default"
+    assert "<|pad|>" in record["notes"]["pad_token"]
+    base = project / "data/models/base"
+    tokenizer = load_tokenizer(base)
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    assert load_causal_lm(base).config.pad_token_id == tokenizer.pad_token_id
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+
+
+def _fresh(trained: Path, to: Path) -> Path:
+    """A project folder with the other's parameters and state, and nothing made yet."""
+    shutil.copy(trained / "params.yaml", to)
+    shutil.copytree(trained / ".attestrl", to / ".attestrl")
+    return to
+
+
+def test_refusals_are_sentences_and_leave_the_model_alone(
+    trained_project: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    before = sha256_path(trained_project / "data/models/base")
+
+    def refused(model: str, error: type[Exception], says: str) -> None:
+        with pytest.raises(error, match=says):
+            run_stage_in(trained_project, "base", base={"model": model})
+
+    pickled = shutil.copytree(tiny_model_folder, tmp_path / "pickled")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    refused(str(pickled), BadInput, r"pytorch_model.bin.*unpickled.*safetensors")
+
+    endless = shutil.copytree(tiny_model_folder, tmp_path / "endless")
+    config = json.loads((endless / "tokenizer_config.json").read_text())
+    (endless / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "eos_token"}))
+    refused(str(endless), BadInput, "no EOS token")
+
+    torn = shutil.copytree(tiny_model_folder, tmp_path / "torn")
+    (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:1000])
+    refused(str(torn), BadInput, "cannot be loaded")
+
+    other = shutil.copytree(tiny_model_folder, tmp_path / "other")
+    (other / "config.json").write_text('{"model_type": "no-such-model"}')
+    refused(str(other), BadInput, "cannot be loaded")
+
+    (tmp_path / "empty").mkdir()
+    refused(str(tmp_path / "empty"), BadInput, "no config.json")
+    refused("not/a/folder", BadInput, "no such folder")
+    refused("nobody/none-such-model", MissingComponent, "nobody/none-such-model.*network")  # offline
+    assert sha256_path(trained_project / "data/models/base") == before
+
+
+def test_missing_weights_are_not_made_up(trained_project: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    holed = shutil.copytree(tiny_model_folder, tmp_path / "holed")
+    weights = load_file(holed / "model.safetensors")
+    first = next(k for k in weights if "mlp" in k)
+    save_file({k: v for k, v in weights.items() if k != first}, holed / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=first):
+        run_stage_in(trained_project, "base", base={"model": str(holed)})
