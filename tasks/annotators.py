@@ -31,8 +31,8 @@ def body(stage: Stage) -> None:
     if own.table.height and flagged.height / own.table.height > most:
         named = ", ".join(flagged["annotator_id"].head(NAMED).to_list())
         raise GateRefused(
-            f"{flagged.height} of {own.table.height} annotators are not to be trusted (limit {most:.0%}), such as {named}; "
-            f"see {stage.report / 'annotators.csv'}, then have their items voted on anew."
+            f"{flagged.height} of {own.table.height} annotators are not to be trusted (limit {most:.0%}), "
+            f"such as {named}; see {stage.report / 'annotators.csv'}, then have their items voted on anew."
         )
     stage.notes["gate"] = "pass"
 

@@ -28,8 +28,8 @@ def body(stage: Stage) -> None:
     stage.log_metrics({"findings": float(len(findings)), "rows/quarantined": float(len(said))})
     if len(said) > settings.max_quarantine_share * preferences.height:
         raise GateRefused(
-            f"{len(said)} of {preferences.height} rows look planted (limit {settings.max_quarantine_share:.0%}), such as "
-            f"{', '.join(list(said)[:NAMED])}; see {stage.report / 'findings.json'}, then remove or explain them."
+            f"{len(said)} of {preferences.height} rows look planted (limit {settings.max_quarantine_share:.0%}), "
+            f"such as {', '.join(list(said)[:NAMED])}; see {stage.report / 'findings.json'}, then remove or explain them."
         )
     stage.notes["gate"] = "pass"
 
