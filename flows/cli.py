@@ -48,6 +48,8 @@ def run(
     shown = summary.Live()
     record = execute(new_run_id(), lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
     _print(record, as_json, summary.print_run)
+    if record["message"]:
+        typer.echo(f"attestrl: {record['message']}", err=True)
     raise typer.Exit(record["exit_code"])
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import documents, release
@@ -160,8 +159,3 @@ def _tell_mlflow(run: "Run", record: dict[str, Any]) -> None:
     client.log_artifacts(run.parent, str(run.folder), "records")
     ended = {"failed": "FAILED", "refused": "FAILED", "killed": "KILLED"}.get(record["status"], "FINISHED")
     client.set_terminated(run.parent, status=ended)
-
-
-def figures_of(path: Path) -> list[dict[str, Any]]:
-    """Metric rows of a report; empty if it is not there."""
-    return json.loads(path.read_text())["metrics"] if path.is_file() else []

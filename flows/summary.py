@@ -32,8 +32,6 @@ def print_run(record: dict[str, Any]) -> None:
     """The run in people's words, on standard output."""
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"\n[bold]Run {record['run_id']}: {record['status']}[/]  {record.get('seconds', 0):.0f} s")
-    if record.get("message"):
-        out.print(escape(record["message"]), style="red")
     out.print(_stages(record["stages"]))
     if record["metrics"]:
         out.print(_metrics(record["metrics"]))

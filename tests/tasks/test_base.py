@@ -3,12 +3,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import run_stage_in
 from safetensors.torch import load_file, save_file
 
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
+from tests.conftest import run_stage_in
 
 
 def test_folder_is_whole_and_fingerprinted(trained_project: Path, tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Datasheets and model cards of a run, from what its stages reported."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from flows.stages import Outcome, read_record
+from governance.datasheet import DatasetFacts, datasheet, source_facts
+from governance.digest import sha256_path, write_atomic
+from governance.model_card import ModelFacts, model_card
+from tasks import params, paths
+
+MODELS = {
+    "base": ("base", paths.BASE),
+    "sft": ("sft", paths.SFT),
+    "reward": ("reward", paths.REWARD),
+    "judge": ("reward", paths.JUDGE),
+    "policy": ("ppo", paths.POLICY),
+}
+USES = {
+    "base": "Starting point of the fine-tuning in this project.",
+    "sft": "Starting point and reference of PPO.",
+    "reward": "Reward of PPO in this project; a score means something only beside another one on the same prompt.",
+    "judge": "Comparing models in the evaluation; it never trains a policy.",
+    "policy": "Research on alignment, after approval; not for decisions about people.",
+}
+SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry no annotator identities."
+
+
+def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
+    """Write the documents of every dataset and model that this run made or kept; gives their paths."""
+    done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
+    texts: dict[str, str] = {}
+    if "ingest" in done:
+        settings = params.load(paths.PARAMS)
+        for name in read_record("ingest")["notes"]["tables"]:
+            texts[f"datasheet-{name.replace('/', '-')}.md"] = datasheet(_dataset_facts(name, settings, done))
+        for name, (stage, model) in MODELS.items():
+            if stage in done:
+                texts[f"card-{name}.md"] = model_card(_model_facts(name, stage, model, settings, done))
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _dataset_facts(name: str, settings: params.Params, done: set[str]) -> DatasetFacts:
+    table = read_record("ingest")["notes"]["tables"][name]
+    path = Path(table["path"])
+    source = table["source"] or (settings.ingest.preferences if name == "demonstrations" else None)
+    facts: dict[str, Any] = {"source_notes": None}
+    if source and Path(source).is_file():
+        facts = dict(source_facts(Path(source).parent))
+    simulated = source == "simulated panel"
+    return DatasetFacts(
+        name=name,
+        path=path.as_posix(),
+        sha256=sha256_path(path),
+        rows=table["rows"],
+        content_sha256=table["content_sha256"],
+        columns=table["columns"],
+        sides=_json(paths.report("ingest") / "summary.json")["sides"] if name == "preferences" else {},
+        pii=_json(paths.report("validate") / "pii.json").get(name) if "validate" in done else None,
+        quarantined=_quarantined(name, done),
+        annotators=_annotators(name, done),
+        simulated=SIMULATED_VOTES if simulated else None,
+        used_for=_used_for(name),
+        cautions=_cautions(facts.get("source_notes") or "", name),
+        left_out=table["left_out"],
+        **(facts if not simulated else {"source": "simulated by this project (tasks/panel.py)"}),
+    )
+
+
+def _used_for(name: str) -> str:
+    return {
+        "preferences": "reward model, judge, prompts of PPO and of the evaluation",
+        "demonstrations": "supervised fine-tuning",
+        "votes": "weights of preference pairs, annotator checks",
+        "golden": "audit of annotators",
+    }.get(name, "annotator checks only; nothing is trained on it")
+
+
+def _cautions(notes: str, name: str) -> str | None:
+    """Sentences of the source that warn, and what this project does against them."""
+    lines = notes.replace("> ", "").splitlines()
+    said = [line for line in lines if any(w in line.lower() for w in ("not for", "offend", "harm", "offensive"))]
+    if name == "demonstrations" and any("not for supervised fine-tuning" in line for line in said):
+        said.append("Used for supervised fine-tuning all the same: its chosen answers are the demonstrations here.")
+    return " ".join(said) or None
+
+
+def _quarantined(name: str, done: set[str]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for stage, file in (("validate", "quarantine.jsonl"), ("curate", "set_aside.jsonl")):
+        if stage not in done or (stage == "curate" and name != "preferences"):
+            continue
+        for line in (paths.report(stage) / file).read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row.get("table", name) == name:
+                counts[row["reason"]] += 1
+    return dict(counts)
+
+
+def _annotators(name: str, done: set[str]) -> str | None:
+    if "annotators" not in done or Path(name).name != "votes":
+        return None
+    folder = paths.report("annotators") / Path(name).parent
+    found = _json(folder / "summary.json")
+    return str(found.get("summary")) if found else None
+
+
+def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, done: set[str]) -> ModelFacts:
+    record = read_record(stage)
+    section = settings.model_dump(mode="json").get(stage, {})
+    if stage in ("sft", "reward", "ppo"):
+        section |= {f"lora.{k}": v for k, v in settings.lora.model_dump().items()}
+    if name == "base":
+        section |= _json(Path(settings.base.model) / "pretrain.json").get("config", {})
+    panel = settings.ingest.votes is None and settings.ingest.panel is not None
+    return ModelFacts(
+        name=f"{settings.project}-{name}",
+        kind=name,
+        sha256=record["outputs"][folder.as_posix()],
+        base_sha256=_json(folder / "lineage.json").get("base_sha256"),
+        mlflow_run_id=record["mlflow_run_id"],
+        git_commit=record["git_commit"],
+        seed=record["seed"],
+        inputs=record["inputs"],
+        parameters=section,
+        metrics=_figures(name, record, done),
+        intended_use=USES[name],
+        limits=_limits(name),
+        simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
+    )
+
+
+def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:
+    """Figures with intervals where an evaluation gave them, else those of the stage's record."""
+    words = {
+        "reward": ("accuracy/test", "rewards/"),
+        "judge": ("accuracy/judge",),
+        "policy": ("policy",),
+        "sft": ("sft",),
+    }
+    rows = _json(paths.report("reward") / "metrics.json").get("metrics", []) if name in ("reward", "judge") else []
+    if name in ("policy", "sft") and "evaluate" in done:
+        rows = _json(paths.report("evaluate") / "metrics.json").get("metrics", [])
+    chosen = [r for r in rows if any(w in r["name"] for w in words.get(name, ())) and r["value"] is not None]
+    plain = [{"name": k, "value": v, "low": None, "high": None, "n": None} for k, v in record["metrics"].items()]
+    return chosen or plain
+
+
+def _limits(name: str) -> str:
+    common = "Measured only on what is listed above, in English, on conversations about harm."
+    gamed = " Its scores can be gamed: length, tone and other surface features move them."
+    return common + (gamed if name in ("reward", "judge", "policy") else "")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
