@@ -22,35 +22,45 @@ def shown(run: dict[str, Any]) -> str:
     """Text that a person sees before deciding; its SHA-256 goes into the decision's entry."""
     policy, gate = run["policy"], run["gate"]
     lines = [
-        f"Release of run {run['run_id']}",
+        f"Release of run {run['run_id']} ({run['status']})",
         f"Policy: {policy['name']} version {policy['version']}",
         f"  sha256 {policy['sha256']}",
         f"Gate: {gate['verdict']}",
         *(f"  - {reason}" for reason in gate["reasons"]),
         "Figures:",
+        *(f"  {name} {_figure(f)}" for name, f in run["metrics"].items()),
+        "Models:",
     ]
-    for name, f in run["metrics"].items():
-        interval = "" if f.get("low") is None else f" [{f['low']:.3f}, {f['high']:.3f}]"
-        lines.append(f"  {name} {f['value']:.3f}{interval}" + (f" n={f['n']}" if f.get("n") else ""))
+    outputs = [o for stage in run["stages"] for o in stage["outputs"]]
+    lines += [f"  {o['path']} {o['sha256']}" for o in outputs if o["path"].startswith("data/models/")]
     lines += [f"Simulated: {what}" for what in run.get("simulated", [])]
     lines += ["Records:", *(f"  {path}" for path in run["records"])]
     return "\n".join(lines) + "\n"
 
 
+def _figure(f: dict[str, Any]) -> str:
+    if f["value"] is None:
+        return "not measured"
+    interval = "" if f.get("low") is None else f" [{f['low']:.3f}, {f['high']:.3f}]"
+    return f"{f['value']:.3f}{interval}" + (f" n={f['n']}" if f.get("n") else "")
+
+
 def check_can_approve(ledger: Ledger, run_id: str, run_json: Path, policy_sha256: str) -> None:
     """Raise GateRefused unless the evidence stands: whole ledger, a passing verdict in it, unchanged record and bytes.
 
-    `policy_sha256` is measured on the bytes that would be released.
+    `policy_sha256` is measured on the bytes that would be released. Raises BadInput if the run is unknown or decided.
     """
     found = ledger.verify()
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
-    entries = list(ledger.entries(run_id))
+    entries = _undecided(ledger, run_id)
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict is None or verdict.data.get("verdict") != "pass":
         raise GateRefused(f"{run_id}: the ledger has no passing verdict of the release gate for it.")
     ended = _last(entries, Event.RUN_ENDED)
-    if ended is None or ended.subject_digests.get("run.json") != sha256_path(run_json):
+    if ended is None:
+        raise GateRefused(f"{run_id}: did not end, says the ledger; run again.")
+    if not run_json.is_file() or ended.subject_digests.get("run.json") != sha256_path(run_json):
         raise GateRefused(f"{run_json}: is not the record that the ledger names; it was changed after the run.")
     if verdict.subject_digests.get("policy") != policy_sha256:
         raise GateRefused(f"{run_id}: the registry's policy is not the one that was judged: its SHA-256 differs.")
@@ -60,12 +70,7 @@ def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str,
     """Append the decision. Raises BadInput for an empty reason, an unknown run, or a second decision."""
     if not reason.strip():
         raise BadInput("--reason: is empty; say why, it goes into the audit log.")
-    entries = list(ledger.entries(run_id))
-    if not entries:
-        raise BadInput(f"{run_id}: the ledger does not know this run; `attestrl runs` lists them.")
-    earlier = _last(entries, Event.APPROVED) or _last(entries, Event.REJECTED)
-    if earlier:
-        raise BadInput(f"{run_id}: was decided already ({earlier.type}, {earlier.actor}, {earlier.ts}).")
+    entries = _undecided(ledger, run_id)
     digests = {"shown": sha256_bytes(shown_text.encode())}
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict:
@@ -73,6 +78,17 @@ def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str,
     event = Event.APPROVED if approved else Event.REJECTED
     data = {"reason": reason.strip(), "shown": shown_text}
     return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
+
+
+def _undecided(ledger: Ledger, run_id: str) -> list[Entry]:
+    """Entries of a run. Raises BadInput if there are none, or a decision is among them."""
+    entries = list(ledger.entries(run_id))
+    if not entries:
+        raise BadInput(f"{run_id}: the ledger does not know this run; `attestrl runs` lists them.")
+    earlier = _last(entries, Event.APPROVED) or _last(entries, Event.REJECTED)
+    if earlier:
+        raise BadInput(f"{run_id}: was decided already ({earlier.type}, {earlier.actor}, {earlier.ts}).")
+    return entries
 
 
 def _last(entries: list[Entry], event: Event) -> Entry | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from governance.digest import sha256_path
+from governance.errors import BadInput
 
 GATED_STAGES = ("validate", "annotators", "poisoning")
 
@@ -30,14 +31,16 @@ class GateEvidence:
     """What the gate looks at.
 
     `base_sha256` names the base that each of policy, reward model and evaluation descends from; `policy_sha256` and
-    `reward_sha256` are measured on the bytes, `evaluated` holds what the evaluation says it looked at. `metrics` has
-    None where a figure is missing. `checks` says whether each data check let the data pass.
+    `reward_sha256` are measured on the bytes, `evaluated` and `reward_tested` hold what the evaluation and the reward
+    model's test say they looked at. `metrics` has None where a figure is missing. `checks` says whether each data check
+    let the data pass.
     """
 
     base_sha256: dict[str, str | None]
     policy_sha256: str
     reward_sha256: str
     evaluated: dict[str, str | None]
+    reward_tested: str | None
     metrics: dict[str, float | None]
     checks: dict[str, bool]
 
@@ -52,14 +55,18 @@ class Verdict:
 
 
 def gate_evidence(reports: Path, models: Path) -> GateEvidence:
-    """Read the evidence of the run whose outputs are in the workspace, hashing the models again."""
+    """Read the evidence of the run whose outputs are in the workspace, hashing the models again.
+
+    Raises BadInput where a model is absent or a report is not JSON.
+    """
     evaluation = _json(reports / "evaluate" / "metrics.json")
     reward = _json(reports / "reward" / "metrics.json")
-    rows = {r["name"]: r for r in (*reward.get("metrics", []), *evaluation.get("metrics", []))}
+    every = [*reward.get("metrics", []), *evaluation.get("metrics", [])]
+    rows = {r["name"]: r for r in every if not r.get("slice")}  # a slice's figure never stands for the whole
 
     def figure(name: str, field: str) -> float | None:
         value = rows.get(name, {}).get(field)
-        return None if value is None else float(value)
+        return float(value) if type(value) in (int, float) else None
 
     return GateEvidence(
         base_sha256={
@@ -67,9 +74,10 @@ def gate_evidence(reports: Path, models: Path) -> GateEvidence:
             "reward model": _json(models / "reward" / "lineage.json").get("base_sha256"),
             "evaluation": evaluation.get("base_sha256"),
         },
-        policy_sha256=sha256_path(models / "policy"),
-        reward_sha256=sha256_path(models / "reward"),
+        policy_sha256=_measured(models / "policy"),
+        reward_sha256=_measured(models / "reward"),
         evaluated={"policy": evaluation.get("policy_sha256"), "reward": evaluation.get("reward_sha256")},
+        reward_tested=reward.get("reward_sha256"),
         metrics={
             "reward_accuracy_low": figure("accuracy/test", "low"),
             "win_rate_low": figure("win_rate/policy_vs_sft", "low"),
@@ -97,12 +105,18 @@ def release_gate(evidence: GateEvidence, thresholds: Thresholds) -> Verdict:
     for name, measured in (("policy", evidence.policy_sha256), ("reward", evidence.reward_sha256)):
         demand(
             f"{name} bytes",
-            evidence.evaluated[name] == measured,
+            evidence.evaluated.get(name) == measured,
             f"the {name} model in the workspace is not the one that was evaluated; run the evaluation again.",
             measured=measured,
         )
-    for stage, passed in evidence.checks.items():
-        demand(stage, passed, f"the check {stage} did not pass.")
+    demand(
+        "reward test",
+        evidence.reward_tested == evidence.reward_sha256,
+        "the reward model's test accuracy was measured on another reward model; run the stage reward again.",
+    )
+    for stage in dict.fromkeys((*GATED_STAGES, *evidence.checks)):
+        passed = evidence.checks.get(stage, False)
+        demand(stage, passed, f"the check {stage} did not pass; see data/reports/{stage}.")
     _demand_figures(evidence.metrics, thresholds, demand)
     return Verdict("refuse" if reasons else "pass", reasons, checked)
 
@@ -123,9 +137,21 @@ def _demand_figures(metrics: dict[str, float | None], limits: Thresholds, demand
                 demand(name, False, f"the {people} was not measured.", limit=limit)
                 continue
             ok = value >= limit if word == "below" else value <= limit
-            demand(name, ok, f"the {people} is {value:.3f}, {word} the limit of {limit:g}.", value=value, limit=limit)
+            demand(name, ok, f"the {people} is {value:.6g}, {word} the limit of {limit:g}.", value=value, limit=limit)
+
+
+def _measured(folder: Path) -> str:
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: is missing; `attestrl run` makes it.")
+    return sha256_path(folder)
 
 
 def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Content of a report; nothing if there is none, so that the gate refuses what it does not find."""
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise BadInput(f"{path}: is not JSON; delete it and run again.") from None
     return content

@@ -3,6 +3,9 @@
 `entry_hash` is the SHA-256 of the canonical JSON (RFC 8785) of the other fields; `prev_hash` of the first entry is 64
 zeros. An append is reported only after fsync. A partial last line, left by a crash, is cut off by the next append and
 recorded as an entry of its own.
+
+The chain shows every change to an entry that others follow. It cannot show that whole entries at the end are gone, or
+that all of them were written anew: that takes a hash kept elsewhere.
 """
 
 import json
@@ -17,8 +20,10 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 
 from governance.digest import canonical_json, sha256_bytes
+from governance.errors import BadInput
 
 GENESIS = "0" * 64
+MAX_PROBLEMS = 100
 _TAIL = 1 << 16
 
 
@@ -59,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of `Ledger.verify`; every problem is a sentence that names the line."""
+    """Result of `Ledger.verify`; every problem is a sentence that names the line, the first `MAX_PROBLEMS` of them."""
 
     ok: bool
     entries: int
@@ -81,13 +86,17 @@ class Ledger:
     def append(
         self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
     ) -> Entry:
-        """Add an entry and give it back once it is on the disk. Raises if `data` is not JSON (NaN included)."""
+        """Add an entry and give it back once it is on the disk.
+
+        Raises ValueError if `data` is not JSON (NaN included), BadInput if the last line is no entry to follow.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self.path.open("a+b") as file:
             lost = _cut_partial_line(file)
-            last = _last_entry(file)
+            last = self._last_entry(file)
             if lost:
-                last = asdict(_write(file, last, Event.RECOVERED, "", "attestrl", {}, {"bytes_cut": lost}))
+                digests = {"bytes cut": sha256_bytes(lost)}
+                last = asdict(_write(file, last, Event.RECOVERED, "", "attestrl", digests, {"bytes_cut": len(lost)}))
             return _write(file, last, type, run_id, actor, subject_digests, data)
 
     def entries(self, run_id: str | None = None) -> Iterator[Entry]:
@@ -102,21 +111,44 @@ class Ledger:
 
     def verify(self) -> Verification:
         """Check every line against its hash and its neighbours. Streams: memory does not grow with the log."""
-        problems: list[str] = []
-        lines, seq, previous = 0, 0, GENESIS
         if not self.path.is_file():
             return Verification(True, 0, [])
+        problems: list[str] = []
+        lines, seq, previous, left = 0, 0, GENESIS, self._settled_size()
         with self.path.open("rb") as file:
             for line in file:
+                left -= len(line)
+                if left < 0:  # appended since
+                    break
                 lines += 1
                 fields = _parse(line)
                 if isinstance(fields, str):
-                    problems.append(f"line {lines}: {fields}")
-                    seq, previous = seq + 1, ""
-                    continue
-                problems += [f"line {lines}: {p}" for p in _check(fields, line, seq, previous)]
-                seq, previous = fields["seq"] + 1, fields["entry_hash"]
+                    found, seq, previous = [fields], seq + 1, ""
+                else:
+                    found = _check(fields, line, seq, previous)
+                    seq, previous = fields["seq"] + 1, fields["entry_hash"]
+                problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
         return Verification(not problems, lines, problems)
+
+    def _settled_size(self) -> int:
+        """Bytes of the log at a moment when no line is half written."""
+        try:
+            with self._lock:
+                return self.path.stat().st_size
+        except OSError:  # a copy that cannot be locked, on a read-only medium
+            return self.path.stat().st_size
+
+    def _last_entry(self, file: BinaryIO) -> dict[str, Any] | None:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return None
+        file.seek(_after_last_newline(file, size - 1))
+        fields = _parse(file.read())
+        if isinstance(fields, str):
+            raise BadInput(
+                f"{self.path}: its last line {fields}; `attestrl ledger verify` says more, restore a backup."
+            )
+        return fields
 
 
 FIELDS = frozenset(Entry.__dataclass_fields__)
@@ -129,7 +161,7 @@ def _parse(line: bytes) -> dict[str, Any] | str:
         return "is cut off; the next append recovers and records it"
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "is not JSON"
     if not isinstance(fields, dict) or fields.keys() != FIELDS:
         return "has not exactly the fields of an entry"
@@ -140,14 +172,16 @@ def _parse(line: bytes) -> dict[str, Any] | str:
 
 def _check(fields: dict[str, Any], line: bytes, seq: int, previous: str) -> list[str]:
     problems = []
-    if hash_of(fields) != fields["entry_hash"]:
-        problems.append("was edited: its content does not have the hash that it names")
-    elif canonical_json(fields) + b"\n" != line:
-        problems.append("was edited: it is not written as it was hashed")
+    try:
+        if hash_of(fields) != fields["entry_hash"]:
+            problems.append("was edited: its content does not have the hash that it names")
+        elif canonical_json(fields) + b"\n" != line:
+            problems.append("was edited: it is not written as it was hashed")
+    except (ValueError, RecursionError):
+        problems.append("was edited: it holds a value that no entry can hold")
     if fields["seq"] != seq:
-        problems.append(
-            f"has seq {fields['seq']} where {seq} belongs: an entry was deleted, inserted, repeated or moved"
-        )
+        what = "deleted or moved away before it" if fields["seq"] > seq else "inserted, repeated or moved here"
+        problems.append(f"has seq {fields['seq']} where {seq} belongs: an entry was {what}")
     if previous and fields["prev_hash"] != previous:
         problems.append("does not follow the entry before it: the chain is broken")
     return problems
@@ -179,23 +213,14 @@ def _write(
     return entry
 
 
-def _cut_partial_line(file: BinaryIO) -> int:
-    """Bytes cut off the end so that the file ends with a whole line."""
-    size = file.seek(0, os.SEEK_END)
-    keep = _after_last_newline(file, size)
-    if keep < size:
+def _cut_partial_line(file: BinaryIO) -> bytes:
+    """What was cut off the end so that the file ends with a whole line."""
+    keep = _after_last_newline(file, file.seek(0, os.SEEK_END))
+    file.seek(keep)
+    lost = file.read()
+    if lost:
         file.truncate(keep)
-    return size - keep
-
-
-def _last_entry(file: BinaryIO) -> dict[str, Any] | None:
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return None
-    start = _after_last_newline(file, size - 1)
-    file.seek(start)
-    fields: dict[str, Any] = json.loads(file.read(size - start))
-    return fields
+    return lost
 
 
 def _after_last_newline(file: BinaryIO, end: int) -> int:

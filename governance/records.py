@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from governance.digest import write_json
+from governance.errors import BadInput
 
 
 def write_run_record(folder: Path, run: dict[str, Any]) -> None:
@@ -13,8 +14,12 @@ def write_run_record(folder: Path, run: dict[str, Any]) -> None:
 
 
 def load_run(folder: Path) -> dict[str, Any]:
-    """Read `run.json`."""
-    record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    """Read `run.json`. Raises BadInput if it is damaged."""
+    file = folder / "run.json"
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise BadInput(f"{file}: is not JSON, so it was changed after its run; restore it or move it away.") from None
     return record
 
 

@@ -7,6 +7,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 UNKNOWN = "*not known*"
 
 
+def cell(value: Any) -> str:
+    """A value as the text of a Markdown table's cell: one line, in which no `|` ends the cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def code(value: str | None) -> str:
+    """A digest or name in code style."""
+    return UNKNOWN if value is None else f"`{value}`"
+
+
 def render(template: str, **facts: Any) -> str:
     """Render a Markdown template; a fact that a template names and nobody gives is an error."""
     environment = Environment(
@@ -17,4 +27,5 @@ def render(template: str, **facts: Any) -> str:
         autoescape=False,  # Markdown, not HTML
         keep_trailing_newline=True,
     )
+    environment.filters |= {"cell": cell, "code": code}
     return environment.get_template(template).render(unknown=UNKNOWN, **facts)

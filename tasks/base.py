@@ -22,9 +22,10 @@ def body(stage: Stage) -> None:
     from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, ensure_pad_token, save_model
 
     tokenizer, model = _load(source, settings)
-    if tokenizer.eos_token_id is None:
+    if (tokenizer.eos_token_id or 0) >= len(model.get_input_embeddings().weight) or tokenizer.eos_token_id is None:
         raise BadInput(
-            f"base.model: {settings.model}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json."
+            f"base.model: {settings.model}: its tokenizer has no EOS token that the model knows; set eos_token in "
+            "tokenizer_config.json."
         )
     stage.notes["pad_token"] = ensure_pad_token(model, tokenizer) or "the model's own"
     stage.notes["chat_template"] = "the model's own" if tokenizer.chat_template else "the project's default"

@@ -133,4 +133,4 @@ def model_id_of(folder: Path) -> str | None:
 def lineage_of(folder: Path) -> dict[str, str]:
     """What a model made from the one in `folder` inherits: the base, and the digest of the folder under its name."""
     parent = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
-    return {"base_sha256": parent["base_sha256"], f"{folder.name}_sha256": sha256_path(folder)}
+    return {f"{folder.name}_sha256": sha256_path(folder), "base_sha256": parent["base_sha256"]}  # the base names itself

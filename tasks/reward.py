@@ -110,11 +110,12 @@ def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
     longest = stage.params.reward.max_length
     encoded = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
     model.config.reward_offset = 0.0
-    return float(score_conversations(model, [p + a for p, a in encoded], tokenizer.pad_token_id).mean())
+    rows = [p + a for p, a in encoded]
+    return float(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16).mean())
 
 
 def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
-    """(n,) score of chosen less score of rejected on the test side, in fp32."""
+    """(n,) score of chosen less score of rejected on the test side."""
     trust = stage.params.base.trust_remote_code
     tokenizer = load_tokenizer(folder, trust_remote_code=trust)
     model = load_reward_model(folder, trust_remote_code=trust)
@@ -122,7 +123,8 @@ def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
     scores = []
     for side in ("chosen", "rejected"):
         encoded = encode_pairs(tokenizer, test["prompt"].to_list(), test[side].to_list(), stop, longest)
-        scores.append(score_conversations(model, [p + a for p, a in encoded], tokenizer.pad_token_id))
+        rows = [p + a for p, a in encoded]
+        scores.append(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16))
     margins: np.ndarray = torch.sub(*scores).numpy()
     return margins
 

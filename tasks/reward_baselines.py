@@ -47,7 +47,13 @@ def bag_of_words_correct(train: pl.DataFrame, test: pl.DataFrame, seed: int) -> 
     signed = features.multiply(flip[:, None]).tocsr()  # half of the pairs are shown the other way round: two classes
     folds = min(FOLDS, int(min(np.sum(flip > 0), np.sum(flip < 0))))
     model = LogisticRegressionCV(
-        Cs=COSTS, cv=folds, fit_intercept=False, max_iter=1000, l1_ratios=(0,), use_legacy_attributes=False
+        Cs=COSTS,
+        cv=folds,
+        scoring="neg_log_loss",
+        fit_intercept=False,
+        max_iter=1000,
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
     )
     model.fit(signed, flip)
     right: np.ndarray = model.decision_function(difference(test)) > 0

@@ -1,6 +1,7 @@
 """Reward-model training: TRL's RewardTrainer with row weights and margins in the Bradley–Terry loss.
 
-The best state on a dev part of the training side is kept (early stopping by dev loss, measured several times).
+Early stopping: the loss on a dev part of the training side is measured every half epoch; training ends when it rises,
+and the weights before the rise are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, tr
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-EVALUATIONS_PER_EPOCH = 2
+EVALUATIONS_PER_EPOCH = 2  # a small reward model is often best before its second epoch ends
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ def collator(pad_token_id: int) -> Any:
 
 def dataset_of(rows: list[PairRow]) -> Any:
     """Rows as a dataset that TRL takes as tokenised already, with the length that batches are grouped by."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     return Dataset.from_list([vars(r) | {"length": max(len(r.chosen_ids), len(r.rejected_ids))} for r in rows])
 
 
@@ -60,7 +62,7 @@ def train_reward(
     description: str,
 ) -> dict[str, float]:
     """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures."""
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
     class WeightedRewardTrainer(RewardTrainer):
@@ -83,13 +85,15 @@ def train_reward(
             if metrics["eval_loss"] < best["loss"]:
                 weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
                 best.update(loss=metrics["eval_loss"], weights=weights, metrics=dict(metrics), step=state.global_step)
+            else:
+                control.should_training_stop = True
 
     steps = -(-len(train) // settings.batch)
     with tempfile.TemporaryDirectory() as folder:
         arguments = RewardConfig(
             **trainer_arguments(settings, folder, seed),
             eval_strategy="steps",
-            eval_steps=max(1, steps // EVALUATIONS_PER_EPOCH),
+            eval_steps=-(-steps // EVALUATIONS_PER_EPOCH),
             remove_unused_columns=False,
         )
         trainer = WeightedRewardTrainer(
@@ -101,6 +105,7 @@ def train_reward(
             processing_class=tokenizer,
             callbacks=[logging_callback(on_log, description), KeepBest()],
         )
+        trainer.remove_callback(PrinterCallback)  # it writes to standard output
         trainer.train()
     model.load_state_dict(best["weights"])
     figures = {k.removeprefix("eval_"): float(v) for k, v in best["metrics"].items() if isinstance(v, (int, float))}

@@ -86,8 +86,9 @@ def logging_callback(on_log: OnLog, description: str) -> Any:
 
 def dataset_of(pairs: Encoded) -> Any:
     """Tokenised dataset: input_ids, a mask of the answer's tokens, and the length that batches are grouped by."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     return Dataset.from_dict(
         {
             "input_ids": [prompt + answer for prompt, answer in pairs],
@@ -107,6 +108,7 @@ def train_sft(
     on_log: OnLog,
 ) -> dict[str, float]:
     """Train in place; gives loss and token accuracy on `dev`, measured after the last epoch."""
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -121,6 +123,7 @@ def train_sft(
             processing_class=tokenizer,
             callbacks=[logging_callback(on_log, "sft")],
         )
+        trainer.remove_callback(PrinterCallback)  # it writes to standard output
         trainer.train()
     final = next(row for row in reversed(trainer.state.log_history) if "eval_loss" in row)
     return {k.removeprefix("eval_"): float(v) for k, v in final.items() if isinstance(v, (int, float))}

@@ -64,43 +64,41 @@ def _fresh(trained: Path, to: Path) -> Path:
     return to
 
 
-def test_refusals_are_sentences_and_leave_the_model_alone(
+def test_refusals_are_sentences_and_write_no_model(
     trained_project: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    before = sha256_path(trained_project / "data/models/base")
+    project = _fresh(trained_project, tmp_path)
 
-    def refused(model: str, error: type[Exception], says: str) -> None:
+    def copy(name: str) -> Path:
+        return shutil.copytree(tiny_model_folder, project / "models" / name)
+
+    def refused(name: str, error: type[Exception], says: str) -> None:
         with pytest.raises(error, match=says):
-            run_stage_in(trained_project, "base", base={"model": model})
+            run_stage_in(project, "base", base={"model": name})
 
-    pickled = shutil.copytree(tiny_model_folder, tmp_path / "pickled")
+    pickled = copy("pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-    refused(str(pickled), BadInput, r"pytorch_model.bin.*unpickled.*safetensors")
+    refused("models/pickled", BadInput, r"pytorch_model.bin.*unpickled.*safetensors")
 
-    endless = shutil.copytree(tiny_model_folder, tmp_path / "endless")
-    config = json.loads((endless / "tokenizer_config.json").read_text())
-    (endless / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "eos_token"}))
-    refused(str(endless), BadInput, "no EOS token")
+    config = copy("endless") / "tokenizer_config.json"
+    config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "eos_token"}))
+    refused("models/endless", BadInput, "no EOS token")
 
-    torn = shutil.copytree(tiny_model_folder, tmp_path / "torn")
-    (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:1000])
-    refused(str(torn), BadInput, "cannot be loaded")
+    torn = copy("torn") / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    refused("models/torn", BadInput, "cannot be loaded")
 
-    other = shutil.copytree(tiny_model_folder, tmp_path / "other")
-    (other / "config.json").write_text('{"model_type": "no-such-model"}')
-    refused(str(other), BadInput, "cannot be loaded")
+    (copy("other") / "config.json").write_text('{"model_type": "no-such-model"}')
+    refused("models/other", BadInput, "cannot be loaded")
 
-    (tmp_path / "empty").mkdir()
-    refused(str(tmp_path / "empty"), BadInput, "no config.json")
+    holed = copy("holed") / "model.safetensors"
+    weights = load_file(holed)
+    first = next(k for k in weights if "mlp" in k)
+    save_file({k: v for k, v in weights.items() if k != first}, holed, metadata={"format": "pt"})
+    refused("models/holed", BadInput, f"lack {first}")
+
+    (project / "models/empty").mkdir()
+    refused("models/empty", BadInput, "no config.json")
     refused("not/a/folder", BadInput, "no such folder")
     refused("nobody/none-such-model", MissingComponent, "nobody/none-such-model.*network")  # offline
-    assert sha256_path(trained_project / "data/models/base") == before
-
-
-def test_missing_weights_are_not_made_up(trained_project: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
-    holed = shutil.copytree(tiny_model_folder, tmp_path / "holed")
-    weights = load_file(holed / "model.safetensors")
-    first = next(k for k in weights if "mlp" in k)
-    save_file({k: v for k, v in weights.items() if k != first}, holed / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BadInput, match=first):
-        run_stage_in(trained_project, "base", base={"model": str(holed)})
+    assert not (project / "data/models").exists()

@@ -95,6 +95,8 @@ def test_keeps_the_weights_of_the_best_dev_loss(tiny_model_folder: Path) -> None
     best, history = train(model, tiny_model_folder, noise, epochs=8, learning_rate=1e-2)
     losses = [h["eval_loss"] for h in history if "eval_loss" in h]
     assert best["loss"] == min(losses) < losses[-1]
+    assert losses[:-1] == sorted(losses[:-1], reverse=True)  # ends at the first rise
+    assert len(losses) < 16
     dev = margins(model, noise[:16])
     assert bradley_terry(dev, torch.zeros(16)).item() == pytest.approx(min(losses), rel=1e-3)
 
@@ -142,7 +144,7 @@ def test_demonstrations_score_zero_on_average(trained_project: Path, name: str) 
     pairs = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, 96)
     scores = score_conversations(model, [p + a for p, a in pairs], tokenizer.pad_token_id)
     assert scores.std() > 0
-    assert abs(float(scores.mean())) < 1e-4
+    assert abs(float(scores.mean())) < 0.01  # the stage scored in bf16
 
 
 def table(pairs: list[tuple[str, str]]) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, with_lora
 from tasks.rlhf.sft_trainer import Encoded, train_sft
 from tasks.sft import split_dev
 
-SETTINGS = SimpleNamespace(epochs=2, batch=4, learning_rate=2e-3, max_length=96, bf16=False)
+SETTINGS = SimpleNamespace(epochs=6, batch=4, learning_rate=5e-3, max_length=96, bf16=False)
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
 
 

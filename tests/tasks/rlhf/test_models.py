@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
 from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import (
@@ -40,6 +41,11 @@ def test_new_head_is_drawn_by_seed_on_the_trunk_of_the_language_model(tiny_model
     assert heads.std().item() == pytest.approx((heads.shape[1] + 1) ** -0.5, rel=0.1)
     trunk = load_causal_lm(tiny_model_folder).base_model.state_dict()
     assert all(torch.equal(v, trunk[k]) for k, v in again.base_model.state_dict().items())
+
+
+def test_a_language_model_is_not_taken_for_a_reward_model(tiny_model_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"lack score\.weight"):
+        load_reward_model(tiny_model_folder)
 
 
 def test_score_is_read_at_the_last_real_token_whatever_the_padding(reward_model: Any) -> None:
@@ -109,6 +115,17 @@ def _renamed_pad(folder: Path, to: Path) -> Path:
         text = text.replace('"pad_token": "<|pad|>"', '"pad_token": "<|end|>"').replace("<|pad|>", "<|unused|>")
         (copy / name).write_text(text, encoding="utf-8")
     return copy
+
+
+def test_tokenizer_splits_as_it_was_trained(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Qwen2's own class would cut numbers into digits, and add a token that has no embedding."""
+    trained = Tokenizer.from_file(str(tiny_model_folder / "tokenizer.json"))
+    text = "In 1990 it was $15,000,\n\nI'd say 1234567890."
+    tokenizer = load_tokenizer(tiny_model_folder)
+    assert tokenizer(text, add_special_tokens=False)["input_ids"] == trained.encode(text).ids
+    assert len(tokenizer) == load_causal_lm(tiny_model_folder).get_input_embeddings().weight.shape[0]
+    tokenizer.save_pretrained(tmp_path)
+    assert load_tokenizer(tmp_path)(text)["input_ids"] == tokenizer(text)["input_ids"]
 
 
 def test_default_template_ends_a_turn_with_eos(tiny_model_folder: Path) -> None:
