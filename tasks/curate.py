@@ -11,7 +11,7 @@ from governance.errors import GateRefused
 from tasks import paths
 from tasks.splits import SIDES
 from tasks.stage import Stage, run_stage
-from tasks.tables import write_table
+from tasks.tables import DERIVED_DEMONSTRATION, write_table
 
 PAIRS = ("reward_train", "judge_train", "reward_test")
 PROMPTS = ("ppo_prompts", "eval_prompts")
@@ -32,7 +32,8 @@ def body(stage: Stage) -> None:
 
     aside = [{"id": i, "reason": "quarantined by the poisoning check"} for i in sorted(poisoned)]
     preferences = preferences.filter(~pl.col("id").is_in(list(poisoned)))
-    demonstrations = demonstrations.filter(~pl.col("id").is_in(list(poisoned)))
+    derived = {DERIVED_DEMONSTRATION + i for i in poisoned}
+    demonstrations = demonstrations.filter(~pl.col("id").is_in(list(poisoned | derived)))
     weighted, disputed = weigh(preferences, votes, annotators)
     aside += disputed
     counts = {side: _write_side(stage, side, weighted, demonstrations) for side in SIDES}

@@ -12,7 +12,7 @@ from tasks.formats import DEMONSTRATIONS, read_demonstrations, read_preferences
 from tasks.progress import bar
 from tasks.splits import SIDES, side_of, split_key
 from tasks.stage import Stage, run_stage
-from tasks.tables import content_sha256, write_table
+from tasks.tables import DERIVED_DEMONSTRATION, content_sha256, write_table
 
 
 def body(stage: Stage) -> None:
@@ -63,7 +63,7 @@ def _demonstrations(stage: Stage, preferences: pl.DataFrame) -> pl.DataFrame:
     else:
         rows = preferences.filter(pl.col("side") == "sft")
         table = rows.select(
-            ("demo-" + pl.col("id")).alias("id"),
+            (DERIVED_DEMONSTRATION + pl.col("id")).alias("id"),
             pl.concat_list("prompt", "chosen").alias("messages"),
             "source",
             pl.lit(None, dtype=pl.String).alias("author_id"),

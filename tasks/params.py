@@ -127,6 +127,7 @@ class Ppo(Section):
     episodes: Count
     batch: Count
     minibatch: Count
+    microbatch: Count
     epochs: Count
     learning_rate: Positive
     kl_coef: Annotated[float, Field(ge=0)]

@@ -8,6 +8,7 @@ import polars as pl
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+DERIVED_DEMONSTRATION = "demo-"  # before the id of the pair whose chosen answer it is
 _CHUNK = 50_000
 
 

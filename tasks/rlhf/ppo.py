@@ -28,6 +28,7 @@ class PpoSettings(Protocol):
     episodes: int
     batch: int
     minibatch: int
+    microbatch: int
     epochs: int
     learning_rate: float
     kl_coef: float
@@ -124,9 +125,8 @@ class PpoTrainer:
                 temperature=s.temperature,
                 generator=self.generator,
             )
-            ref_logprobs = self._reference_logprobs(rollout)
-            values = response_values(self.value_model, rollout) * rollout.mask
-            scores = self.scorer(rollout).float() - s.missing_eos_penalty * (~rollout.ended).float()
+            ref_logprobs, values, scores = self._judge(rollout)
+        scores = scores - s.missing_eos_penalty * (~rollout.ended).float()
         kl = losses.kl_per_token(rollout.logprobs, ref_logprobs) * rollout.mask
         rewards = losses.token_rewards(scores, kl, rollout.mask, s.kl_coef)
         if s.whiten_rewards:
@@ -134,6 +134,18 @@ class PpoTrainer:
         advantages, returns = losses.gae(rewards, values, rollout.mask, s.gamma, s.lam)
         advantages = losses.masked_whiten(advantages, rollout.mask)
         return Experience(rollout, scores, ref_logprobs, values, advantages, returns, kl, rewards)
+
+    def _judge(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(reference log-probabilities (B, T), values (B, T), scores (B,)), 0 where there is no token."""
+        ref_logprobs, values = torch.zeros_like(rollout.mask), torch.zeros_like(rollout.mask)
+        scores = torch.zeros_like(rollout.mask[:, 0])
+        for index in rollout.groups(self.settings.microbatch):
+            part = rollout.rows(index)
+            width = part.mask.shape[1]
+            ref_logprobs[index, :width] = self._reference_logprobs(part) * part.mask
+            values[index, :width] = response_values(self.value_model, part) * part.mask
+            scores[index] = self.scorer(part).float()
+        return ref_logprobs, values, scores
 
     def _reference_logprobs(self, rollout: Rollout) -> torch.Tensor:
         model = self.policy if self.reference is None else self.reference
@@ -154,33 +166,47 @@ class PpoTrainer:
         return means | {"val/ratio_var": float(ratios.var(unbiased=False)), "val/first_ratio": float(ratios[0])}
 
     def _step(self, experience: Experience, index: torch.Tensor) -> Metrics:
+        """One optimiser step on the rows `index`; their mean over tokens does not depend on the microbatches."""
         s = self.settings
-        rollout = experience.rollout.rows(index)
-        width = rollout.mask.shape[1]
+        minibatch = experience.rollout.rows(index)
+        tokens = minibatch.mask.sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        means: dict[str, float] = {}
+        for part in minibatch.groups(s.microbatch):
+            rows = index[part]
+            rollout = experience.rollout.rows(rows)
+            share = rollout.mask.sum() / tokens
+            loss, diagnostics = self._losses(experience, rollout, rows)
+            if not torch.isfinite(loss):
+                raise FloatingPointError("the loss is no longer finite")
+            self.accelerator.backward(loss * share)
+            for name, value in diagnostics.items():
+                means[name] = means.get(name, 0.0) + float(value * share)
+        norms = [torch.nn.utils.clip_grad_norm_(group, s.max_grad_norm) for group in self.trainable]
+        self.optimizer.step()
+        return means | {"policy/grad_norm": float(norms[0])}
+
+    def _losses(
+        self, experience: Experience, rollout: Rollout, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(loss, diagnostics), means over the tokens of `rollout`, the rows `rows` of the experience."""
+        s, width, mask = self.settings, rollout.mask.shape[1], rollout.mask
         advantages, returns, old_values = (
-            getattr(experience, name)[index, :width] for name in ("advantages", "returns", "values")
+            getattr(experience, name)[rows, :width] for name in ("advantages", "returns", "values")
         )
         with self.accelerator.autocast():
             logprobs, entropy = response_logprobs(self.policy, rollout, s.temperature)
             values = response_values(self.value_model, rollout)
-        pg_loss, ratio, clipped = losses.policy_loss(logprobs, rollout.logprobs, advantages, rollout.mask, s.clip_range)
-        v_loss = losses.value_loss(values, old_values, returns, rollout.mask, s.clip_range_value)
-        loss = pg_loss + s.value_coef * v_loss
-        if not torch.isfinite(loss):
-            raise FloatingPointError("the loss is no longer finite")
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        norms = [torch.nn.utils.clip_grad_norm_(group, s.max_grad_norm) for group in self.trainable]
-        self.optimizer.step()
-        log_ratio = (logprobs - rollout.logprobs).detach() * rollout.mask
-        return {
-            "policy/approxkl_avg": float(0.5 * losses.masked_mean(log_ratio**2, rollout.mask)),
-            "policy/clipfrac_avg": float(clipped),
-            "policy/entropy_avg": float(losses.masked_mean(entropy, rollout.mask)),
-            "policy/grad_norm": float(norms[0]),
-            "loss/policy_avg": float(pg_loss.detach()),
-            "loss/value_avg": float(v_loss.detach()),
-            "val/ratio": float(losses.masked_mean(ratio.detach(), rollout.mask)),
+        pg_loss, ratio, clipped = losses.policy_loss(logprobs, rollout.logprobs, advantages, mask, s.clip_range)
+        v_loss = losses.value_loss(values, old_values, returns, mask, s.clip_range_value)
+        log_ratio = (logprobs - rollout.logprobs).detach()
+        return pg_loss + s.value_coef * v_loss, {
+            "policy/approxkl_avg": 0.5 * losses.masked_mean(log_ratio**2, mask),
+            "policy/clipfrac_avg": clipped,
+            "policy/entropy_avg": losses.masked_mean(entropy, mask),
+            "loss/policy_avg": pg_loss.detach(),
+            "loss/value_avg": v_loss.detach(),
+            "val/ratio": losses.masked_mean(ratio.detach(), mask),
         }
 
 

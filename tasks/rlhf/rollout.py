@@ -39,6 +39,11 @@ class Rollout:
         part.logprobs = part.logprobs[:, :end]
         return part
 
+    def groups(self, size: int) -> list[torch.Tensor]:
+        """Row indices in groups of similar length."""
+        lengths = (self.prompt_mask.sum(-1) + self.mask.sum(-1)).long().tolist()
+        return [torch.tensor(g, device=self.mask.device) for g in length_groups(lengths, size)]
+
     def conversation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids, mask) of prompt and response together, (B, P + T)."""
         return torch.cat([self.prompt_ids, self.response_ids], 1), torch.cat([self.prompt_mask, self.mask], 1)
@@ -65,6 +70,12 @@ def causal_lm(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def length_groups(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Indices in groups of at most `size` rows of similar length, so that little of a padded batch is padding."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return [order[at : at + size] for at in range(0, len(order), size)]
+
+
 @torch.no_grad()
 def sample(
     model: Any,
@@ -75,55 +86,70 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator,
+    group: int = 32,
 ) -> Rollout:
-    """Sample one response for each prompt from softmax(logits / temperature).
+    """Sample one response for each prompt from softmax(logits / temperature), `group` rows of similar length at a time.
 
-    `generator` lives on the CPU and draws one uniform number per row and step, so that the same seed gives the same
-    responses whatever rows have left the batch. Call under autocast for bf16.
+    `generator` lives on the CPU and draws one uniform number per row and token before anything else, so that a seed
+    gives the same responses whatever the groups are and whichever rows have ended. Call under autocast for bf16.
     """
-    from transformers import DynamicCache
-
     model.eval()
     core = causal_lm(model)
     device = next(core.parameters()).device
+    uniform = torch.rand(len(prompts), max_new_tokens, generator=generator).to(device)
     ids, mask = (t.to(device) for t in pad_left(prompts, pad_token_id))
-    batch = len(prompts)
-    responses = torch.full((batch, max_new_tokens), pad_token_id, device=device)
-    response_mask = torch.zeros((batch, max_new_tokens), device=device)
-    logprobs = torch.zeros((batch, max_new_tokens), device=device)
-    ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    alive = torch.arange(batch, device=device)  # rows of the full batch that the cache still holds
+    shape = (len(prompts), max_new_tokens)
+    out = Rollout(
+        ids,
+        mask,
+        torch.full(shape, pad_token_id, device=device),
+        torch.zeros(shape, device=device),
+        torch.zeros(shape, device=device),
+        torch.zeros(len(prompts), dtype=torch.bool, device=device),
+    )
+    for rows in length_groups([len(p) for p in prompts], group):
+        _sample_group(core, out, torch.tensor(rows, device=device), uniform, stop_token_id, temperature)
+    width = max(1, int(out.mask.sum(-1).max()))
+    out.response_ids, out.mask, out.logprobs = out.response_ids[:, :width], out.mask[:, :width], out.logprobs[:, :width]
+    return out
+
+
+def _sample_group(
+    core: Any, out: Rollout, alive: torch.Tensor, uniform: torch.Tensor, stop_token_id: int, temperature: float
+) -> None:
+    """Fill the rows `alive` of `out`; rows that have ended leave the key-value cache now and then."""
+    from transformers import DynamicCache
+
+    start = int(out.prompt_mask[alive].argmax(-1).min())
+    seen = out.prompt_mask[alive, start:]
+    step_ids, step_positions = out.prompt_ids[alive, start:], position_ids(seen)
     cache = DynamicCache()
-    step_ids, step_positions, seen = ids, position_ids(mask), mask
-    for step in range(max_new_tokens):
-        out = core(
+    for step in range(uniform.shape[1]):
+        logits = core(
             step_ids,
             attention_mask=seen,
             position_ids=step_positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        )
-        log_probabilities = torch.log_softmax(out.logits[:, -1].float() / temperature, -1)
-        uniform = torch.rand(batch, generator=generator).to(device)[alive]
-        tokens = _inverse_cdf(log_probabilities, uniform)
-        going = ~ended[alive]
+        ).logits[:, -1]
+        log_probabilities = torch.log_softmax(logits.float() / temperature, -1)
+        tokens = _inverse_cdf(log_probabilities, uniform[alive, step])
+        going = ~out.ended[alive]
         rows = alive[going]
-        responses[rows, step] = tokens[going]
-        response_mask[rows, step] = 1
-        logprobs[rows, step] = log_probabilities.gather(1, tokens[:, None])[going, 0]
-        ended[rows] = tokens[going] == stop_token_id
-        going = ~ended[alive]
+        out.response_ids[rows, step] = tokens[going]
+        out.mask[rows, step] = 1
+        out.logprobs[rows, step] = log_probabilities.gather(1, tokens[:, None])[going, 0]
+        out.ended[rows] = tokens[going] == stop_token_id
+        going = ~out.ended[alive]
         if not going.any():
-            break
+            return
         step_ids, step_positions = tokens[:, None], step_positions[:, -1:] + 1
         seen = torch.cat([seen, torch.ones_like(seen[:, :1])], 1)
         if going.float().mean() < COMPACT_BELOW:
             kept = going.nonzero()[:, 0]
             cache.batch_select_indices(kept)
             alive, step_ids, step_positions, seen = alive[kept], step_ids[kept], step_positions[kept], seen[kept]
-    width = max(1, int(response_mask.sum(-1).max()))
-    return Rollout(ids, mask, responses[:, :width], response_mask[:, :width], logprobs[:, :width], ended)
 
 
 def _inverse_cdf(log_probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

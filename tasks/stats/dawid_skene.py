@@ -4,7 +4,7 @@
     p_j = (a − 1 + Σ_i P(vote of j on i is right)) / (a + b − 2 + n_j)
 
 EM to the maximum a posteriori under Beta(a, b) on p_j and a uniform prior on each item (Dawid and Skene 1979; one-coin
-form after Zhang et al. 2014). Golden items keep their known answer. O(votes) a step.
+form after Zhang et al. 2014). Golden items keep their known answer, and are where EM starts. O(votes) a step.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,12 @@ def one_coin(annotator: np.ndarray, item: np.ndarray, choice: np.ndarray, golden
     sign = 2.0 * choice - 1.0
     counts = np.bincount(annotator, minlength=n_annotators).astype(np.float64)
     known = np.zeros(n_items) if golden is None else np.where(golden < 0, 0.0, (2.0 * golden - 1.0) * LIMIT)
-    reliability = np.full(n_annotators, 0.7)
     a, b = PRIOR
+    # Golden items say where to start: where most annotators invert, EM from a common start would believe them.
+    on_known = known[item] != 0
+    right_on_known = np.bincount(annotator, weights=on_known & (sign == np.sign(known[item])), minlength=n_annotators)
+    n_known = np.bincount(annotator, weights=on_known, minlength=n_annotators)
+    reliability = (a - 1 + right_on_known) / (a + b - 2 + n_known)
     for _ in range(STEPS):
         log_odds = _item_log_odds(reliability, annotator, item, sign, n_items, known)
         correct = 1.0 / (1.0 + np.exp(-sign * log_odds[item]))
