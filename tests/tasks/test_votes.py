@@ -1,0 +1,65 @@
+"""Vendors' vote files, and pseudonyms of the people in them."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from governance.errors import BadInput
+from tasks.pseudonyms import pseudonymise
+from tasks.votes import GOLDEN, VOTES, read_golden, read_votes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_real_vote_files_are_read() -> None:
+    rte, left_out = read_votes(str(ROOT / "data/raw/crowdtruth_rte/votes.csv"))
+    assert dict(rte.schema) == dict(VOTES)
+    assert (rte.height, left_out) == (8000, 0)
+    gold = read_golden(str(ROOT / "data/raw/crowdtruth_rte/gold.csv"))
+    assert dict(gold.schema) == dict(GOLDEN)
+    assert set(rte["item_id"].unique()) == set(gold["item_id"])
+    timed, left_out = read_votes(str(ROOT / "data/raw/crowdflower_timed/votes.csv"))
+    assert timed.height + left_out == 3000
+    assert timed["created_at"].is_not_null().all()
+
+
+def test_words_and_numbers_are_choices(tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("item_id,worker_id,label\ni,a,yes\ni,b,0\ni,c,1.0\ni,d,B\n")
+    votes, _ = read_votes(str(tmp_path / "v.csv"))
+    assert votes["choice"].to_list() == [1, 0, 1, 0]
+    assert votes["annotator_id"].to_list() == ["a", "b", "c", "d"]
+
+
+def test_parquet_and_csv_are_the_same(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"item_id": ["1", "2"], "annotator_id": ["x", "y"], "choice": [0, 1]})
+    frame.write_parquet(tmp_path / "v.parquet")
+    frame.write_csv(tmp_path / "v.csv")
+    assert read_votes(str(tmp_path / "v.parquet"))[0].equals(read_votes(str(tmp_path / "v.csv"))[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("item_id,annotator_id\n1,a\n", ["choice"]),
+        ("item_id,annotator_id,choice\n1,a,maybe\n", ["line 2", "choice", "maybe"]),
+        ("item_id,annotator_id,choice\n1,a,1\n,b,0\n", ["line 3", "item_id"]),
+        ("item_id,annotator_id,choice,confidence\n1,a,1,very\n", ["confidence"]),
+        ("item_id,annotator_id,choice\n", ["no rows"]),
+    ],
+)
+def test_bad_votes_are_one_sentence(text: str, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text(text)
+    with pytest.raises(BadInput) as error:
+        read_votes(str(tmp_path / "v.csv"))
+    assert all(word in str(error.value) for word in [*words, "v.csv"]), error.value
+
+
+def test_pseudonyms_are_stable_keyed_and_leave_the_simulated_alone() -> None:
+    frame = pl.DataFrame({"annotator_id": ["anna@example.org", None, "sim-001", "anna@example.org"]})
+    one = pseudonymise(frame, "annotator_id", b"k" * 32)["annotator_id"].to_list()
+    other = pseudonymise(frame, "annotator_id", b"l" * 32)["annotator_id"].to_list()
+    assert one[0] == one[3] != other[0]
+    assert one[0].startswith("p-")
+    assert "anna" not in one[0]
+    assert one[1:3] == [None, "sim-001"]
