@@ -1,13 +1,17 @@
 """The real pipeline, through the command that a user types, on a shrunken configuration."""
 
 import json
+import re
+import shlex
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from governance.digest import sha256_path
 from tasks.paths import STAGES
 from tests.end_to_end.conftest import Project
 
@@ -162,3 +166,34 @@ def test_wrong_parameters_are_one_sentence(
 def test_no_run_is_left_open(first: dict[str, Any], project: Project) -> None:
     with sqlite3.connect(project.folder / ".attestrl/mlflow.db") as store:
         assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
+
+
+def test_dvc_alone_does_the_same_work(first: dict[str, Any], project: Project) -> None:
+    """Without Prefect, a changed coefficient re-makes ppo and evaluate; the pipeline then has nothing left to do."""
+    file = project.folder / "params.yaml"
+    before = {stage: _digest(project, stage) for stage in STAGES}
+    text = file.read_text()
+    file.write_text(re.sub(r"kl_coef: [\d.]+", "kl_coef: 0.2", text))
+    done = project.python("-m", "dvc", "repro")
+    assert done.returncode == 0, done.stderr[-2000:]
+    changed = [stage for stage in STAGES if _digest(project, stage) != before[stage]]
+    assert changed == ["ppo", "evaluate"]
+    assert outcomes(project.run()) == dict.fromkeys(STAGES, "cached")
+
+
+def _digest(project: Project, stage: str) -> str:
+    return sha256_path(project.folder / "data/reports" / stage / "record.json")
+
+
+def test_the_readmes_check_commands_work(first: dict[str, Any], project: Project) -> None:
+    readme = (project.folder / "README.md").read_text(encoding="utf-8")
+    commands = [shlex.split(c) for c in re.findall(r"^attestrl (check .+)$", readme, re.MULTILINE)]
+    assert len(commands) == 2
+    for command in commands:
+        done = project.attestrl(*command)
+        assert done.returncode == 0, done.stderr
+    table = pl.read_csv(project.folder / "reports/rte/annotators.csv")
+    assert table.columns[:5] == ["annotator_id", "flag", "score", "weight", "reason"]
+    assert 0 < table["flag"].sum() < 0.5 * table.height
+    found = json.loads((project.folder / "reports/hh/findings.json").read_text())
+    assert found == {"findings": []}  # nobody is known to have poisoned it
