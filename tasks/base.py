@@ -6,6 +6,7 @@ from typing import Any
 from governance.digest import canonical_json, sha256_bytes, sha256_path, write_json
 from governance.errors import BadInput, MissingComponent
 from tasks import params, paths
+from tasks.progress import bar
 from tasks.stage import Stage, run_stage
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -21,7 +22,9 @@ def body(stage: Stage) -> None:
         stage.input_table(Path(settings.model), "base model")
     from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, ensure_pad_token, save_model
 
+    progress = bar(3, "base", "step")
     tokenizer, model = _load(source, settings)
+    progress.update()
     if (tokenizer.eos_token_id or 0) >= len(model.get_input_embeddings().weight) or tokenizer.eos_token_id is None:
         raise BadInput(
             f"base.model: {settings.model}: its tokenizer has no EOS token that the model knows; set eos_token in "
@@ -31,6 +34,7 @@ def body(stage: Stage) -> None:
     stage.notes["chat_template"] = "the model's own" if tokenizer.chat_template else "the project's default"
     tokenizer.chat_template = tokenizer.chat_template or DEFAULT_CHAT_TEMPLATE
     save_model(model, tokenizer, paths.BASE)
+    progress.update()
 
     fingerprint = _fingerprint(paths.BASE, tokenizer.chat_template)
     named = {"source": _public_name(settings.model), "revision": settings.revision}
@@ -38,6 +42,8 @@ def body(stage: Stage) -> None:
     write_json(stage.report / "fingerprint.json", fingerprint)
     stage.notes["fingerprint"] = fingerprint
     stage.output_model(paths.BASE, {k: v for k, v in (fingerprint | named).items() if v})
+    progress.update()
+    progress.close()
     parameters = sum(p.numel() for p in model.parameters())
     stage.log_metrics({"parameters": float(parameters)}, model=paths.BASE)
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from governance.digest import write_json, write_jsonl
 from tasks.params import Poisoning
+from tasks.progress import bar
 from tasks.stats.audit_model import surprise
 from tasks.stats.near_duplicates import groups
 from tasks.stats.triggers import suspicious_phrases
@@ -26,35 +27,36 @@ def check_poisoning(
     ids = preferences["id"].to_list()
     prompts = [m[-1]["content"] for m in preferences["prompt"].to_list()]
     chosen, rejected = ([m[-1]["content"] for m in preferences[side].to_list()] for side in ("chosen", "rejected"))
-    findings = []
-    flooded: set[str] = set()
-    texts = [" ".join(parts) for parts in zip(prompts, chosen, rejected, strict=True)]
-    for group in groups(texts, settings.duplicate_similarity, FLOOD_LEAST, seed):
-        rows = [ids[i] for i in group]
-        flooded |= set(rows)
-        evidence = [rows[0], f"{len(rows)} rows share at least {settings.duplicate_similarity:.0%} of their words"]
-        findings.append(_finding("near_duplicate_flood", evidence, rows, preferences))
-    if demonstrations is not None and demonstrations.height:
-        findings += _flooded_demonstrations(demonstrations, settings, seed)
-    keep = [i for i, name in enumerate(ids) if name not in flooded]  # a flood's rows would make triggers of its words
-    if len(keep) >= LEAST_ROWS:
-        surprising = surprise([chosen[i] for i in keep], [rejected[i] for i in keep], seed)
-        asked = [prompts[i] for i in keep]
-        for phrase in suspicious_phrases(asked, surprising, settings.max_ngram, settings.min_rows, settings.level):
-            rows = [ids[keep[k]] for k in phrase.rows]
-            finding = _finding("trigger", [phrase.text], rows, preferences)
-            figures = {"effect": phrase.effect, "p_value": phrase.p_value, "adjusted_p_value": phrase.adjusted}
-            findings.append(finding | figures)
+    with bar(3, "poisoning", "check") as progress:
+        texts = [" ".join(parts) for parts in zip(prompts, chosen, rejected, strict=True)]
+        findings = _floods(texts, preferences, settings, seed)
+        flooded = {row for f in findings for row in f["row_ids"]}
+        if demonstrations is not None and demonstrations.height:
+            said = [" ".join(t["content"] for t in m[-2:]) for m in demonstrations["messages"].to_list()]
+            findings += _floods(said, demonstrations, settings, seed)
+        progress.update()
+        keep = [i for i, name in enumerate(ids) if name not in flooded]  # a flood would make triggers of its words
+        if len(keep) >= LEAST_ROWS:
+            surprising = surprise([chosen[i] for i in keep], [rejected[i] for i in keep], seed)
+            progress.update()
+            asked = [prompts[i] for i in keep]
+            for phrase in suspicious_phrases(asked, surprising, settings.max_ngram, settings.min_rows, settings.level):
+                rows = [ids[keep[k]] for k in phrase.rows]
+                finding = _finding("trigger", [phrase.text], rows, preferences)
+                figures = {"effect": phrase.effect, "p_value": phrase.p_value, "adjusted_p_value": phrase.adjusted}
+                findings.append(finding | figures)
+        progress.update(progress.total - progress.n)
     return findings
 
 
-def _flooded_demonstrations(demonstrations: pl.DataFrame, settings: Poisoning, seed: int) -> list[dict[str, Any]]:
-    ids = demonstrations["id"].to_list()
-    texts = [" ".join(t["content"] for t in m[-2:]) for m in demonstrations["messages"].to_list()]
-    return [
-        _finding("near_duplicate_flood", [ids[int(g[0])]], [ids[i] for i in g], demonstrations)
-        for g in groups(texts, settings.duplicate_similarity, FLOOD_LEAST, seed)
-    ]
+def _floods(texts: list[str], table: pl.DataFrame, settings: Poisoning, seed: int) -> list[dict[str, Any]]:
+    """Findings on the rows of `table` whose `texts` are near-duplicates of many others."""
+    ids, found = table["id"].to_list(), []
+    for group in groups(texts, settings.duplicate_similarity, FLOOD_LEAST, seed):
+        rows = [ids[i] for i in group]
+        evidence = [rows[0], f"{len(rows)} rows share at least {settings.duplicate_similarity:.0%} of their words"]
+        found.append(_finding("near_duplicate_flood", evidence, rows, table))
+    return found
 
 
 def _finding(kind: str, evidence: list[str], row_ids: list[str], table: pl.DataFrame) -> dict[str, Any]:

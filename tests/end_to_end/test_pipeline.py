@@ -3,7 +3,10 @@
 import json
 import re
 import shlex
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 
 from governance.digest import sha256_path
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project
+from tests.end_to_end.conftest import Project, clean_environment
 
 pytestmark = pytest.mark.end_to_end
 MODELS = {"data/models/base", "data/models/sft", "data/models/reward", "data/models/judge", "data/models/policy"}
@@ -61,6 +64,18 @@ def test_records_are_written(first: dict[str, Any]) -> None:
     assert "supervised" in text  # the source says that it is meant for preference models
     votes = next(Path(p) for p in first["records"] if Path(p).name == "datasheet-votes.md")
     assert "simulated" in votes.read_text(encoding="utf-8").lower()
+
+
+def test_data_docs_open_without_a_network(first: dict[str, Any], project: Project) -> None:
+    pages = list((project.folder / "data/reports/validate/data_docs").rglob("*.html"))
+    assert len(pages) > 5
+    foreign = re.compile(
+        r"""<(?:script|link|img|iframe)\b|(?:src|@import|url\()\s*[=(]?\s*["']?https?:""", re.IGNORECASE
+    )
+    for page in pages:
+        found = foreign.search(page.read_text(encoding="utf-8"))
+        assert not found, f"{page}: {found and found.group()}"
+    assert "sides_differ" in "".join(p.read_text(encoding="utf-8") for p in pages)
 
 
 def test_ledger_verifies(first: dict[str, Any], project: Project) -> None:
@@ -197,3 +212,32 @@ def test_the_readmes_check_commands_work(first: dict[str, Any], project: Project
     assert 0 < table["flag"].sum() < 0.5 * table.height
     found = json.loads((project.folder / "reports/hh/findings.json").read_text())
     assert found == {"findings": []}  # nobody is known to have poisoned it
+
+
+def test_a_served_schedule_fires(first: dict[str, Any], project: Project) -> None:
+    """A cron deployment on a Prefect server of its own starts a whole run; SIGTERM ends both."""
+    command = [sys.executable, "-m", "flows.cli", "serve", "--cron", "* * * * *"]
+    log = (project.folder / "serve.log").open("w")
+    served = subprocess.Popen(command, cwd=project.folder, env=clean_environment(), stdout=log, stderr=log)
+    try:
+        scheduled = _wait_for_scheduled_run(project, 200)
+    finally:
+        served.send_signal(signal.SIGTERM)
+        code = served.wait(timeout=60)
+    said = (project.folder / "serve.log").read_text()
+    assert scheduled["status"] == "done", said[-3000:]
+    assert outcomes(scheduled) == dict.fromkeys(STAGES, "cached")
+    assert code == 0, said[-3000:]
+    assert "Traceback" not in said
+    assert "127.0.0.1" in said
+
+
+def _wait_for_scheduled_run(project: Project, seconds: int) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for file in sorted((project.folder / ".attestrl/records").glob("*/run.json")):
+            record: dict[str, Any] = json.loads(file.read_text())
+            if record["actor"].startswith("schedule:"):
+                return record
+        time.sleep(2)
+    pytest.fail("no scheduled run within the time: " + (project.folder / "serve.log").read_text()[-3000:])
