@@ -46,8 +46,9 @@ class Project:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment of a user who exported nothing."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_", "PREFECT_", "DVC_"))}
+    """The environment of a user who activated the virtual environment and exported nothing."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_", "PREFECT_", "DVC_"))}
+    return kept | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", "")))}
 
 
 def copy_project(to: Path) -> Path:
