@@ -1,5 +1,6 @@
 """Servers for one machine: the MLflow UI, and Prefect with one scheduled deployment. All on localhost."""
 
+import logging
 import os
 import signal
 import socket
@@ -53,6 +54,8 @@ def serve(cron: str | None) -> None:
         )
         from flows.scheduled import scheduled_run
 
+        # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
+        logging.getLogger("asyncio").addFilter(lambda _: False)
         scheduled_run.serve(name="scheduled", cron=schedule, limit=1, print_starting_message=False)
 
 

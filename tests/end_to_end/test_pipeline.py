@@ -221,6 +221,7 @@ def test_a_served_schedule_fires(first: dict[str, Any], project: Project) -> Non
     served = subprocess.Popen(command, cwd=project.folder, env=clean_environment(), stdout=log, stderr=log)
     try:
         scheduled = _wait_for_scheduled_run(project, 200)
+        time.sleep(8)  # the record is written before the process of the run has ended
     finally:
         served.send_signal(signal.SIGTERM)
         code = served.wait(timeout=60)
