@@ -8,7 +8,7 @@ import torch
 from tasks.progress import bar
 from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
-from tasks.rlhf.rollout import Rollout, response_logprobs, sample
+from tasks.rlhf.rollout import Rollout, length_groups, response_logprobs, sample
 
 BATCH = 64
 
@@ -43,12 +43,11 @@ def respond(
     other = load_causal_lm(reference).eval() if reference else None
     stop = stop_token_id(tokenizer)
     rows = [p for p in prompts for _ in range(samples)]
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+    chunks = length_groups([len(row) for row in rows], BATCH)
     generator = torch.Generator().manual_seed(seed)
     parts: dict[int, tuple[list[int], str, int, bool, float]] = {}
-    with bar(-(-len(order) // BATCH), f"respond: {folder.name}", "batch") as progress:
-        for at in range(0, len(order), BATCH):
-            chunk = order[at : at + BATCH]
+    with bar(len(chunks), f"respond: {folder.name}", "batch") as progress:
+        for chunk in chunks:
             rollout = sample(
                 model,
                 [rows[i] for i in chunk],
