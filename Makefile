@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: run test lint install clean
+.PHONY: run test test-slow lint install clean
 
 run: install
 	$(BIN)/attestrl run
 
 test: install lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not end_to_end" -q
-	$(BIN)/python -m pytest -m end_to_end -q
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" -q
+
+# what takes minutes: kills at random moments, a run made again, benchmarks of a small size
+test-slow: install
+	$(BIN)/python -m pytest -m slow -q
 
 lint: install
 	$(BIN)/ruff check .

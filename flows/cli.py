@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from governance.errors import AttestError, BadInput
+from governance.errors import BadInput, explained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,12 +33,17 @@ def run(
     params: Annotated[Path | None, typer.Option("--params", help="YAML file whose values go into params.yaml.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value, written into params.yaml.")] = None,
     until: Annotated[str, typer.Option("--until", help="Last stage to run.")] = "evaluate",
+    verify: Annotated[
+        str | None, typer.Option("--verify", metavar="RUN", help="Make a past run again, apart, and compare.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the pipeline: what is unchanged is kept, what was interrupted goes on."""
     from flows import project, summary
     from tasks.paths import STAGES
 
+    if verify:
+        _make_again(verify, as_json)
     if until not in STAGES:
         raise BadInput(f"--until {until}: is not a stage; the stages are {', '.join(STAGES)}.")
     overlay = params.absolute() if params else None
@@ -51,6 +56,17 @@ def run(
     if record["message"]:
         typer.echo(f"attestrl: {record['message']}", err=True)
     raise typer.Exit(record["exit_code"])
+
+
+def _make_again(run: str, as_json: bool) -> None:
+    from flows import project, summary
+
+    project.enter()
+    from flows.verification import make_again
+
+    found = make_again(run)
+    _print(found, as_json, summary.print_verification)
+    raise typer.Exit(0 if found["same"] else 1)
 
 
 @app.command()
@@ -185,9 +201,12 @@ def main() -> None:
     """Entry point: a person's mistake ends in one sentence and its exit code, never in a traceback."""
     try:
         app()
-    except AttestError as error:
-        typer.echo(f"attestrl: {error}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        known = explained(error)
+        if known is None:
+            raise
+        typer.echo(f"attestrl: {known}", err=True)
+        sys.exit(known.exit_code)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import run_records
+from flows import preflight, recovery, run_records
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
-from governance.errors import AttestError, MissingComponent
+from governance.errors import MissingComponent, explained
 from governance.ledger import Event, Ledger
 from tasks import lineage, params, paths
 
@@ -71,16 +71,16 @@ def execute(
         ) from None
     with lock:
         run = Run(run_id, actor or current_actor(), until, Ledger(paths.home() / "ledger.jsonl"), on_stage)
-        close_abandoned(run.ledger)
+        recovery.recover(run.ledger)
         run.log(Event.RUN_STARTED, until=until, git_commit=lineage.git_commit(), process=os.getpid())
         status, message, code = "failed", "", 1
         try:
             prepare()
             status, message, code = _run_stages(run)
             return run_records.close(run, status, message, code)
-        except AttestError as error:
-            return run_records.close(run, "failed", str(error), error.exit_code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
+            if known := explained(error):
+                return run_records.close(run, "failed", str(known), known.exit_code)
             run_records.close(run, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)
             raise
 
@@ -88,6 +88,7 @@ def execute(
 def _run_stages(run: Run) -> tuple[str, str, int]:
     """Status, sentence and exit code after the stages."""
     settings = params.load(paths.PARAMS)
+    preflight.check(settings)
     run.project = settings.project
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
@@ -111,7 +112,12 @@ def _start_parent(run: Run) -> str:
     import mlflow
 
     experiment = lineage.connect(run.project)
-    tags = {"attestrl.run_id": run.run_id, "attestrl.actor": run.actor, "git_commit": lineage.git_commit()}
+    tags = {
+        "attestrl.run_id": run.run_id,
+        "attestrl.actor": run.actor,
+        "attestrl.process": str(os.getpid()),
+        "git_commit": lineage.git_commit(),
+    }
     made = mlflow.MlflowClient().create_run(experiment, run_name=run.run_id, tags=tags)
     return str(made.info.run_id)
 
@@ -122,32 +128,3 @@ def _stage_ended(run: Run, outcome: Outcome) -> None:
     event = {"made": Event.STAGE_MADE, "cached": Event.STAGE_CACHED, "failed": Event.STAGE_FAILED}[outcome.outcome]
     run.log(event, digests, stage=outcome.name, mlflow_run_id=outcome.mlflow_run_id, message=outcome.message)
     run.on_stage(outcome.name, outcome)
-
-
-def close_abandoned(ledger: Ledger) -> None:
-    """Say of runs that were started and never ended that they were killed, in the ledger and in MLflow.
-
-    Called under the run lock: no other run is alive.
-    """
-    open_runs: set[str] = set()
-    for entry in ledger.entries():
-        if entry.type == Event.RUN_STARTED:
-            open_runs.add(entry.run_id)
-        elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):
-            open_runs.discard(entry.run_id)
-    for run_id in sorted(open_runs):
-        _end_mlflow_runs(run_id)
-        ledger.append(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests={}, data={})
-
-
-def _end_mlflow_runs(run_id: str) -> None:
-    import mlflow
-
-    lineage.connect(params.load(paths.PARAMS).project)
-    client = mlflow.MlflowClient()
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    for parent in client.search_runs(experiments, f"tags.`attestrl.run_id` = '{run_id}'"):
-        children = client.search_runs(experiments, f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
-        for abandoned in (parent, *children):
-            if abandoned.info.status == "RUNNING":
-                client.set_terminated(abandoned.info.run_id, status="KILLED")

@@ -23,7 +23,7 @@ START_SECONDS = 120
 
 def mlflow_ui(port: int) -> None:
     """Serve the MLflow UI until Ctrl-C."""
-    if not (paths.home() / "mlflow.db").is_file() and "MLFLOW_TRACKING_URI" not in os.environ:
+    if not lineage.has_store():
         raise BadInput("there is nothing to show yet; `attestrl run` makes the first run.")
     if not _free(port):
         raise MissingComponent(f"port {port} is taken; name another with --port.")
@@ -37,7 +37,7 @@ def mlflow_ui(port: int) -> None:
 
 def serve(cron: str | None) -> None:
     """Serve the scheduled deployment until Ctrl-C or SIGTERM."""
-    schedule = cron or _schedule_of(Path("prefect.yaml"))
+    schedule, timezone = (cron, "UTC") if cron else _schedule_of(Path("prefect.yaml"))
     from cronsim import CronSim, CronSimError
 
     try:
@@ -49,21 +49,26 @@ def serve(cron: str | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _prefect_server() as url:
         typer.echo(
-            f"serving attestrl-scheduled by {schedule!r}; Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
+            f"serving attestrl-scheduled by {schedule!r} ({timezone}); Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
             err=True,
         )
+        from prefect.schedules import Cron
+
         from flows.scheduled import scheduled_run
 
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
         logging.getLogger("asyncio").addFilter(lambda _: False)
-        scheduled_run.serve(name="scheduled", cron=schedule, limit=1, print_starting_message=False)
+        when = Cron(schedule, timezone=timezone)
+        scheduled_run.serve(name="scheduled", schedule=when, limit=1, print_starting_message=False)
 
 
-def _schedule_of(file: Path) -> str:
+def _schedule_of(file: Path) -> tuple[str, str]:
+    """(cron expression, time zone) of the first deployment."""
     import yaml
 
     deployments: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
-    return str(deployments[0]["schedules"][0]["cron"])
+    first = deployments[0]["schedules"][0]
+    return str(first["cron"]), str(first.get("timezone", "UTC"))
 
 
 @contextmanager

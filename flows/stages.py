@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows import recovery
 from governance.digest import sha256_path
-from governance.errors import MissingComponent
+from governance.errors import MissingComponent, about_the_disk
 from tasks import paths
 
 
@@ -51,7 +52,8 @@ def changed_stages() -> set[str]:
     """Stages that DVC would run or restore now, as far as can be told before any of them runs."""
     done = subprocess.run(_dvc("status", "--json"), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise MissingComponent(f"DVC cannot tell what has changed: {_last_error(done.stderr)}")
+        said = about_the_disk(done.stderr) or f"DVC cannot tell what has changed: {_last_error(done.stderr)}"
+        raise MissingComponent(said)
     status = json.loads(done.stdout.strip().splitlines()[-1])
     external = {name for name in ("ingest", "base") if name not in status and _outside_input_changed(name)}
     return set(status) | external
@@ -86,11 +88,13 @@ def run_stage(name: str, parent_run: str) -> Outcome:
             told = {
                 "outcome": "failed",
                 "exit_code": 3,
-                "message": f"DVC could not run it: {_last_error(again.stderr)}",
+                "message": about_the_disk(again.stderr) or f"DVC could not run it: {_last_error(again.stderr)}",
             }
     seconds = round(time.monotonic() - started, 3)
     if code != 0:
+        recovery.end_leftovers()  # DVC may have been killed alone
         return _failed(name, told, seconds)
+    recovery.keep_dvc_lock()
     return finished(name, "made" if told.get("outcome") == "made" else "cached", seconds)
 
 
@@ -104,6 +108,9 @@ def finished(name: str, outcome: str, seconds: float = 0.0) -> Outcome:
 def _failed(name: str, told: dict[str, Any], seconds: float) -> Outcome:
     if told.get("outcome") == "failed":
         return Outcome(name, "failed", seconds, message=told["message"], exit_code=told["exit_code"])
+    if told.get("outcome") == "made":
+        message = "it ended well, but DVC could not keep its outputs; DVC's own sentence stands above, run again."
+        return Outcome(name, "failed", seconds, message=message, exit_code=3)
     message = "the process ended before it could say why (killed, or out of memory); run again to go on from here."
     return Outcome(name, "failed", seconds, message=message, exit_code=3)
 

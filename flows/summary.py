@@ -71,6 +71,15 @@ def _metrics(metrics: dict[str, Any]) -> Table:
     return table
 
 
+def print_verification(found: dict[str, Any]) -> None:
+    """Whether a run made again gave the same bytes, and where it did not."""
+    console = Console(highlight=False, soft_wrap=True)
+    said = "the same bytes" if found["same"] else f"{len(found['differ'])} of them differ"
+    console.print(f"{found['run_id']} made again: {found['compared']} tables, models and figures, {said}.")
+    for one in found["differ"]:
+        console.print(f"  {escape(one['path'])}: {one['then'][:12]} then, {(one['now'] or 'missing')[:12]} now")
+
+
 def print_runs(records: list[dict[str, Any]]) -> None:
     """One line a run."""
     table = Table("run", "status", "gate", "seconds", "message", box=None, pad_edge=False)

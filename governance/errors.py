@@ -1,8 +1,12 @@
 """Errors that a person can act on, each with the exit code of its kind.
 
 Raise one of these where the mistake is seen, with one sentence that names what, where (file, row, field) and what to
-do. Only the edges (`flows.cli`, `tasks.stage`) catch them.
+do. Only the edges (`flows.cli`, `tasks.stage`) catch them; there, `explained` turns what the disk says into one, too.
 """
+
+import errno
+import re
+from collections.abc import Iterator
 
 
 class AttestError(Exception):
@@ -27,3 +31,45 @@ class MissingComponent(AttestError):
     """A component is missing or down: a server, a package, a network, a disk."""
 
     exit_code = 3
+
+
+DISK = {
+    errno.ENOSPC: "the disk is full; free some space, then run again",
+    errno.EDQUOT: "the disk quota is used up; free some space, then run again",
+    errno.EROFS: "is on a read-only disk; name a folder that can be written to",
+    errno.EACCES: "may not be read or written by this user; change its permissions, or name another folder",
+    errno.EPERM: "may not be changed by this user; change its permissions, or name another folder",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; name another folder",
+    errno.EISDIR: "is a folder where a file is needed; name a file",
+}
+# Libraries that write by themselves (SQLite, safetensors, polars) say it in words of their own.
+WORDS = {
+    r"no space left on device|disk is full": errno.ENOSPC,
+    r"read-only file system|readonly database": errno.EROFS,
+    r"permission denied|unable to open database file": errno.EACCES,
+}
+
+
+def explained(error: BaseException) -> AttestError | None:
+    """The error itself if a person can act on it, a MissingComponent if the disk is its cause, else None."""
+    for cause in _chain(error):
+        if isinstance(cause, AttestError):
+            return cause
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            where = f"{cause.filename}: " if cause.filename else ""
+            return MissingComponent(f"{where}{DISK[cause.errno]}.")
+        if said := about_the_disk(str(cause)):
+            return MissingComponent(said)
+    return None
+
+
+def about_the_disk(text: str) -> str | None:
+    """Our sentence for what a library or a program says of the disk; None if it says nothing of it."""
+    number = next((n for words, n in WORDS.items() if re.search(words, text, re.IGNORECASE)), None)
+    return None if number is None else f"a file of this project: {DISK[number]}."
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

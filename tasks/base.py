@@ -16,6 +16,7 @@ PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 def body(stage: Stage) -> None:
     """Write `data/models/base`."""
     settings = stage.params.base
+    check_named(settings.model)
     source = _source(settings)
     _check(source, settings.model)
     if Path(settings.model).is_dir():
@@ -48,6 +49,21 @@ def body(stage: Stage) -> None:
     stage.log_metrics({"parameters": float(parameters)}, model=paths.BASE)
 
 
+def check_named(model: str) -> None:
+    """Raises BadInput if `model` is neither a folder with a model in it nor a hub name."""
+    if Path(model).is_dir():
+        return _check(Path(model), model)
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        raise BadInput(
+            f"base.model: {model}: there is no such folder, and it is not a hub name (owner/name)."
+        ) from None
+
+
 def _source(settings: params.Base) -> Path:
     """Local folder with the model's files, downloaded from the hub if `model` is a hub name."""
     folder = Path(settings.model)
@@ -56,7 +72,6 @@ def _source(settings: params.Base) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
-        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -65,8 +80,6 @@ def _source(settings: params.Base) -> Path:
     where = f"base.model: {settings.model}"
     try:
         return Path(snapshot_download(settings.model, revision=settings.revision, allow_patterns=WANTED))
-    except HFValidationError:
-        raise BadInput(f"{where}: there is no such folder, and it is not a hub name (owner/name).") from None
     except RevisionNotFoundError:
         raise BadInput(f"{where}: has no revision {settings.revision}; correct base.revision.") from None
     except RepositoryNotFoundError:

@@ -180,10 +180,12 @@ def write_report(report: AnnotatorReport, out: Path) -> None:
 
 def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: Annotators) -> dict[str, Any]:
     """Check a vendor's file and write the report to `out`; ids stay as the file has them."""
-    from tasks.votes import read_golden, read_votes
+    from tasks.votes import read_golden, read_votes, refuse_unjudgeable
 
     table, left_out = read_votes(str(votes))
-    report = check_annotators(table, read_golden(str(golden)) if golden else None, settings)
+    known = read_golden(str(golden)) if golden else None
+    refuse_unjudgeable(table, known, str(votes), str(golden))
+    report = check_annotators(table, known, settings)
     if left_out:
         report.summary["left_out"] = left_out
         report.summary["summary"] += f" {left_out} rows were left out: their label is not a choice between two."

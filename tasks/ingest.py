@@ -77,6 +77,7 @@ def _votes(stage: Stage, preferences: pl.DataFrame) -> tuple[pl.DataFrame, pl.Da
     if settings.votes:
         cast, _ = _read(stage, settings.votes, votes.read_votes)
         golden = _read(stage, settings.golden, votes.read_golden) if settings.golden else votes.empty_golden()
+        votes.refuse_unjudgeable(cast, golden, settings.votes, str(settings.golden))
         return cast, golden, settings.votes
     if settings.golden:
         raise BadInput("params.yaml: ingest.golden is given without ingest.votes; golden items are judged by votes.")

@@ -6,6 +6,7 @@ the source holds it whole, beside the MD5 under which DVC keeps the bytes.
 
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -88,21 +89,30 @@ class TrackedTable(Dataset):
 
 
 def git_commit() -> str:
-    """Commit of the working tree, with `+changes` if tracked files differ from it; 'none' outside git."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
-        capture_output=True,
-        text=True,
-        check=False,
+    """Commit of the working tree, with `+changes` if tracked files differ from it; 'none' outside git.
+
+    `params.yaml` and `dvc.lock` do not count as changes: a run writes both, and records them by content.
+    """
+    commit = _git("rev-parse", "HEAD")
+    changes = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)params.yaml", ":(exclude)dvc.lock"
     )
-    return done.stdout.strip() or "none"
+    return (commit + "+changes" if changes else commit) or "none"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def tracking_uri() -> str:
     """MLflow store: `MLFLOW_TRACKING_URI`, or SQLite in the project's state folder."""
-    import os
-
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.home() / 'mlflow.db'}"
+
+
+def has_store() -> bool:
+    """Whether there is anything in the store yet; a server is taken to hold something."""
+    return "MLFLOW_TRACKING_URI" in os.environ or (paths.home() / "mlflow.db").is_file()
 
 
 def connect(project: str) -> str:

@@ -2,8 +2,10 @@
 
     python -m tasks.pretrain --out data/raw/attestrl-small
 
-Texts: HH-RLHF conversations, GSM8K problems and PandaLM instructions from `data/raw`, each without the tenth or so
+Texts: the prompts of HH-RLHF, GSM8K problems and PandaLM instructions from `data/raw`, each without the quarter or so
 whose prompt stands on a held-out side (`tasks.splits.HELD_OUT_FROM`): what is evaluated later was never trained on.
+No answer of a preference pair is read, on any side: a base that knows the answers of the training side by heart hands
+the reward model features that the held-out side lacks.
 """
 
 import argparse
@@ -30,15 +32,9 @@ def _keyed(messages: Messages) -> tuple[str, Messages]:
 
 
 def conversations(raw: Path) -> Iterator[tuple[str, Messages]]:
-    """(split key, conversation) of the three sets, held-out prompts included.
-
-    A rejected answer follows the last three turns of its prompt only, under the key of the whole conversation.
-    """
+    """(split key, conversation) of the three sets, held-out prompts included."""
     for line in (raw / "hh_rlhf/pairs.jsonl").open(encoding="utf-8"):
-        row = json.loads(line)
-        key = split_key(row["prompt"])
-        yield key, row["prompt"] + row["chosen"]
-        yield key, row["prompt"][-3:] + row["rejected"]
+        yield _keyed(json.loads(line)["prompt"])
     with gzip.open(raw / "gsm8k/train.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)

@@ -81,13 +81,18 @@ def _saved_dataset(path: Path) -> Iterator[tuple[str, Row]]:
     yield from _dataset_rows(loaded, str(path))
 
 
-def _hub_dataset(name: str) -> Iterator[tuple[str, Row]]:
+def hub_name(name: str) -> str:
+    """`name`, which is no path here, as a hub name. Raises BadInput if it cannot be one."""
     if not HUB_NAME.fullmatch(name) or Path(name).suffix in (".jsonl", ".csv", ".parquet", ".json", ".gz"):
         raise BadInput(f"{name}: there is no such file; correct the path in params.yaml or on the command line.")
+    return name
+
+
+def _hub_dataset(name: str) -> Iterator[tuple[str, Row]]:
     import datasets
 
     try:
-        loaded = datasets.load_dataset(name)
+        loaded = datasets.load_dataset(hub_name(name))
     except (OSError, datasets.exceptions.DatasetsError):
         raise MissingComponent(
             f"{name}: is neither a file here nor to be had from the hub; check the name and the network."

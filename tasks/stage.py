@@ -7,15 +7,17 @@ one by `ATTESTRL_RECEIPT`, tells that the stage ran, and how it ended.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from governance.digest import sha256_path, write_json
-from governance.errors import AttestError
+from governance.errors import AttestError, MissingComponent, explained
 from tasks import environment, lineage, params, paths
 
 
@@ -155,12 +157,23 @@ def run_stage(name: str, body: Callable[[Stage], None]) -> None:
     _receipt({"stage": name, "outcome": "started"})
     try:
         execute(name, body)
-    except AttestError as error:
-        _receipt({"stage": name, "outcome": "failed", "message": str(error), "exit_code": error.exit_code})
+    except Exception as error:
+        known = explained(error) or _unforeseen(name, error)
+        with contextlib.suppress(OSError):  # a full disk takes no receipt either
+            _receipt({"stage": name, "outcome": "failed", "message": str(known), "exit_code": known.exit_code})
         if not os.environ.get("ATTESTRL_RECEIPT"):  # whoever asked for a receipt says it
-            print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+            print(f"{name}: {known}", file=sys.stderr)
+        sys.exit(known.exit_code)
     _receipt({"stage": name, "outcome": "made"})
+
+
+def _unforeseen(name: str, error: Exception) -> AttestError:
+    """A sentence for an error that nobody foresaw; the traceback goes to a file."""
+    log = paths.home() / "logs" / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    said = " ".join(str(error).split())[:300]
+    return MissingComponent(f"an unforeseen error, {type(error).__name__}: {said}; the traceback is in {log}.")
 
 
 def execute(name: str, body: Callable[[Stage], None]) -> None:
@@ -169,7 +182,7 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
     import mlflow
 
     lineage.connect(settings.project)
-    tags = {"attestrl.stage": name}
+    tags = {"attestrl.stage": name, "attestrl.process": str(os.getpid())}
     if parent := os.environ.get("ATTESTRL_PARENT_RUN"):
         tags["mlflow.parentRunId"] = parent
     started = time.monotonic()

@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 
 from governance.digest import write_json, write_jsonl
-from governance.errors import GateRefused
+from governance.errors import BadInput, GateRefused
 from tasks import paths, pii, rules
 from tasks.data_docs import write_data_docs
 from tasks.progress import bar
@@ -146,9 +146,10 @@ def _gate(stage: Stage, judged: Judged, quarantine: list[dict[str, Any]]) -> Non
     for name, (frame, _) in judged.items():
         bad = {q["row"]: q for q in quarantine if q["table"] == name}
         if frame.height and len(bad) > most * frame.height:
+            kind = BadInput if len(bad) == frame.height else GateRefused  # nothing to go on with is no verdict
             rule, n = Counter(q["rule"] for q in quarantine if q["table"] == name).most_common(1)[0]
             first = ", ".join(str(q["id"]) for q in list(bad.values())[:3])
-            raise GateRefused(
+            raise kind(
                 f"{len(bad)} of {frame.height} rows of {name} are bad (limit {most:.0%}), most often by the rule {rule} "
                 f"({n} rows), such as {first}; see {stage.report / 'quarantine.jsonl'}, then mend or remove them."
             )

@@ -63,6 +63,20 @@ def read_golden(source: str) -> pl.DataFrame:
     return complete(pl.DataFrame(rows), GOLDEN)
 
 
+def refuse_unjudgeable(votes: pl.DataFrame, golden: pl.DataFrame | None, source: str, golden_source: str) -> None:
+    """Raises BadInput where nothing can be compared: all votes by one annotator, or no golden item among them."""
+    if votes["annotator_id"].n_unique() == 1:
+        raise BadInput(
+            f"{source}: all {votes.height} votes are by one annotator, so there is nobody to compare with; "
+            "give the votes of at least two."
+        )
+    if golden is not None and golden.height and not golden["item_id"].is_in(votes["item_id"].implode()).any():
+        raise BadInput(
+            f"{golden_source}: none of its {golden.height} golden items is among the items of the votes in {source}; "
+            "give both files the same item_id."
+        )
+
+
 def empty_votes() -> pl.DataFrame:
     """A table without votes."""
     return pl.DataFrame(schema=VOTES)

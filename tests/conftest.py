@@ -16,6 +16,13 @@ PAIRS = ROOT / "data/raw/hh_rlhf/pairs.jsonl"
 ROWS = 160
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file run in one process, as they share what is slow to make; groups may span files."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(scope="session")
 def hh_rows() -> list[dict[str, Any]]:
     """The first real preference pairs: id, prompt, chosen, rejected (messages), …"""

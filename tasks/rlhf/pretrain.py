@@ -36,7 +36,7 @@ class PretrainConfig:
     intermediate_size: int = 768
     context: int = 512
     batch: int = 8
-    steps: int = 2400
+    steps: int = 1600
     warmup: int = 40
     decay_share: float = 0.5
     muon_lr: float = 0.02

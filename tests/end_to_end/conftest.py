@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Project:
             timeout=timeout,
             check=False,
         )
-        assert "Traceback" not in done.stderr, done.stderr[-4000:]
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr[-4000:]
         return done
 
     def run(self, *arguments: str) -> dict[str, Any]:
@@ -72,15 +73,48 @@ def copy_project(to: Path) -> Path:
     return to
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
-    folder = copy_project(tmp_path_factory.mktemp("project"))
+def small_project(to: Path, model: Path) -> Project:
+    """A project with few real pairs and two tiny base models, in a folder whose name has spaces and non-ASCII letters."""
+    folder = copy_project(to / "Projekt für Ärzte № 1")
     first, second = folder / "data/raw/tiny/a", folder / "data/raw/tiny/b"
-    shutil.copytree(tiny_model_folder, first)
-    shutil.copytree(tiny_model_folder, second)
+    shutil.copytree(model, first)
+    shutil.copytree(model, second)
     weights = load_file(second / "model.safetensors")
     save_file({k: v * 1.01 for k, v in weights.items()}, second / "model.safetensors", metadata={"format": "pt"})
     lines = (ROOT / "data/raw/hh_rlhf/pairs.jsonl").read_text(encoding="utf-8").splitlines()[:PAIRS]
     (folder / "data/raw/hh_rlhf/small.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.copy2(Path(__file__).parent / "tiny.yaml", folder / "tiny.yaml")
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
+    return small_project(tmp_path_factory.mktemp("end to end"), tiny_model_folder)
+
+
+@pytest.fixture(scope="session")
+def first(project: Project) -> dict[str, Any]:
+    """The first run of the project, undisturbed."""
+    started = time.monotonic()
+    record = project.run("--params", "tiny.yaml")
+    assert record["status"] == "done", record["message"] or record["gate"]
+    assert time.monotonic() - started < 120 * 2  # two minutes, and as much again beside the other tests
+    return record
+
+
+def outcomes(record: dict[str, Any]) -> dict[str, str]:
+    return {s["name"]: s["outcome"] for s in record["stages"]}
+
+
+def made(record: dict[str, Any]) -> list[str]:
+    return [name for name, outcome in outcomes(record).items() if outcome == "made"]
+
+
+def mlflow_ids(record: dict[str, Any]) -> dict[str, str]:
+    return {s["name"]: s["mlflow_run_id"] for s in record["stages"]}
+
+
+def digests(record: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of the tables that are trained on and of every model."""
+    outputs = {o["path"]: o["sha256"] for s in record["stages"] for o in s["outputs"]}
+    return {p: d for p, d in outputs.items() if p.startswith(("data/processed/", "data/models/"))}

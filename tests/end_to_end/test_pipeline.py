@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,32 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 
-from governance.digest import sha256_path
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project, clean_environment
+from tests.end_to_end.conftest import Project, clean_environment, mlflow_ids, outcomes
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 MODELS = {"data/models/base", "data/models/sft", "data/models/reward", "data/models/judge", "data/models/policy"}
-
-
-@pytest.fixture(scope="module")
-def first(project: Project) -> dict[str, Any]:
-    started = time.monotonic()
-    record = project.run("--params", "tiny.yaml")
-    assert record["status"] == "done", record["message"] or record["gate"]
-    assert time.monotonic() - started < 120 * 1.5  # two minutes, and half as much again on a busy machine
-    return record
-
-
-def outcomes(record: dict[str, Any]) -> dict[str, str]:
-    return {s["name"]: s["outcome"] for s in record["stages"]}
-
-
-def mlflow_ids(record: dict[str, Any]) -> dict[str, str]:
-    return {s["name"]: s["mlflow_run_id"] for s in record["stages"]}
 
 
 def test_every_stage_is_made(first: dict[str, Any], project: Project) -> None:
@@ -116,27 +100,6 @@ def test_dvc_names_every_output(first: dict[str, Any], project: Project) -> None
     assert json.loads(done.stdout) == {}
 
 
-def test_unchanged_is_skipped(first: dict[str, Any], project: Project) -> None:
-    started = time.monotonic()
-    again = project.run()
-    seconds = time.monotonic() - started
-    assert outcomes(again) == dict.fromkeys(STAGES, "cached")
-    assert mlflow_ids(again) == mlflow_ids(first)
-    assert seconds < 20 * 1.5, f"{seconds:.0f} s"
-
-
-def test_kl_coef_remakes_ppo_and_evaluate(first: dict[str, Any], project: Project) -> None:
-    record = project.run("--set", "ppo.kl_coef=0.1")
-    made = [name for name, outcome in outcomes(record).items() if outcome == "made"]
-    assert made == ["ppo", "evaluate"]
-
-
-def test_base_remakes_everything_from_base(first: dict[str, Any], project: Project) -> None:
-    record = project.run("--set", "base.model=data/raw/tiny/b")
-    made = [name for name, outcome in outcomes(record).items() if outcome == "made"]
-    assert made == ["base", "sft", "reward", "ppo", "evaluate"]
-
-
 def test_approval_is_bound_to_evidence(first: dict[str, Any], project: Project) -> None:
     """A verdict cannot be forged by an alias, a tag or an edited record; an honest approval makes the champion."""
     from mlflow import MlflowClient
@@ -158,46 +121,38 @@ def test_approval_is_bound_to_evidence(first: dict[str, Any], project: Project) 
     assert twice.returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--set", "ppo.kl_coef=minus"], "ppo.kl_coef"),
-        (["--set", "ppo.no_such=1"], "ppo.no_such"),
-        (["--until", "nowhere"], "nowhere"),
-        (["--params", "absent.yaml"], "absent.yaml"),
-        (["--set", "ingest.preferences=data/raw/absent.jsonl"], "absent.jsonl"),
-    ],
-)
-def test_wrong_parameters_are_one_sentence(
-    arguments: list[str], words: str, first: dict[str, Any], project: Project
-) -> None:
-    before = (project.folder / "params.yaml").read_text()
-    done = project.attestrl("run", *arguments)
-    (project.folder / "params.yaml").write_text(before)
-    assert done.returncode == 2
-    assert words in done.stderr + done.stdout
-
-
 def test_no_run_is_left_open(first: dict[str, Any], project: Project) -> None:
     with sqlite3.connect(project.folder / ".attestrl/mlflow.db") as store:
         assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
 
 
-def test_dvc_alone_does_the_same_work(first: dict[str, Any], project: Project) -> None:
-    """Without Prefect, a changed coefficient re-makes ppo and evaluate; the pipeline then has nothing left to do."""
-    project.run()  # brings back what a refused input left away
-    file = project.folder / "params.yaml"
-    before = {stage: _digest(project, stage) for stage in STAGES}
-    file.write_text(re.sub(r"kl_coef: [\d.]+", "kl_coef: 0.2", file.read_text()))
-    done = project.python("-m", "dvc", "repro")
-    assert done.returncode == 0, done.stderr[-2000:]
-    changed = [stage for stage in STAGES if _digest(project, stage) != before[stage]]
-    assert changed == ["ppo", "evaluate"]
-    assert outcomes(project.run()) == dict.fromkeys(STAGES, "cached")
+def test_the_ui_shows_the_runs(first: dict[str, Any], project: Project) -> None:
+    """`attestrl ui` serves MLflow on localhost with this project's experiment, until it is told to stop."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
+    with (project.folder / "ui.log").open("w") as log:
+        served = subprocess.Popen(command, cwd=project.folder, env=clean_environment(), stdout=log, stderr=log)
+    try:
+        found = _wait_for_experiments(f"http://127.0.0.1:{port}", 90)
+    finally:
+        served.terminate()
+        served.wait(timeout=30)
+    assert "attestrl" in {e["name"] for e in found}
 
 
-def _digest(project: Project, stage: str) -> str:
-    return sha256_path(project.folder / "data/reports" / stage / "record.json")
+def _wait_for_experiments(url: str, seconds: int) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            asked = httpx.post(f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 10}, timeout=10)
+        except httpx.TransportError:
+            time.sleep(1)
+            continue
+        experiments: list[dict[str, Any]] = asked.raise_for_status().json()["experiments"]
+        return experiments
+    pytest.fail("the UI did not answer within the time")
 
 
 def test_the_readmes_check_commands_work(first: dict[str, Any], project: Project) -> None:

@@ -1,0 +1,17 @@
+"""What can be told to be wrong before anything starts: inputs that are not there, a base that is no model folder."""
+
+from pathlib import Path
+
+from tasks import base, params, reading
+
+
+def check(settings: params.Params) -> None:
+    """Raises BadInput for the first input of the run that cannot be what params.yaml says."""
+    ingest = settings.ingest
+    named = [ingest.preferences, ingest.demonstrations, ingest.votes, ingest.golden]
+    for audit in ingest.audits.values():
+        named += [audit.votes, audit.golden]
+    for source in named:
+        if source is not None and not Path(source).exists():
+            reading.hub_name(source)
+    base.check_named(settings.base.model)

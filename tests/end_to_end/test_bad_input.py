@@ -1,0 +1,214 @@
+"""Bad input, through the commands that a person types: one sentence, its exit code, nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import Project, clean_environment, small_project
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
+
+PAIR = {"prompt": "Which tea is green?", "chosen": "Sencha is.", "rejected": "None is."}
+TALK = {"prompt": [{"role": "user", "content": "Tea?"}], "chosen": [{"role": "assistant", "content": "Yes."}]}
+VOTE = {"item_id": "1", "annotator_id": "ann-7", "choice": 1}
+
+
+def lines(*rows: Any) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+PREFERENCES: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "empty file": (b"", ("empty",)),
+    "blank lines": (b"\n\n", ("no rows",)),
+    "wrong column": (lines({"question": "?", "chosen": "a", "rejected": "b"}), ("line 1", "prompt")),
+    "wrong type": (lines(PAIR, PAIR | {"chosen": 5}), ("line 2", "chosen")),
+    "wrong margin": (lines(PAIR | {"margin": "much"}), ("line 1", "margin")),
+    "invalid JSON": (lines(PAIR) + b'{"prompt": \n', ("line 2", "JSON")),
+    "mixed formats": (lines(PAIR, {"prompt": "?", "responses": ["a", "b"], "ranking": [0, 1]}), ("line 2", "mixes")),
+    "not UTF-8": (lines(PAIR) + b'{"prompt": "caf\xe9"}\n', ("UTF-8",)),
+}
+VOTES: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "empty votes": (b"", ("empty",)),
+    "votes without annotators": (lines({"item_id": "1", "choice": 1}), ("line 1", "annotator_id")),
+    "a choice among three": (lines(VOTE, VOTE | {"choice": 3}), ("line 2", "choice")),
+    "one annotator": (lines(*(VOTE | {"item_id": str(i)} for i in range(20))), ("one annotator",)),
+}
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
+    """A project that never ran."""
+    return small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder)
+
+
+@pytest.fixture
+def own(untouched: Project) -> Iterator[Project]:
+    """The same project, with its params.yaml as it was afterwards."""
+    file = untouched.folder / "params.yaml"
+    before = file.read_bytes()
+    yield untouched
+    file.write_bytes(before)
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, words: tuple[str, ...]) -> None:
+    """One sentence that holds the words, the exit code, no identifier of a person."""
+    said = [line for line in done.stderr.splitlines() if line.startswith("attestrl: ")]
+    assert done.returncode == code, done.stderr[-2000:]
+    assert len(said) == 1, done.stderr[-2000:]
+    for word in words:
+        assert word in said[0], said[0]
+    assert "ann-7" not in said[0]
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Files under a temporary name."""
+    return [p for p in folder.rglob("*") if ".partial" in p.name or p.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize("case", PREFERENCES)
+def test_preferences_of_a_check(case: str, untouched: Project, tmp_path: Path) -> None:
+    content, words = PREFERENCES[case]
+    file = tmp_path / "pairs.jsonl"
+    file.write_bytes(content)
+    out = tmp_path / "out"
+    done = untouched.attestrl("check", "poisoning", "--preferences", str(file), "--out", str(out))
+    refused(done, 2, ("pairs.jsonl", *words))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("case", VOTES)
+def test_votes_of_a_check(case: str, untouched: Project, tmp_path: Path) -> None:
+    content, words = VOTES[case]
+    file = tmp_path / "votes.jsonl"
+    file.write_bytes(content)
+    done = untouched.attestrl("check", "annotators", "--votes", str(file), "--out", str(tmp_path / "out"))
+    refused(done, 2, ("votes.jsonl", *words))
+    assert not (tmp_path / "out").exists()
+
+
+def test_golden_items_that_nobody_voted_on(untouched: Project, tmp_path: Path) -> None:
+    votes, golden = tmp_path / "votes.jsonl", tmp_path / "golden.csv"
+    votes.write_bytes(lines(*(VOTE | {"annotator_id": f"ann-{k}"} for k in range(20))))
+    golden.write_text("item_id,gold_choice\n77,1\n")
+    arguments = ["--votes", str(votes), "--golden", str(golden), "--out", str(tmp_path / "out")]
+    refused(untouched.attestrl("check", "annotators", *arguments), 2, ("golden.csv", "votes"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "ppo.kl_coef=minus"], ("ppo.kl_coef",)),
+        (["--set", "ppo.kl_coef=-1"], ("ppo.kl_coef",)),
+        (["--set", "ppo.no_such=1"], ("ppo.no_such",)),
+        (["--until", "nowhere"], ("nowhere", "ingest")),
+        (["--params", "absent.yaml"], ("absent.yaml",)),
+        (["--set", "ingest.preferences=data/raw/absent.jsonl"], ("absent.jsonl",)),
+        (["--set", "base.model=/no/such/model"], ("/no/such/model",)),
+    ],
+)
+def test_parameters(arguments: list[str], words: tuple[str, ...], own: Project) -> None:
+    refused(own.attestrl("run", *arguments), 2, words)
+
+
+def test_no_valid_pair(own: Project) -> None:
+    """Every row says the same twice, so that none can train anything."""
+    file = own.folder / "data/raw/same.jsonl"
+    file.write_bytes(lines(*(PAIR | {"prompt": f"{i}?", "rejected": PAIR["chosen"]} for i in range(30))))
+    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/same.jsonl", "--until", "validate"]
+    refused(own.attestrl("run", *arguments), 2, ("30", "preferences"))
+    assert not (own.folder / "data/interim/valid").exists()
+
+
+def test_duplicate_ids_are_named(own: Project) -> None:
+    file = own.folder / "data/raw/twice.jsonl"
+    file.write_bytes(lines(*(PAIR | {"id": "x" if i < 9 else str(i), "prompt": f"{i}?"} for i in range(30))))
+    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/twice.jsonl", "--until", "validate"]
+    refused(own.attestrl("run", *arguments), 1, ("unique", "quarantine.jsonl"))
+
+
+def test_a_hub_name_without_a_network(own: Project) -> None:
+    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=nobody/nothing", "--until", "ingest"]
+    refused(own.attestrl("run", *arguments), 3, ("nobody/nothing", "network"))
+
+
+def test_a_model_without_weights(own: Project) -> None:
+    folder = own.folder / "data/raw/hollow"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    refused(own.attestrl("run", "--set", "base.model=data/raw/hollow"), 2, ("hollow", "safetensors"))
+
+
+def test_a_tokenizer_without_an_end(own: Project) -> None:
+    """Through `dvc repro`, which needs none of the stages before."""
+    folder = own.folder / "data/raw/endless"
+    shutil.copytree(own.folder / "data/raw/tiny/a", folder)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).is_file():
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            content.pop("eos_token", None)
+            (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    file = own.folder / "params.yaml"
+    text = file.read_text(encoding="utf-8").replace("model: data/raw/attestrl-small", "model: data/raw/endless")
+    file.write_text(text, encoding="utf-8")
+    done = own.python("-m", "dvc", "repro", "--single-item", "base")
+    assert done.returncode != 0
+    assert "EOS" in done.stderr
+    assert not (own.folder / "data/models/base").exists()
+
+
+def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in a mount namespace of its own, as its root."""
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", sys.executable]
+    environment = clean_environment()
+    return subprocess.run(
+        command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+needs_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this machine does not let a user mount a file system",
+)
+
+
+@needs_namespaces
+def test_a_full_disk(own: Project) -> None:
+    """The folder of a stage's outputs is a file system of 64 KiB."""
+    (own.folder / "data/interim").mkdir(exist_ok=True)
+    done = _mounted(
+        "mount -t tmpfs -o size=64k tmpfs data/interim\n"
+        '"$1" -m flows.cli run --params tiny.yaml --until ingest || code=$?\n'
+        "find data/interim -type f | sed 's/^/left: /'\nexit $code",
+        own,
+    )
+    refused(done, 3, ("disk is full",))
+    assert "partial" not in done.stdout
+
+
+@needs_namespaces
+def test_a_read_only_folder(own: Project) -> None:
+    done = _mounted(
+        "mount --bind data data\nmount -o remount,bind,ro data\n"
+        '"$1" -m flows.cli run --params tiny.yaml --until ingest',
+        own,
+    )
+    refused(done, 3, ("read-only",))
+
+
+def test_a_report_folder_that_is_a_file(untouched: Project, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("in the way")
+    pairs = untouched.folder / "data/raw/hh_rlhf/small.jsonl"
+    arguments = ["--preferences", str(pairs), "--out", str(tmp_path / "out" / "report")]
+    refused(untouched.attestrl("check", "poisoning", *arguments), 3, ("out",))
+
+
+def test_nothing_is_left_half_written(untouched: Project) -> None:
+    assert left_over(untouched.folder) == []
+    assert os.environ.get("ATTESTRL_HOME") is None

@@ -1,0 +1,109 @@
+"""`kill -9` at random moments of every stage: the next run goes on, keeps what was finished, and ends with the same bytes."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from governance.digest import sha256_path
+from tasks.paths import STAGES
+from tests.end_to_end.conftest import Project, clean_environment, digests, small_project
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+WAIT = 180
+KINDS = ("command", "everything", "stage", "dvc")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
+    """A second project with the same data, models and parameters."""
+    return small_project(tmp_path_factory.mktemp("killed"), tiny_model_folder)
+
+
+def start(project: Project) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flows.cli", "run", "--json", "--params", "tiny.yaml"]
+    return subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_for_stage(project: Project, name: str, run: subprocess.Popen[str]) -> None:
+    """Until the stage's process has begun."""
+    deadline = time.monotonic() + WAIT
+    while not list((project.folder / ".attestrl/receipts").glob(f"{name}-*.json")):
+        assert run.poll() is None, f"the run ended before {name} began: {run.communicate()[0]}"
+        assert time.monotonic() < deadline, f"{name} did not begin within {WAIT} s"
+        time.sleep(0.02)
+
+
+def victims(run: subprocess.Popen[str], kind: str) -> list[int]:
+    """Processes to kill: the command alone, the stage's process alone, DVC alone, or all of them at once."""
+    if run.poll() is not None:
+        return []
+    children = psutil.Process(run.pid).children(recursive=True)
+    named = {
+        "stage": [c.pid for c in children if "-m tasks." in " ".join(_arguments(c))],
+        "dvc": [c.pid for c in children if "-m dvc" in " ".join(_arguments(c))],
+        "command": [run.pid],
+        "everything": [*(c.pid for c in children), run.pid],
+    }
+    return named[kind] or [run.pid]
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def records(project: Project, stages: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of what each stage wrote about itself: another one if it was made again."""
+    return {s: sha256_path(project.folder / "data/reports" / s / "record.json") for s in stages}
+
+
+def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[str, Any], other: Project) -> None:
+    seed = int(os.environ.get("ATTESTRL_KILL_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"ATTESTRL_KILL_SEED={seed}")
+    rng = random.Random(seed)
+    usual = {s["name"]: s["seconds"] for s in first["stages"]}
+    kept: dict[str, str] = {}
+    for number, name in enumerate(STAGES):
+        kind, moment = rng.choice(KINDS), rng.random() * 0.9 * usual[name]
+        print(f"{name}: kill {kind} after {moment:.1f} s")
+        run = start(other)
+        wait_for_stage(other, name, run)
+        kept = kept | records(other, STAGES[:number])
+        time.sleep(moment)
+        for pid in victims(run, kind):
+            os.kill(pid, signal.SIGKILL)
+        run.communicate(timeout=WAIT)  # where the command itself was spared, it says so and ends
+    record = json.loads(start(other).communicate(timeout=600)[0])
+    assert record["status"] == "done", record
+    assert records(other, list(kept)) == kept, "a finished stage was made again"
+    assert digests(record) == digests(first)
+    _nothing_is_left(other)
+
+
+def _nothing_is_left(project: Project) -> None:
+    half_written = [p for p in (project.folder / "data").rglob("*") if ".partial" in p.name or p.suffix == ".tmp"]
+    assert half_written == []
+    with sqlite3.connect(project.folder / ".attestrl/mlflow.db") as store:
+        assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
+    verified = project.attestrl("ledger", "verify", "--json")
+    assert json.loads(verified.stdout)["ok"], verified.stdout

@@ -1,0 +1,109 @@
+"""What a change makes again, and nothing more: the table below is the one in docs/architecture.md."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from governance.digest import sha256_path
+from tasks.paths import STAGES
+from tasks.splits import side_of, split_key
+from tests.end_to_end.conftest import ROOT, Project, clean_environment, digests, made, mlflow_ids, outcomes
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
+EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty(): pass\nempty()\n"
+CHECKS = ["ingest", "validate", "annotators", "poisoning", "curate"]
+
+# change: (arguments of `attestrl run`, what is done to the data before, the stages that are made again)
+CHANGES: dict[str, tuple[list[str], Callable[[Project], None] | None, list[str]]] = {
+    "nothing": ([], None, []),
+    "`gate.max_kl`": (["--set", "gate.max_kl=900"], None, []),
+    "`evaluate.bootstrap`": (["--set", "evaluate.bootstrap=150"], None, ["evaluate"]),
+    "`ppo.kl_coef`": (["--set", "ppo.kl_coef=0.1"], None, ["ppo", "evaluate"]),
+    "an answer on the side `reward_train`": (
+        [],
+        lambda project: change_an_answer(project, "reward_train"),
+        [*CHECKS, "reward", "ppo", "evaluate"],
+    ),
+    "`base.model`": (
+        ["--set", "base.model=data/raw/tiny/b"],
+        None,
+        ["base", "sft", "reward", "ppo", "evaluate"],
+    ),
+}
+
+
+def change_an_answer(project: Project, side: str) -> None:
+    """Another last sentence in one chosen answer whose prompt stands on `side`."""
+    import yaml
+
+    shares = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8"))["ingest"]["shares"]
+    file = project.folder / "data/raw/hh_rlhf/small.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    row = next(r for r in rows if side_of(split_key(r["prompt"]), shares) == side)
+    row["chosen"][-1]["content"] += " I hope that this is of some use to you."
+    file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_makes_again_what_depends_on_it(change: str, first: dict[str, Any], project: Project) -> None:
+    arguments, prepare, expected = CHANGES[change]
+    before = {stage: json.loads(_record(project, stage).read_text())["mlflow_run_id"] for stage in STAGES}
+    if prepare:
+        prepare(project)
+    record = project.run(*arguments)
+    assert record["status"] == "done", record["message"]
+    assert made(record) == expected
+    for stage, run in mlflow_ids(record).items():
+        assert (run == before[stage]) == (stage not in expected), stage
+
+
+def test_the_documentation_has_the_same_table(project: Project) -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", text.split("### What re-runs what")[1], re.MULTILINE))
+    for change, (_, _, expected) in CHANGES.items():
+        assert rows[change] == (", ".join(expected) or "nothing"), change
+
+
+def test_unchanged_costs_little_more_than_an_empty_flow(first: dict[str, Any], project: Project) -> None:
+    """Side by side, twice each, because the other core may be busy; the better of both counts."""
+    project.run()
+    ours = min(_seconds(["-m", "flows.cli", "run", "--json"], project) for _ in range(2))
+    empty = min(_seconds(["-c", EMPTY_FLOW], project) for _ in range(2))
+    print(f"unchanged run {ours:.1f} s, empty flow {empty:.1f} s, ratio {ours / empty:.2f}")
+    assert ours <= 1.5 * empty
+
+
+def _seconds(arguments: list[str], project: Project) -> float:
+    environment = clean_environment() | {
+        "PREFECT_HOME": str(project.folder / ".attestrl/prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    started = time.monotonic()
+    subprocess.run([sys.executable, *arguments], cwd=project.folder, env=environment, capture_output=True, check=True)
+    return time.monotonic() - started
+
+
+def test_dvc_alone_does_the_same_work(first: dict[str, Any], project: Project) -> None:
+    """Without Prefect a changed coefficient re-makes ppo and evaluate, and gives the bytes that the flow gives."""
+    by_flow = digests(project.run("--set", "ppo.kl_coef=0.3"))
+    project.run("--set", "ppo.kl_coef=0.2")
+    before = {stage: sha256_path(_record(project, stage)) for stage in STAGES}
+    file = project.folder / "params.yaml"
+    file.write_text(re.sub(r"kl_coef: [\d.]+", "kl_coef: 0.3", file.read_text(encoding="utf-8")), encoding="utf-8")
+    done = project.python("-m", "dvc", "repro", "--no-run-cache")  # or DVC would bring the flow's bytes back
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [stage for stage in STAGES if sha256_path(_record(project, stage)) != before[stage]] == ["ppo", "evaluate"]
+    assert {path: sha256_path(project.folder / path) for path in by_flow} == by_flow
+    assert outcomes(project.run()) == dict.fromkeys(STAGES, "cached")
+
+
+def _record(project: Project, stage: str) -> Path:
+    return project.folder / "data/reports" / stage / "record.json"
