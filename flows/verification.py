@@ -58,7 +58,8 @@ def make_again(run_id: str) -> dict[str, Any]:
 
 def _how_it_was_started(run_id: str) -> tuple[str, dict[str, Any], dict[str, str]]:
     """(git commit, parameters, SHA-256 of every input of its stages), as the ledger has them."""
-    commit, parameters, inputs = "none", None, {}
+    commit, parameters = "none", None
+    inputs: dict[str, str] = {}
     for entry in Ledger(paths.home() / "ledger.jsonl").entries(run_id):
         if entry.type == Event.RUN_STARTED:
             commit = entry.data["git_commit"]
