@@ -39,6 +39,13 @@ def _attention() -> str:
     return "sdpa" if torch.accelerator.is_available() else "eager"
 
 
+def _placed(model: Any) -> Any:
+    """The model on the device that accelerate's configuration names: a GPU if there is one."""
+    from accelerate import PartialState
+
+    return model.to(PartialState().device)
+
+
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Tokenizer of a model folder, as its tokenizer.json says.
 
@@ -67,7 +74,7 @@ def load_causal_lm(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
         output_loading_info=True,
     )
     _refuse_lacking(found["missing_keys"])
-    return _without_dropout(model)
+    return _placed(_without_dropout(model))
 
 
 def load_reward_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -93,7 +100,7 @@ def _classifier(folder: Path, trust_remote_code: bool) -> tuple[Any, set[str]]:
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
-    return _without_dropout(model), set(found["missing_keys"])
+    return _placed(_without_dropout(model)), set(found["missing_keys"])
 
 
 def _refuse_lacking(names: set[str]) -> None:
@@ -112,7 +119,7 @@ def new_reward_model(folder: Path, pad_token_id: int, seed: int, *, trust_remote
     head = model.score.weight
     generator = torch.Generator().manual_seed(seed)
     std = 1 / math.sqrt(head.shape[1] + 1)
-    head.data.copy_(torch.randn(head.shape, generator=generator) * std)
+    head.data.copy_(torch.randn(head.shape, generator=generator) * std)  # drawn on the CPU: the same on every device
     return model
 
 

@@ -23,25 +23,18 @@ class Project:
 
     folder: Path
 
-    def attestrl(self, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
-        return self.python("-m", "flows.cli", *arguments, timeout=timeout)
+    def attestrl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "flows.cli", *arguments, **options)
 
-    def python(self, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        usual = {"cwd": self.folder, "env": clean_environment(), "timeout": 300}
         command = [sys.executable, *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **(usual | options))
         assert "Traceback" not in done.stderr + done.stdout, done.stderr[-4000:]
         return done
 
-    def run(self, *arguments: str) -> dict[str, Any]:
-        done = self.attestrl("run", "--json", *arguments)
+    def run(self, *arguments: str, **options: Any) -> dict[str, Any]:
+        done = self.attestrl("run", "--json", *arguments, **options)
         assert done.stdout, done.stderr[-4000:]
         return json.loads(done.stdout)
 
@@ -94,9 +87,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -
 
 @pytest.fixture(scope="session")
 def first(project: Project) -> dict[str, Any]:
-    """The first run of the project, undisturbed."""
+    """The first run of the project, undisturbed: from a folder below, for a user without a home, far from UTC, who
+    shares nothing."""
     started = time.monotonic()
-    record = project.run("--params", "tiny.yaml")
+    elsewhere = clean_environment() | {"HOME": "/dev/null/nobody", "TZ": "Asia/Kathmandu"}
+    record = project.run("--params", "../tiny.yaml", cwd=project.folder / "docs", env=elsewhere, umask=0o077)
     assert record["status"] == "done", record["message"] or record["gate"]
     assert time.monotonic() - started < 120 * 2  # two minutes, and as much again beside the other tests
     return record

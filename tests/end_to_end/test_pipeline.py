@@ -31,6 +31,27 @@ def test_every_stage_is_made(first: dict[str, Any], project: Project) -> None:
         assert (project.folder / path).exists(), path
 
 
+def test_nothing_is_open_to_others(first: dict[str, Any], project: Project) -> None:
+    """The first run had a umask of 077."""
+    state = [p for p in (project.folder / ".attestrl").rglob("*") if p.is_file()]
+    assert len(state) > 20
+    assert [
+        p for p in (*state, project.folder / "data/models/policy/model.safetensors") if p.stat().st_mode & 0o077
+    ] == []
+
+
+def test_of_two_runs_at_once_one_refuses(first: dict[str, Any], project: Project) -> None:
+    command = [sys.executable, "-m", "flows.cli", "run"]
+    both = [
+        subprocess.Popen(command, cwd=project.folder, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [run.communicate(timeout=300)[1] for run in both]
+    assert sorted(run.returncode for run in both) == [0, 3], said
+    refused = next(text for run, text in zip(both, said, strict=True) if run.returncode == 3)
+    assert "another run is under way" in refused
+
+
 def test_metrics_come_with_intervals(first: dict[str, Any]) -> None:
     for name in ("accuracy/test", "win_rate/policy_vs_sft", "win_rate/sft_vs_base", "kl/policy_from_sft"):
         figure = first["metrics"][name]

@@ -26,6 +26,7 @@ CHANGES: dict[str, tuple[list[str], Callable[[Project], None] | None, list[str]]
     "`gate.max_kl`": (["--set", "gate.max_kl=900"], None, []),
     "`evaluate.bootstrap`": (["--set", "evaluate.bootstrap=150"], None, ["evaluate"]),
     "`ppo.kl_coef`": (["--set", "ppo.kl_coef=0.1"], None, ["ppo", "evaluate"]),
+    "`lora.enabled`": (["--set", "lora.enabled=true"], None, ["sft", "reward", "ppo", "evaluate"]),
     "an answer on the side `reward_train`": (
         [],
         lambda project: change_an_answer(project, "reward_train"),
