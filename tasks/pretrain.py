@@ -4,8 +4,9 @@
 
 Texts: the prompts of HH-RLHF, GSM8K problems and PandaLM instructions from `data/raw`, each without the quarter or so
 whose prompt stands on a held-out side (`tasks.splits.HELD_OUT_FROM`): what is evaluated later was never trained on.
-No answer of a preference pair is read, on any side: a base that knows the answers of the training side by heart hands
-the reward model features that the held-out side lacks.
+The answers of preference pairs are not read, on any side: a base that knows the answers of the training side by heart
+hands the reward model features that the held-out side lacks. (An answer may still stand as an earlier turn in the
+prompt of another pair of the same conversation: 22 of the 1,847 chosen ones do, and 124 of the rejected.)
 """
 
 import argparse
