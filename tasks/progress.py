@@ -9,4 +9,12 @@ from tqdm import tqdm
 def bar(total: int, description: str, unit: str) -> "tqdm[Any]":
     """A tqdm bar on standard error; every half second on a terminal, every ten in a log file."""
     interval = 0.5 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, desc=description, unit=unit, mininterval=interval, file=sys.stderr, dynamic_ncols=True)
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        unit_scale=unit == "B",
+        mininterval=interval,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )
