@@ -14,7 +14,8 @@ import polars as pl
 
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
-from tasks.reading import Advance, Row, kind_of, nobody, number, read_rows, text
+from tasks.progress import Advance, nobody
+from tasks.reading import Row, kind_of, number, read_rows, text
 from tasks.tables import CHUNK, MESSAGES, Schema, frame_of
 
 Messages = list[dict[str, str]]

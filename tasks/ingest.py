@@ -18,8 +18,8 @@ from governance.errors import BadInput
 from tasks import panel, paths, pseudonyms, votes
 from tasks.formats import DEMONSTRATIONS, PREFERENCES, demonstration_chunks, preference_chunks
 from tasks.params import Ingest
-from tasks.progress import bar
-from tasks.reading import Advance, size
+from tasks.progress import Advance, bar
+from tasks.reading import size
 from tasks.splits import SIDES, side_of, split_keys
 from tasks.stage import Stage, run_stage
 from tasks.tables import DERIVED_DEMONSTRATION, ContentDigest, Schema, TableWriter

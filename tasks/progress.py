@@ -1,9 +1,16 @@
 """One progress bar for every long loop: bar and time left on a terminal, a line now and then in a log."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
+
+Advance = Callable[[int], object]  # told of each further number of units that are done
+
+
+def nobody(_: int) -> None:
+    """For whom nobody waits."""
 
 
 def bar(total: int, description: str, unit: str) -> "tqdm[Any]":

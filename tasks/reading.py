@@ -12,27 +12,23 @@ import math
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from governance.errors import BadInput, MissingComponent
+from tasks.progress import Advance, nobody
 
 Row = dict[str, Any]
-Advance = Callable[[int], object]  # told of each further number of bytes of the source that was read
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
 HUB_TIMEOUT = 10.0  # seconds
 BATCH = 1000
 
 
-def nobody(_: int) -> None:
-    """Nobody wants to know."""
-
-
 def read_rows(source: str, advance: Advance = nobody) -> Iterator[tuple[str, Row]]:
-    """(place, row) pairs; a place reads `file: line 7`. Raises BadInput or MissingComponent with one sentence."""
+    """(place, row) pairs; a place reads `file: line 7`. `advance` hears of the bytes of the source that were read. Raises BadInput or MissingComponent with one sentence."""
     path = Path(source)
     if path.is_dir():
         rows = _saved_dataset(path, advance)

@@ -19,8 +19,7 @@ from governance.errors import BadInput, GateRefused
 from tasks import keys, paths, pii, rules
 from tasks.data_docs import write_data_docs
 from tasks.keys import Keys, Mask
-from tasks.progress import bar
-from tasks.reading import Advance
+from tasks.progress import Advance, bar
 from tasks.row_checks import Quarantine, RowChecks
 from tasks.scripts import Scripts
 from tasks.splits import split_keys

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from governance.errors import BadInput
-from tasks.reading import Advance, Row, kind, nobody, number, parquet_batches, read_rows, text
+from tasks.progress import Advance, nobody
+from tasks.reading import Row, kind, number, parquet_batches, read_rows, text
 from tasks.tables import CHUNK, Schema, frame_of
 
 VOTES: Schema = {
@@ -113,9 +114,9 @@ def _at_once(frame: pl.DataFrame) -> pl.DataFrame | None:
     if not frame.select((given & pl.col("choice").is_between(0, 1)).fill_null(False).all()).item():
         return None
     return frame.select(
-        (pl.col(name).cast(kind).fill_null(DEFAULTS.get(name)) if name in kinds else pl.lit(DEFAULTS.get(name)))
-        .cast(kind)
-        .alias(name)
+        pl.coalesce(pl.col(name).cast(kind) if name in kinds else None, pl.lit(DEFAULTS.get(name), dtype=kind)).alias(
+            name
+        )
         for name, kind in VOTES.items()
     )
 
