@@ -180,11 +180,12 @@ def write_report(report: AnnotatorReport, out: Path) -> None:
 
 def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: Annotators) -> dict[str, Any]:
     """Check a vendor's file and write the report to `out`; ids stay as the file has them."""
-    from tasks.votes import read_golden, read_votes, refuse_unjudgeable
+    from tasks.votes import read_golden, read_votes, refuse_foreign_golden
 
     table, left_out = read_votes(str(votes))
     known = read_golden(str(golden)) if golden else None
-    refuse_unjudgeable(table, known, str(votes), str(golden))
+    if known is not None:
+        refuse_foreign_golden(known, set(table["item_id"]), str(golden), str(votes))
     report = check_annotators(table, known, settings)
     if left_out:
         report.summary["left_out"] = left_out

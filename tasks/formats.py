@@ -1,22 +1,25 @@
 """TRL's preference formats, K-way rankings and demonstrations, brought into the project's tables.
 
 Preferences may be strings or messages, with an explicit `prompt` or an implicit one (what `chosen` and `rejected`
-share at their beginning). See https://huggingface.co/docs/trl/dataset_formats.
+share at their beginning), one format a file. See https://huggingface.co/docs/trl/dataset_formats.
 """
 
 import json
 import re
-from itertools import combinations, takewhile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations, islice, takewhile
 from typing import Any
 
 import polars as pl
 
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
-from tasks.reading import Row, read_rows
-from tasks.tables import MESSAGES, Schema
+from tasks.progress import Advance, nobody
+from tasks.reading import Row, kind_of, number, read_rows, text
+from tasks.tables import CHUNK, MESSAGES, Schema, frame_of
 
 Messages = list[dict[str, str]]
+Rename = Callable[[str], str]  # of a person
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # the transcript form of HH-RLHF
 OPTIONAL: Schema = {
     "source": pl.String,
@@ -31,90 +34,138 @@ DEMONSTRATIONS: Schema = {"id": pl.String, "messages": MESSAGES, "source": pl.St
 
 def read_preferences(source: str) -> pl.DataFrame:
     """Preference rows (`PREFERENCES`); a ranking of K responses gives its K(K−1)/2 pairs."""
-    rows: list[Row] = []
-    shape = None
-    for place, raw in read_rows(source):
-        ranked = "ranking" in raw
-        if shape is not None and ranked != shape:
-            raise BadInput(f"{place}: mixes rankings and pairs in one file; keep them in two.")
-        shape = ranked
-        rows += _pairs_of_ranking(raw, place) if ranked else [_preference(raw, place)]
-    return pl.DataFrame(rows, schema=PREFERENCES, strict=False)
+    return pl.concat(preference_chunks(source))
+
+
+def preference_chunks(source: str, advance: Advance = nobody, rename: Rename = str) -> Iterator[pl.DataFrame]:
+    """The rows of `read_preferences`, some ten thousand at a time; annotators get the name that `rename` gives."""
+    return _chunks(_preference_rows(source, advance, rename), PREFERENCES)
 
 
 def read_demonstrations(source: str) -> pl.DataFrame:
     """Demonstration rows (`DEMONSTRATIONS`) from `messages` or `prompt` + `completion`."""
-    rows = []
-    for place, raw in read_rows(source):
+    return pl.concat(demonstration_chunks(source))
+
+
+def demonstration_chunks(source: str, advance: Advance = nobody, rename: Rename = str) -> Iterator[pl.DataFrame]:
+    """The rows of `read_demonstrations`, some ten thousand at a time; authors get the name that `rename` gives."""
+    return _chunks(_demonstration_rows(source, advance, rename), DEMONSTRATIONS)
+
+
+def _chunks(rows: Iterable[Row], schema: Schema) -> Iterator[pl.DataFrame]:
+    remaining = iter(rows)
+    while some := list(islice(remaining, CHUNK)):
+        yield frame_of(some, schema)
+
+
+def _preference_rows(source: str, advance: Advance, rename: Rename) -> Iterator[Row]:
+    first: str | None = None
+    for place, raw in read_rows(source, advance):
+        if "ranking" in raw:
+            pairs, form = _pairs_of_ranking(raw, place, rename)
+        else:
+            pair, form = _preference(raw, place, rename)
+            pairs = [pair]
+        first = first or form
+        if form != first:
+            raise BadInput(f"{place}: mixes formats: {form}, where the rows before are {first}; keep one a file.")
+        yield from pairs
+
+
+def _demonstration_rows(source: str, advance: Advance, rename: Rename) -> Iterator[Row]:
+    for place, raw in read_rows(source, advance):
         if "messages" in raw:
-            messages = _messages(raw["messages"], "user", place, "messages")
+            messages = _messages(_need(raw, "messages", place), "user", place, "messages")
         else:
             prompt = _messages(_need(raw, "prompt", place), "user", place, "prompt")
             messages = prompt + _messages(_need(raw, "completion", place), "assistant", place, "completion")
-        author = None if raw.get("author_id") is None else str(raw["author_id"])
-        rows.append({"id": _id(raw, messages), "messages": messages, "source": raw.get("source"), "author_id": author})
-    return pl.DataFrame(rows, schema=DEMONSTRATIONS, strict=False)
+        author = text(raw, "author_id", place)
+        yield {
+            "id": text(raw, "id", place) or _content_id(messages),
+            "messages": messages,
+            "source": text(raw, "source", place),
+            "author_id": author and rename(author),
+        }
 
 
-def _preference(raw: Row, place: str) -> Row:
-    chosen, rejected = _need(raw, "chosen", place), _need(raw, "rejected", place)
-    if raw.get("prompt") is not None:
+def _preference(raw: Row, place: str, rename: Rename) -> tuple[Row, str]:
+    """(pair, name of its format)."""
+    chosen, rejected = (_parsed(_need(raw, side, place)) for side in ("chosen", "rejected"))
+    explicit = raw.get("prompt") is not None
+    if explicit:
         prompt = _messages(raw["prompt"], "user", place, "prompt")
         sides = [_messages(v, "assistant", place, n) for v, n in ((chosen, "chosen"), (rejected, "rejected"))]
     else:
         sides = [_conversation(v, place, n) for v, n in ((chosen, "chosen"), (rejected, "rejected"))]
         prompt, sides = _split_shared(sides, place)
-    row: Row = {"id": _id(raw, [prompt, *sides]), "prompt": prompt, "chosen": sides[0], "rejected": sides[1]}
-    return row | {name: _optional(raw, name, place) for name in OPTIONAL}
+    common = _optional(raw, place, rename)
+    content: list[Any] = [prompt, *sides] + ([common["annotator_id"]] if common["annotator_id"] else [])
+    row: Row = {"id": text(raw, "id", place) or _content_id(content)}
+    row |= {"prompt": prompt, "chosen": sides[0], "rejected": sides[1], **common}
+    strings = isinstance(chosen, str), isinstance(rejected, str)
+    if strings[0] != strings[1]:
+        raise BadInput(f"{place}: mixes formats: of chosen and rejected, one is text and the other messages.")
+    form = f"{'text' if strings[0] else 'messages'} with {'a' if explicit else 'no'} field prompt"
+    return row, form
 
 
-def _pairs_of_ranking(raw: Row, place: str) -> list[Row]:
-    """Pairs of a K-way ranking, best first; ids name item and responses, so that who said what is kept."""
-    responses, ranking = _parsed(_need(raw, "responses", place)), _parsed(_need(raw, "ranking", place))
-    if not isinstance(ranking, list) or sorted(ranking) != list(range(len(responses))):
-        raise BadInput(f"{place}: field ranking: must hold each index of responses once, best first.")
+def _pairs_of_ranking(raw: Row, place: str, rename: Rename) -> tuple[list[Row], str]:
+    """(pairs, name of the format). Pairs of a K-way ranking, best first; ids name item and responses, so that who
+    said what is kept."""
+    responses, ranking = (_listed(_need(raw, name, place), place, name) for name in ("responses", "ranking"))
+    if not all(type(i) is int for i in ranking) or sorted(ranking) != list(range(len(responses))) or len(ranking) < 2:
+        raise BadInput(f"{place}: field ranking: must hold each index of responses (two or more) once, best first.")
     prompt = _messages(_need(raw, "prompt", place), "user", place, "prompt")
     sides = [_messages(r, "assistant", place, "responses") for r in responses]
-    item = str(raw.get("item_id") or _id(raw, [prompt, *sides]))
-    common = {name: _optional(raw, name, place) for name in OPTIONAL}
+    item = text(raw, "item_id", place) or text(raw, "id", place) or _content_id([prompt, *sides])
+    common = _optional(raw, place, rename)
     suffix = f":{common['annotator_id']}" if common["annotator_id"] else ""
-    return [
+    pairs = [
         {"id": f"{item}:{i}-{j}{suffix}", "prompt": prompt, "chosen": sides[i], "rejected": sides[j], **common}
         for i, j in combinations(ranking, 2)
     ]
+    return pairs, f"rankings of {'text' if isinstance(responses[0], str) else 'messages'}"
 
 
 def _need(raw: Row, name: str, place: str) -> Any:
     if raw.get(name) is None:
-        found = ", ".join(sorted(raw)) or "none"
-        raise BadInput(f"{place}: has no field {name} (fields: {found}); see docs/quickstart.md for the formats.")
+        found = ", ".join(sorted(map(str, raw))) or "none"
+        lacks = "has no value in the field" if name in raw else "has no field"
+        raise BadInput(f"{place}: {lacks} {name} (fields: {found}); see docs/quickstart.md for the formats.")
     return raw[name]
 
 
-def _optional(raw: Row, name: str, place: str) -> Any:
-    value = raw.get(name)
-    if value is None or value == "":
-        return None
-    if name != "margin":
-        return str(value)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise BadInput(f"{place}: field margin: {value!r} is not a number.") from None
+def _optional(raw: Row, place: str, rename: Rename) -> Row:
+    row = {name: text(raw, name, place) for name in OPTIONAL if name != "margin"}
+    who = row["annotator_id"]
+    return row | {"annotator_id": who and rename(who), "margin": number(raw, "margin", place)}
 
 
-def _id(raw: Row, content: Any) -> str:
-    """The row's own id, or one that follows from its content."""
-    return str(raw["id"]) if raw.get("id") not in (None, "") else f"row-{sha256_bytes(canonical_json(content))[:16]}"
+def _content_id(content: Any) -> str:
+    """Id of a row that has none: it follows from what the row says."""
+    return f"row-{sha256_bytes(canonical_json(content))[:16]}"
 
 
 def _parsed(value: Any) -> Any:
-    """A CSV cell that holds JSON, as the value it stands for."""
-    if isinstance(value, str) and value.startswith("["):
+    """A CSV cell that holds messages as JSON, as the messages; other text stays as it is."""
+    if isinstance(value, str) and value.startswith("[{"):
         try:
-            return json.loads(value)
-        except json.JSONDecodeError:
+            parsed = json.loads(value)
+        except (json.JSONDecodeError, RecursionError):
             return value
+        return parsed if _are_messages(parsed) else value
+    return value
+
+
+def _listed(value: Any, place: str, field: str) -> list[Any]:
+    """A list, or a CSV cell that holds one as JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (json.JSONDecodeError, RecursionError):
+            value = None
+    if not isinstance(value, list):
+        raise BadInput(f"{place}: field {field}: must be a list.")
     return value
 
 
@@ -123,18 +174,24 @@ def _messages(value: Any, role: str, place: str, field: str) -> Messages:
     value = _parsed(value)
     if isinstance(value, str):
         return [{"role": role, "content": value}]
-    if not isinstance(value, list) or not value or not all(_is_message(m) for m in value):
-        raise BadInput(f"{place}: field {field}: must be text or a list of messages with role and content.")
+    if not _are_messages(value):
+        found = "a list of something else" if isinstance(value, list) else kind_of(value)
+        raise BadInput(
+            f"{place}: field {field}: is {found}; must be text or a list of messages with the texts role and content."
+        )
     return [{"role": m["role"], "content": m["content"]} for m in value]
 
 
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(_is_message(m) for m in value)
+
+
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(k), str) for k in ("role", "content"))
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
 
 
 def _conversation(value: Any, place: str, field: str) -> Messages:
     """A whole conversation: messages, an HH-RLHF transcript, or plain text (one user message)."""
-    value = _parsed(value)
     if not isinstance(value, str) or not TURN.match(value):
         return _messages(value, "user", place, field)
     parts = TURN.split(value)[1:]

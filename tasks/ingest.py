@@ -1,104 +1,174 @@
-"""Stage `ingest`: files as they come, into tables with one schema, a digest, pseudonyms, and a side per prompt."""
+"""Stage `ingest`: files as they come, into tables with one schema, a digest, pseudonyms, and a side per prompt.
 
+Everything is read, changed and written some ten thousand rows at a time; the tables get their names when all of them
+are whole.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import polars as pl
 
 from governance.digest import write_json
 from governance.errors import BadInput
 from tasks import panel, paths, pseudonyms, votes
-from tasks.formats import DEMONSTRATIONS, read_demonstrations, read_preferences
-from tasks.progress import bar
-from tasks.splits import SIDES, side_of, split_key
+from tasks.formats import DEMONSTRATIONS, PREFERENCES, demonstration_chunks, preference_chunks
+from tasks.params import Ingest
+from tasks.progress import Advance, bar
+from tasks.reading import size
+from tasks.splits import SIDES, side_of, split_keys
 from tasks.stage import Stage, run_stage
-from tasks.tables import DERIVED_DEMONSTRATION, content_sha256, write_table
+from tasks.tables import DERIVED_DEMONSTRATION, ContentDigest, Schema, TableWriter
+
+SIDED: Schema = {"side": pl.String}
+SIMULATED_PANEL = "simulated panel"
+
+
+class Output:
+    """A table of `data/interim/ingested` that grows by chunks, and what is told of it."""
+
+    def __init__(self, name: str, schema: Schema, source: str | None) -> None:
+        self.name, self.source, self.left_out = name, source, 0
+        self.path = paths.INGESTED / f"{name}.parquet"
+        self._schema = schema
+        self._writer = TableWriter(self.path, schema)
+        self._digest = ContentDigest()
+
+    def __enter__(self) -> "Output":
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._writer.__exit__(kind, error, at)
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append rows."""
+        self._writer.write(frame)
+        self._digest.update(frame)
+
+    def facts(self) -> dict[str, object]:
+        """What records and datasheets say of the table."""
+        left_out = f"{self.left_out} rows whose label is not a choice between two" if self.left_out else None
+        return {
+            "path": self.path.as_posix(),
+            "rows": self._writer.rows,
+            "content_sha256": self._digest.hexdigest(),
+            "columns": {name: str(kind) for name, kind in self._schema.items()},
+            "source": self.source,
+            "left_out": left_out,
+        }
 
 
 def body(stage: Stage) -> None:
     """Read every input that params.yaml names and write `data/interim/ingested`."""
     settings = stage.params.ingest
-    secret = pseudonyms.key()
-    with bar(total=3 + len(settings.audits), description="ingest", unit="table") as progress:
-        preferences = _with_sides(_read(stage, settings.preferences, read_preferences), settings.shares)
-        _write(stage, "preferences", pseudonyms.pseudonymise(preferences, "annotator_id", secret), settings.preferences)
-        progress.update()
-        demonstrations = _demonstrations(stage, preferences)
-        _write(stage, "demonstrations", pseudonyms.pseudonymise(demonstrations, "author_id", secret), None)
-        progress.update()
-        cast, golden, origin = _votes(stage, preferences)
-        _write(stage, "votes", pseudonyms.pseudonymise(cast, "annotator_id", secret), origin)
-        _write(stage, "golden", golden, settings.golden or origin)
-        progress.update()
-        for name, audit in settings.audits.items():
-            found, left_out = _read(stage, audit.votes, votes.read_votes)
-            found = pseudonyms.pseudonymise(found, "annotator_id", secret)
-            said = f"{left_out} rows whose label is not a choice between two" if left_out else None
-            _write(stage, f"audits/{name}/votes", found, audit.votes, said)
-            if audit.golden:
-                _write(stage, f"audits/{name}/golden", _read(stage, audit.golden, votes.read_golden), audit.golden)
-            progress.update()
-    sides = {s: int((preferences["side"] == s).sum()) for s in SIDES}
-    stage.log_metrics({f"rows/{s}": float(n) for s, n in sides.items()})
-    write_json(stage.report / "summary.json", {"tables": stage.notes["tables"], "sides": sides})
-
-
-def _read(stage: Stage, source: str, reader: Any) -> Any:
-    result = reader(source)
-    if Path(source).exists():
-        stage.input_table(Path(source), "raw")
-    return result
-
-
-def _with_sides(preferences: pl.DataFrame, shares: dict[str, float]) -> pl.DataFrame:
-    sides = [side_of(split_key(prompt), shares) for prompt in preferences["prompt"].to_list()]
-    return preferences.with_columns(pl.Series("side", sides, dtype=pl.String))
-
-
-def _demonstrations(stage: Stage, preferences: pl.DataFrame) -> pl.DataFrame:
-    """Given demonstrations, or the chosen answers of the `sft` side."""
-    source = stage.params.ingest.demonstrations
-    if source:
-        table: pl.DataFrame = _read(stage, source, read_demonstrations)
-    else:
-        rows = preferences.filter(pl.col("side") == "sft")
-        table = rows.select(
-            (DERIVED_DEMONSTRATION + pl.col("id")).alias("id"),
-            pl.concat_list("prompt", "chosen").alias("messages"),
-            "source",
-            pl.lit(None, dtype=pl.String).alias("author_id"),
-        ).select(list(DEMONSTRATIONS))
-    return table.with_columns(pl.lit("sft").alias("side"))
-
-
-def _votes(stage: Stage, preferences: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, str | None]:
-    """(votes, golden, where they are from): given, simulated, or none."""
-    settings = stage.params.ingest
-    if settings.votes:
-        cast, _ = _read(stage, settings.votes, votes.read_votes)
-        golden = _read(stage, settings.golden, votes.read_golden) if settings.golden else votes.empty_golden()
-        votes.refuse_unjudgeable(cast, golden, settings.votes, str(settings.golden))
-        return cast, golden, settings.votes
-    if settings.golden:
+    if settings.golden and not settings.votes:
         raise BadInput("params.yaml: ingest.golden is given without ingest.votes; golden items are judged by votes.")
-    if settings.panel is None:
-        return votes.empty_votes(), votes.empty_golden(), None
-    cast, golden = panel.simulate(preferences, settings.panel, stage.seed)
-    return votes.complete(cast, votes.VOTES), votes.complete(golden, votes.GOLDEN), "simulated panel"
+    secret = pseudonyms.key()
+    tables = _tables(settings)
+    with ExitStack() as stack, bar(sum(size(s) for s in _sources(settings)), "ingest", "B") as progress:
+        for table in tables.values():
+            stack.enter_context(table)
+        sides = _preferences(tables, settings, stage.seed, secret, progress.update)
+        if settings.demonstrations:
+            rename = partial(pseudonyms.pseudonym, key_bytes=secret)
+            for chunk in demonstration_chunks(settings.demonstrations, progress.update, rename):
+                tables["demonstrations"].write(chunk.with_columns(side=pl.lit("sft")))
+        if settings.votes:
+            _votes(tables, "", settings.golden, secret, progress.update)
+        for name, audit in settings.audits.items():
+            _votes(tables, f"audits/{name}/", audit.golden, secret, progress.update)
+    _tell(stage, tables, {side: sides[side] for side in SIDES})
 
 
-def _write(stage: Stage, name: str, table: pl.DataFrame, source: str | None, left_out: str | None = None) -> None:
-    path = paths.INGESTED / f"{name}.parquet"
-    write_table(table, path)
-    stage.output_table(path)
-    stage.notes.setdefault("tables", {})[name] = {
-        "path": path.as_posix(),
-        "rows": table.height,
-        "content_sha256": content_sha256(table),
-        "columns": {c: str(t) for c, t in table.schema.items()},
-        "source": source,
-        "left_out": left_out,
-    }
+def _sources(settings: Ingest) -> list[str]:
+    given = [settings.preferences, settings.demonstrations, settings.votes, settings.golden]
+    given += [source for audit in settings.audits.values() for source in (audit.votes, audit.golden)]
+    return [source for source in given if source]
+
+
+def _tables(settings: Ingest) -> dict[str, Output]:
+    simulated = None if settings.votes or settings.panel is None else SIMULATED_PANEL
+    found = [
+        Output("preferences", PREFERENCES | SIDED, settings.preferences),
+        Output("demonstrations", DEMONSTRATIONS | SIDED, settings.demonstrations),
+        Output("votes", votes.VOTES, settings.votes or simulated),
+        Output("golden", votes.GOLDEN, settings.golden or settings.votes or simulated),
+    ]
+    for name, audit in settings.audits.items():
+        found.append(Output(f"audits/{name}/votes", votes.VOTES, audit.votes))
+        if audit.golden:
+            found.append(Output(f"audits/{name}/golden", votes.GOLDEN, audit.golden))
+    return {table.name: table for table in found}
+
+
+def _preferences(
+    tables: dict[str, Output], settings: Ingest, seed: int, secret: bytes, advance: Advance
+) -> Counter[str]:
+    """Write the pairs, and what follows from them where it is not given: demonstrations and votes. Rows of each side."""
+    sides: Counter[str] = Counter()
+    for chunk in _with_sides(settings, secret, advance):
+        tables["preferences"].write(chunk)
+        sides.update(chunk["side"].to_list())
+        if not settings.demonstrations:
+            tables["demonstrations"].write(_derived_demonstrations(chunk))
+        if not settings.votes and settings.panel:
+            cast, golden = panel.simulate(chunk, settings.panel, seed)
+            tables["votes"].write(cast)
+            tables["golden"].write(golden)
+    return sides
+
+
+def _with_sides(settings: Ingest, secret: bytes, advance: Advance) -> Iterator[pl.DataFrame]:
+    rename = partial(pseudonyms.pseudonym, key_bytes=secret)
+    for chunk in preference_chunks(settings.preferences, advance, rename):
+        sides = [side_of(key, settings.shares) for key in split_keys(chunk["prompt"])]
+        yield chunk.with_columns(pl.Series("side", sides, dtype=pl.String))
+
+
+def _derived_demonstrations(preferences: pl.DataFrame) -> pl.DataFrame:
+    """The chosen answers of the `sft` side."""
+    return preferences.filter(pl.col("side") == "sft").select(
+        (DERIVED_DEMONSTRATION + pl.col("id")).alias("id"),
+        pl.concat_list("prompt", "chosen").alias("messages"),
+        "source",
+        pl.lit(None, dtype=pl.String).alias("author_id"),
+        "side",
+    )
+
+
+def _votes(tables: dict[str, Output], where: str, golden: str | None, secret: bytes, advance: Advance) -> None:
+    """Votes and, where given, golden items of the tables `<where>votes` and `<where>golden`."""
+    table = tables[f"{where}votes"]
+    assert table.source
+    cast, people, items = 0, set[str](), set[str]()
+    for chunk, left_out in votes.vote_chunks(table.source, advance):
+        table.write(pseudonyms.pseudonymise(chunk, "annotator_id", secret))
+        table.left_out += left_out
+        cast += chunk.height
+        people.update(chunk["annotator_id"].unique().to_list())
+        if golden:
+            items.update(chunk["item_id"].unique().to_list())
+    votes.refuse_incomparable(cast, people, table.source)
+    if golden:
+        found = votes.read_golden(golden, advance)
+        votes.refuse_foreign_golden(found, items, golden, table.source)
+        tables[f"{where}golden"].write(found)
+
+
+def _tell(stage: Stage, tables: dict[str, Output], sides: dict[str, int]) -> None:
+    for source in _sources(stage.params.ingest):
+        if Path(source).exists():
+            stage.input_table(Path(source), "raw")
+    for table in tables.values():
+        stage.output_table(table.path)
+    stage.notes["tables"] = {table.name: table.facts() for table in tables.values()}
+    stage.log_metrics({f"rows/{side}": float(n) for side, n in sides.items()})
+    write_json(stage.report / "summary.json", {"tables": stage.notes["tables"], "sides": sides})
 
 
 if __name__ == "__main__":

@@ -6,15 +6,18 @@ one pair changes its own votes only.
 """
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
 from tasks.params import Panel
+from tasks.votes import GOLDEN, VOTES
 
 SPREAD = 0.06  # standard deviation of honest annotators' accuracies
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
+MONTH = 30 * 86400  # seconds
+CONTENT = pl.element().struct.field("content")
 
 
 def behaviours(panel: Panel, seed: int) -> list[tuple[str, str, float]]:
@@ -29,34 +32,44 @@ def behaviours(panel: Panel, seed: int) -> list[tuple[str, str, float]]:
 
 
 def simulate(preferences: pl.DataFrame, panel: Panel, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(votes, golden) on every row of `preferences` (columns id, chosen, rejected); see `tasks.formats` for columns."""
+    """(votes, golden) on every row of `preferences` (columns id, chosen, rejected); see `tasks.votes` for columns."""
     people = behaviours(panel, seed)
-    votes: list[dict[str, object]] = []
-    golden: list[dict[str, object]] = []
-    columns = [preferences[c].to_list() for c in ("id", "chosen", "rejected")]
-    for item, chosen, rejected in zip(*columns, strict=True):
-        rng = np.random.default_rng(list(hashlib.sha256(f"{seed}:{item}".encode()).digest()[:16]))
-        a_is_chosen = bool(rng.integers(2))
-        lengths = [sum(len(m["content"]) for m in side) for side in (chosen, rejected)]
-        len_a, len_b = lengths if a_is_chosen else reversed(lengths)
-        for who in rng.choice(len(people), size=min(panel.votes_per_item, len(people)), replace=False):
-            name, _, agreement = people[int(who)]
-            agrees = bool(rng.random() < agreement)
-            votes.append(
-                {
-                    "item_id": item,
-                    "annotator_id": name,
-                    "choice": int(agrees == a_is_chosen),
-                    "a_first": bool(rng.integers(2)),
-                    "len_a": len_a,
-                    "len_b": len_b,
-                    "topic": None,
-                    "created_at": f"{START + timedelta(seconds=int(rng.integers(30 * 86400))):%Y-%m-%dT%H:%M:%SZ}",
-                    "confidence": round(float(rng.uniform(0.5, 1)), 3),
-                    "a_is_chosen": a_is_chosen,
-                    "simulated": True,
-                }
-            )
-        if rng.random() < panel.golden_share:
-            golden.append({"item_id": item, "gold_choice": int(a_is_chosen), "simulated": True})
-    return pl.DataFrame(votes), pl.DataFrame(golden)
+    names = [name for name, _, _ in people]
+    agreement = [probability for _, _, probability in people]
+    n, each = len(people), min(panel.votes_per_item, len(people))
+    cast: list[tuple[object, ...]] = []
+    golden: list[tuple[str, int, bool]] = []
+    lengths = (preferences[side].list.eval(CONTENT.str.len_chars()).list.sum() for side in ("chosen", "rejected"))
+    for item, chosen, rejected in zip(preferences["id"].to_list(), *lengths, strict=True):
+        rng = _generator(f"{seed}:{item}")
+        integers, random = rng.integers, rng.random
+        a_is_chosen = bool(integers(2))
+        len_a, len_b = (chosen, rejected) if a_is_chosen else (rejected, chosen)
+        for who in rng.choice(n, size=each, replace=False).tolist():
+            choice = int((random() < agreement[who]) == a_is_chosen)
+            a_first, after, confidence = bool(integers(2)), int(integers(MONTH)), 0.5 + 0.5 * random()
+            cast.append((item, names[who], choice, a_first, len_a, len_b, after, confidence, a_is_chosen))
+        if random() < panel.golden_share:
+            golden.append((item, int(a_is_chosen), True))
+    return _votes(cast), pl.DataFrame(golden, schema=GOLDEN, orient="row")
+
+
+def _generator(text: str) -> np.random.Generator:
+    """A generator that follows from the text; as `default_rng` of the digest's first 16 bytes, in a third of its time."""
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype=np.uint8)
+    return np.random.Generator(np.random.PCG64(digest.astype(np.uint32)))
+
+
+def _votes(cast: list[tuple[object, ...]]) -> pl.DataFrame:
+    names = ("item_id", "annotator_id", "choice", "a_first", "len_a", "len_b", "after", "confidence", "a_is_chosen")
+    columns: list[tuple[object, ...]] = list(zip(*cast, strict=True)) or [()] * len(names)
+    table = [pl.Series(n, values, dtype=VOTES.get(n, pl.Int64)) for n, values in zip(names, columns, strict=True)]
+    at = pl.lit(START.replace(tzinfo=None)) + pl.duration(seconds="after")
+    return pl.DataFrame(table).select(
+        pl.col("item_id", "annotator_id", "choice", "a_first", "len_a", "len_b"),
+        pl.lit(None, dtype=pl.String).alias("topic"),
+        at.dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("created_at"),
+        pl.col("confidence").round(3),
+        "a_is_chosen",
+        pl.lit(True).alias("simulated"),
+    )

@@ -1,12 +1,27 @@
 """One progress bar for every long loop: bar and time left on a terminal, a line now and then in a log."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
+
+Advance = Callable[[int], object]  # told of each further number of units that are done
+
+
+def nobody(_: int) -> None:
+    """For whom nobody waits."""
 
 
 def bar(total: int, description: str, unit: str) -> "tqdm[Any]":
     """A tqdm bar on standard error; every half second on a terminal, every ten in a log file."""
     interval = 0.5 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, desc=description, unit=unit, mininterval=interval, file=sys.stderr, dynamic_ncols=True)
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        unit_scale=unit == "B",
+        mininterval=interval,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )

@@ -31,13 +31,13 @@ def key() -> bytes:
 
 
 def pseudonymise(frame: pl.DataFrame, column: str, key_bytes: bytes) -> pl.DataFrame:
-    """Replace the ids in `column`, if the frame has it; null stays null."""
-    if column not in frame.columns:
-        return frame
-    ids = frame[column].cast(pl.String).unique().drop_nulls().to_list()
-    table = {i: i if i.startswith(SIMULATED) else _pseudonym(i, key_bytes) for i in ids}
-    return frame.with_columns(pl.col(column).cast(pl.String).replace(table))
+    """Replace the ids in `column`; null stays null."""
+    ids = frame[column].unique().drop_nulls().to_list()
+    return frame.with_columns(pl.col(column).replace({i: pseudonym(i, key_bytes) for i in ids}))
 
 
-def _pseudonym(identifier: str, key_bytes: bytes) -> str:
+def pseudonym(identifier: str, key_bytes: bytes) -> str:
+    """Pseudonym of one person."""
+    if identifier.startswith(SIMULATED):
+        return identifier
     return "p-" + hmac.new(key_bytes, identifier.encode(), hashlib.sha256).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """Rules of rows, written once: pandera judges by them, and Great Expectations shows the same ones on its pages.
 
-A rule is a boolean polars expression over derived columns (`derive`), true where a row is good.
+A rule is a boolean polars expression over derived columns (`derive_…`), true where a row is good. Rules judge a chunk of
+rows at a time; what depends on other rows of the table, or on another table, comes to them as a boolean column.
 """
 
 from dataclasses import dataclass
@@ -25,8 +26,20 @@ class Rule:
     sentence: str
 
 
+ID_RULES = (  # identical rows: one is kept; other rows under one id: nobody knows which is meant, so none is
+    Rule(
+        "id_unique",
+        "id",
+        pl.col("id").is_not_null() & ~pl.col("id_of_others"),
+        "the id is missing, or stands on rows that differ",
+    ),
+    Rule("row_new", "id", ~pl.col("seen_before"), "repeats an earlier row"),
+)
+
+
 def derive_preferences(table: pl.DataFrame) -> pl.DataFrame:
-    """Columns that the rules of preferences read, beside `id`."""
+    """Columns that the rules of preferences read, beside those that tell of other rows: `id_of_others` (another row
+    with other content has the id), `seen_before` (an earlier row is identical), `one_side`."""
     content = pl.element().struct.field("content")
     roles = pl.element().struct.field("role")
     sides = ("prompt", "chosen", "rejected")
@@ -49,7 +62,7 @@ def preference_rules(settings: Validate) -> list[Rule]:
         return ~pl.any_horizontal(pl.col(f"{c}_text").str.contains(pattern) for c in ("prompt", "chosen", "rejected"))
 
     return [
-        Rule("id_unique", "id", pl.col("id").is_not_null() & pl.col("id").is_unique(), "the id is missing or repeated"),
+        *ID_RULES,
         Rule("roles_in_order", "prompt", pl.col("prompt_roles").str.contains(dialogue), "roles are out of order"),
         Rule("chosen_is_answer", "chosen", pl.col("chosen_roles").str.contains(answer), "is not one assistant message"),
         Rule(
@@ -76,11 +89,12 @@ def preference_rules(settings: Validate) -> list[Rule]:
             (pl.col("chosen_bytes") <= most) & (pl.col("rejected_bytes") <= most),
             "an answer is longer than validate.max_response_tokens",
         ),
+        Rule("prompt_on_one_side", "prompt", pl.col("one_side"), "its prompt stands on two sides of the split"),
     ]
 
 
 def derive_demonstrations(table: pl.DataFrame) -> pl.DataFrame:
-    """Columns that the rules of demonstrations read, beside `id`."""
+    """Columns that the rules of demonstrations read, beside `id_of_others` and `seen_before`."""
     content = pl.element().struct.field("content")
     return table.select(
         "id",
@@ -94,7 +108,7 @@ def demonstration_rules() -> list[Rule]:
     """Rules of one demonstration."""
     dialogue = r"^(system )?user assistant( user assistant)*$"
     return [
-        Rule("id_unique", "id", pl.col("id").is_not_null() & pl.col("id").is_unique(), "the id is missing or repeated"),
+        *ID_RULES,
         Rule("roles_in_order", "messages", pl.col("roles").str.contains(dialogue), "roles are out of order"),
         Rule("not_empty", "messages", pl.col("least") > 0, "has an empty turn"),
         Rule("not_damaged", "messages", ~pl.col("text").str.contains(DAMAGE), "the encoding is damaged"),
@@ -102,21 +116,20 @@ def demonstration_rules() -> list[Rule]:
 
 
 def vote_rules() -> list[Rule]:
-    """Rules of one vote; `known_item` is derived from the pairs."""
-    pair = pl.struct("item_id", "annotator_id")
+    """Rules of one vote; `known_item` comes from the pairs, `seen_before` from the votes above it."""
     return [
         Rule("item_known", "item_id", pl.col("known_item"), "votes on an item that is not among the pairs"),
         Rule("choice_binary", "choice", pl.col("choice").is_between(0, 1), "is not 0 or 1"),
-        Rule("first_vote", "annotator_id", pair.is_first_distinct(), "the annotator voted on the item before"),
+        Rule("first_vote", "annotator_id", ~pl.col("seen_before"), "the annotator voted on the item before"),
     ]
 
 
 def golden_rules() -> list[Rule]:
-    """Rules of one golden item."""
+    """Rules of one golden item; `known_item` comes from pairs or votes, `seen_before` from the items above it."""
     return [
         Rule("item_known", "item_id", pl.col("known_item"), "is not among the pairs or votes"),
         Rule("choice_binary", "gold_choice", pl.col("gold_choice").is_between(0, 1), "is not 0 or 1"),
-        Rule("item_unique", "item_id", pl.col("item_id").is_first_distinct(), "is given twice"),
+        Rule("item_unique", "item_id", ~pl.col("seen_before"), "is given twice"),
     ]
 
 

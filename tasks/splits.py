@@ -9,6 +9,8 @@ everything at or above `HELD_OUT_FROM` was never seen by the shipped base model.
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import polars as pl
+
 SIDES = ("sft", "reward_train", "judge_train", "ppo_prompts", "reward_test", "eval_prompts")
 HELD_OUT_FROM = 0.74
 
@@ -16,7 +18,25 @@ HELD_OUT_FROM = 0.74
 def split_key(prompt: Sequence[Mapping[str, str]]) -> str:
     """Key of a prompt given as messages; the whole first turn if there is no user turn."""
     first = next((m["content"] for m in prompt if m["role"] == "user"), prompt[0]["content"] if prompt else "")
-    return " ".join(first.casefold().split())
+    return _folded(first)
+
+
+def split_keys(prompts: pl.Series) -> list[str]:
+    """`split_key` of a column of prompts, without its messages as Python objects."""
+    turns = (
+        prompts.rename("prompt")
+        .to_frame()
+        .select(
+            pl.col("prompt").list.filter(pl.element().struct.field("role") == "user").list.first().alias("user"),
+            pl.col("prompt").list.first().alias("first"),
+        )
+    )
+    first = turns.select(pl.coalesce(pl.col(c).struct.field("content") for c in ("user", "first")).fill_null(""))
+    return [_folded(text) for text in first.to_series().to_list()]
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def position(key: str) -> float:

@@ -1,158 +1,197 @@
-"""Stage `validate`: rows by rule, tables against each other; bad rows go to quarantine, too many stop the run."""
+"""Stage `validate`: rows by rule, tables against each other; bad rows go to quarantine, too many stop the run.
+
+Each table is read twice, some ten thousand rows at a time: once for what must be compared across rows, held as compact
+keys, and once to judge the rows and to write those that are good.
+"""
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandera.polars as pa
+import numpy as np
 import polars as pl
 
-from governance.digest import write_json, write_jsonl
+from governance.digest import write_json
 from governance.errors import BadInput, GateRefused
-from tasks import paths, pii, rules
+from tasks import keys, paths, pii, rules
 from tasks.data_docs import write_data_docs
-from tasks.progress import bar
-from tasks.rules import Rule
+from tasks.keys import Keys, Mask
+from tasks.progress import Advance, bar
+from tasks.row_checks import Quarantine, RowChecks
+from tasks.scripts import Scripts
+from tasks.splits import split_keys
 from tasks.stage import Stage, run_stage
-from tasks.tables import write_table
+from tasks.tables import TableWriter, count_rows, read_chunks
 
-Judged = dict[str, tuple[pl.DataFrame, dict[str, str]]]
-LATIN = r"\p{Latin}"
+TEXTS = {"preferences": ("prompt", "chosen", "rejected"), "demonstrations": ("messages",)}
+DERIVE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "preferences": rules.derive_preferences,
+    "demonstrations": rules.derive_demonstrations,
+}
+
+
+@dataclass
+class Judged:
+    """One table: verdicts, personal data by kind, scripts, and what votes and golden items may name (ascending)."""
+
+    checks: RowChecks
+    names: Keys
+    pii: Counter[str] = field(default_factory=Counter)
+    scripts: Scripts = field(default_factory=Scripts)
 
 
 def body(stage: Stage) -> None:
     """Write `data/interim/valid` and the report; raises GateRefused after the report is written."""
-    raw = {p.relative_to(paths.INGESTED).as_posix(): p for p in sorted(paths.INGESTED.rglob("*.parquet"))}
-    tables = {n.removesuffix(".parquet"): pl.read_parquet(stage.input_table(p, "validation")) for n, p in raw.items()}
-    judged: Judged = {}
-    quarantine: list[dict[str, Any]] = []
-    with bar(len(tables) + 1, "validate", "table") as progress:
-        for name, table in _in_order(tables).items():
-            derived, which = _rules_for(name, table, tables, stage)
-            good = rules.judged(derived, which)
-            bad = _failures(name, table, good, which)
-            quarantine += bad
-            tables[name] = table.filter(pl.Series(~pl.Series(range(table.height)).is_in({b["row"] for b in bad})))
-            judged[name] = (good.with_columns(_ids(table)), {r.name: f"{r.field}: {r.sentence}" for r in which})
-            progress.update()
-        write_data_docs(judged, stage.report / "data_docs")
-        progress.update()
-    _report(stage, tables, judged, quarantine)
-    _gate(stage, judged, quarantine)
-    for name, table in tables.items():
-        path = paths.VALID / f"{name}.parquet"
-        write_table(table, path)
-        stage.output_table(path)
+    files = _in_order()
+    for path in files.values():
+        stage.input_table(path, "validation")
+    judged: dict[str, Judged] = {}
+    with ExitStack() as valid:
+        with (
+            Quarantine(stage.report / "quarantine.jsonl") as quarantine,
+            bar(sum(map(count_rows, files.values())), "validate", "row") as progress,
+        ):
+            for name, path in files.items():
+                out = TableWriter(paths.VALID / path.relative_to(paths.INGESTED), dict(pl.read_parquet_schema(path)))
+                across = _across(name, path, judged)
+                checks = RowChecks(name, _rules(name, stage))
+                judged[name] = _judge(checks, path, across, valid.enter_context(out), quarantine, progress.update)
+        _report(stage, files, judged)
+        _gate(stage, judged)
+    for path in files.values():
+        stage.output_table(paths.VALID / path.relative_to(paths.INGESTED))
     stage.notes["gate"] = "pass"
 
 
-def _in_order(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """Pairs first: votes are judged against the pairs that remain, golden items against both."""
+def _in_order() -> dict[str, Path]:
+    """Tables by name. Pairs first: votes are judged against the pairs that remain, golden items against both."""
+    files = {p.relative_to(paths.INGESTED).with_suffix("").as_posix(): p for p in paths.INGESTED.rglob("*.parquet")}
     first = ["preferences", "demonstrations", "votes", "golden"]
-    rest = sorted(
-        (n for n in tables if n not in first), key=lambda n: (Path(n).parent.as_posix(), n.endswith("golden"))
-    )
-    return {n: tables[n] for n in (*first, *rest) if n in tables}
+    rest = sorted(files.keys() - set(first), key=lambda n: (Path(n).parent.as_posix(), n.endswith("golden")))
+    return {name: files[name] for name in (*first, *rest) if name in files}
 
 
-def _rules_for(
-    name: str, table: pl.DataFrame, tables: dict[str, pl.DataFrame], stage: Stage
-) -> tuple[pl.DataFrame, list[Rule]]:
+def _rules(name: str, stage: Stage) -> list[rules.Rule]:
+    return {
+        "preferences": rules.preference_rules(stage.params.validate_),
+        "demonstrations": rules.demonstration_rules(),
+        "votes": rules.vote_rules(),
+        "golden": rules.golden_rules(),
+    }[Path(name).name]
+
+
+def _across(name: str, path: Path, judged: dict[str, Judged]) -> dict[str, Mask]:
+    """What the rules must know of other rows and tables: columns of truth values, shape [rows]."""
     kind = Path(name).name
-    if kind == "preferences":
-        derived = rules.derive_preferences(table).with_columns(table["side"], _one_side(table))
-        shared = Rule("prompt_on_one_side", "prompt", pl.col("one_side"), "its prompt stands on two sides of the split")
-        return derived, [*rules.preference_rules(stage.params.validate_), shared]
-    if kind == "demonstrations":
-        return rules.derive_demonstrations(table), rules.demonstration_rules()
-    beside = Path(name).parent
+    if kind in TEXTS:
+        ids = _keys(path, ["id"], lambda chunk: keys.of_text(chunk["id"]))
+        masks = _repeats(path, ids)
+        if kind == "preferences":
+            asked = _keys(path, ["prompt"], lambda c: keys.of_text(pl.Series(split_keys(c["prompt"]), dtype=pl.String)))
+            sides = _keys(path, ["side"], lambda chunk: keys.of_text(chunk["side"]))
+            masks["one_side"] = ~keys.disagreeing(asked, sides)
+        return masks
+    items = _keys(path, ["item_id"], lambda chunk: keys.of_text(chunk["item_id"]))
+    if kind == "golden":
+        return {"seen_before": keys.later(items), "known_item": keys.among(items, judged[_votes_of(name)].names)}
+    seen = keys.later(_keys(path, ["item_id", "annotator_id"], keys.of_rows))
     own = name == kind  # audits bring no pairs: their items are what their votes name
-    if kind == "votes":
-        known = tables["preferences"]["id"] if own else table["item_id"]
-        return table.with_columns(known_item=pl.col("item_id").is_in(known.implode())), rules.vote_rules()
-    known = tables[(beside / "votes").as_posix()]["item_id"]
-    return table.with_columns(known_item=pl.col("item_id").is_in(known.implode())), rules.golden_rules()
+    known = keys.among(items, judged["preferences"].names) if own else np.ones(len(items), dtype=bool)
+    return {"seen_before": seen, "known_item": known}
 
 
-def _one_side(table: pl.DataFrame) -> pl.Series:
-    """Whether the row's split key is on one side only."""
-    from tasks.splits import split_key
-
-    keys = pl.Series("key", [split_key(p) for p in table["prompt"].to_list()], dtype=pl.String)
-    sides = table.select(keys, "side").with_columns(n=pl.col("side").n_unique().over("key"))
-    return (sides["n"] == 1).alias("one_side")
+def _votes_of(golden: str) -> str:
+    return (Path(golden).parent / "votes").as_posix()
 
 
-def _ids(table: pl.DataFrame) -> pl.Series:
-    """Name of each row: its id, or item and annotator."""
-    if "id" in table.columns:
-        return table["id"].fill_null("(no id)").alias("id")
-    if "annotator_id" in table.columns:
-        return table.select(pl.format("{}/{}", "item_id", "annotator_id").alias("id"))["id"]
-    return table["item_id"].alias("id")
+def _keys(path: Path, columns: list[str], of: Callable[[pl.DataFrame], Keys]) -> Keys:
+    return np.concatenate([of(chunk) for chunk in read_chunks(path, columns)])
 
 
-def _failures(name: str, table: pl.DataFrame, good: pl.DataFrame, which: list[Rule]) -> list[dict[str, Any]]:
-    """Quarantine rows, one for each bad row and rule, by pandera (lazily: all failures at once)."""
-    try:
-        rules.schema(which).validate(good, lazy=True)
-        return []
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-    ids, by_name = _ids(table), {r.name: r for r in which}
-    rows = sorted((int(c["index"]), str(c["column"])) for c in cases.iter_rows(named=True))
-    return [
-        {"table": name, "id": ids[i], "row": i, "field": by_name[r].field, "rule": r, "reason": by_name[r].sentence}
-        for i, r in rows
-    ]
+def _repeats(path: Path, ids: Keys) -> dict[str, Mask]:
+    """Rows under an id that rows with other content have too, and rows that an earlier one equals."""
+    content = np.zeros(len(ids), dtype=np.uint64)
+    among = np.zeros(len(ids), dtype=bool)
+    among[keys.repeated(ids)] = True
+    at = 0
+    for chunk in read_chunks(path) if among.any() else ():
+        here = slice(at, at + chunk.height)
+        content[here][among[here]] = keys.of_rows(chunk.filter(pl.Series(among[here])))
+        at += chunk.height
+    of_others = keys.disagreeing(ids, content)
+    return {"id_of_others": of_others, "seen_before": keys.later(ids) & ~of_others}
 
 
-def _report(stage: Stage, tables: dict[str, pl.DataFrame], judged: Judged, quarantine: list[dict[str, Any]]) -> None:
-    failed = Counter((q["table"], q["rule"]) for q in quarantine)
+def _judge(
+    checks: RowChecks, path: Path, across: dict[str, Mask], out: TableWriter, bad: Quarantine, advance: Advance
+) -> Judged:
+    """Judge a table's rows, and write each where it belongs."""
+    kind = Path(checks.name).name
+    found, names = Judged(checks, np.zeros(0, dtype=np.uint64)), []
+    for chunk in read_chunks(path):
+        here = slice(checks.checked, checks.checked + chunk.height)
+        derived = DERIVE.get(kind, pl.DataFrame.clone)(chunk)
+        others = [pl.Series(name, mask[here], dtype=pl.Boolean) for name, mask in across.items()]
+        keep, entries = checks.judge(chunk, derived.with_columns(others))
+        good = chunk.filter(pl.Series(keep, dtype=pl.Boolean))
+        out.write(good)
+        bad.add(entries)
+        names.append(np.unique(keys.of_text(good["id" if kind in TEXTS else "item_id"])))
+        for column in TEXTS.get(kind, ()):
+            content = pl.element().struct.field("content")
+            found.pii.update(pii.count(good[column].list.eval(content).explode()))
+        if kind == "preferences":
+            found.scripts.add(chunk["prompt"], keep)
+        advance(chunk.height)
+    found.names = np.unique(np.concatenate(names))
+    return found
+
+
+def _report(stage: Stage, files: dict[str, Path], judged: dict[str, Judged]) -> None:
+    write_data_docs({name: table.checks.shown() for name, table in judged.items()}, stage.report / "data_docs")
     checks = {
-        name: {rule: {"checked": frame.height, "failed": failed[name, rule]} for rule in sentences}
-        for name, (frame, sentences) in judged.items()
+        name: {rule: {"checked": table.checks.checked, "failed": n} for rule, n in table.checks.failed.items()}
+        for name, table in judged.items()
     }
-    write_jsonl(stage.report / "quarantine.jsonl", quarantine)
-    write_json(stage.report / "checks.json", {"checks": checks, "other_script": _other_script(tables["preferences"])})
-    found = {
-        "preferences": pii.count(_texts(tables["preferences"], ("prompt", "chosen", "rejected"))),
-        "demonstrations": pii.count(_texts(tables["demonstrations"], ("messages",))),
-    }
+    other = _other_script(judged["preferences"].scripts, files["preferences"])
+    write_json(stage.report / "checks.json", {"checks": checks, "other_script": other})
+    found = {name: {kind: n for kind in pii.CANDIDATES if (n := judged[name].pii[kind])} for name in TEXTS}
     write_json(stage.report / "pii.json", found)
-    stage.log_metrics({"rows/quarantined": float(len({(q["table"], q["row"]) for q in quarantine}))})
+    stage.log_metrics({"rows/quarantined": float(sum(table.checks.bad for table in judged.values()))})
     stage.log_metrics({f"pii/{t}/{k}": float(n) for t, kinds in found.items() for k, n in kinds.items()})
     for file in ("quarantine.jsonl", "checks.json", "pii.json", "data_docs"):
         stage.log_artifact(stage.report / file)
 
 
-def _texts(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
-    content = pl.element().struct.field("content")
-    return pl.concat([table[c].list.eval(content).explode() for c in columns])
-
-
-def _other_script(preferences: pl.DataFrame) -> dict[str, Any]:
+def _other_script(scripts: Scripts, preferences: Path) -> dict[str, Any]:
     """Rows whose letters are mostly of another script than the table's: reported, not quarantined."""
-    text = preferences.select(pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join(" "))["prompt"]
-    letters, latin = text.str.count_matches(r"\p{L}"), text.str.count_matches(LATIN)
-    is_latin = latin * 2 >= letters
-    usual = bool(is_latin.sum() * 2 >= len(is_latin))
-    odd = preferences["id"].filter((is_latin != usual) & (letters > 0))
-    return {"usual": "Latin" if usual else "not Latin", "rows": odd.to_list()}
+    odd = pl.Series(scripts.odd(), dtype=pl.Boolean)
+    ids: list[str] = []
+    at = 0
+    for chunk in read_chunks(preferences, ["id"]) if odd.any() else ():
+        ids += chunk["id"].filter(odd[at : at + chunk.height]).to_list()
+        at += chunk.height
+    return {"usual": "Latin" if scripts.usual_is_latin() else "not Latin", "rows": ids}
 
 
-def _gate(stage: Stage, judged: Judged, quarantine: list[dict[str, Any]]) -> None:
+def _gate(stage: Stage, judged: dict[str, Judged]) -> None:
     most = stage.params.validate_.max_quarantine_share
-    for name, (frame, _) in judged.items():
-        bad = {q["row"]: q for q in quarantine if q["table"] == name}
-        if frame.height and len(bad) > most * frame.height:
-            kind = BadInput if len(bad) == frame.height else GateRefused  # nothing to go on with is no verdict
-            rule, n = Counter(q["rule"] for q in quarantine if q["table"] == name).most_common(1)[0]
-            first = ", ".join(str(q["id"]) for q in list(bad.values())[:3])
-            raise kind(
-                f"{len(bad)} of {frame.height} rows of {name} are bad (limit {most:.0%}), most often by the rule {rule} "
-                f"({n} rows), such as {first}; see {stage.report / 'quarantine.jsonl'}, then mend or remove them."
-            )
+    for name, table in judged.items():
+        checks = table.checks
+        if checks.bad == 0:
+            continue
+        rule, n = checks.failed.most_common(1)[0]
+        where = (
+            f"most often by the rule {rule} ({n} rows), such as {', '.join(checks.examples)}; see "
+            f"{stage.report / 'quarantine.jsonl'}, then mend or remove them."
+        )
+        if name == "preferences" and checks.bad == checks.checked:
+            raise BadInput(f"none of the {checks.checked} pairs is valid, {where}")
+        if checks.bad > most * checks.checked:
+            raise GateRefused(f"{checks.bad} of {checks.checked} rows of {name} are bad (limit {most:.0%}), {where}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """Votes of several annotators on items, and golden items, from vendors' files into the project's tables."""
 
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from pathlib import Path
+
 import polars as pl
 
 from governance.errors import BadInput
-from tasks.reading import Row, read_rows
-from tasks.tables import Schema
+from tasks.progress import Advance, nobody
+from tasks.reading import Row, kind, number, parquet_batches, read_rows, text
+from tasks.tables import CHUNK, Schema, frame_of
 
 VOTES: Schema = {
     "item_id": pl.String,
@@ -20,71 +25,117 @@ VOTES: Schema = {
     "simulated": pl.Boolean,
 }
 GOLDEN: Schema = {"item_id": pl.String, "gold_choice": pl.Int8, "simulated": pl.Boolean}
+NEEDED = ("item_id", "annotator_id", "choice")
 ALIASES = {"label": "choice", "gold": "gold_choice", "submitted_at": "created_at", "worker_id": "annotator_id"}
+DEFAULTS = {"simulated": False, "a_is_chosen": True}
 YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "yes": 1, "no": 0, "true": 1, "false": 0, "a": 1, "b": 0}
 
 
 def read_votes(source: str) -> tuple[pl.DataFrame, int]:
-    """(votes, number of left-out rows). Rows whose label is a list of several answers are not votes on a pair.
+    """(votes, number of left-out rows). Rows whose label is a list of several answers are not votes on a pair."""
+    chunks = list(vote_chunks(source))
+    votes = pl.concat([chunk for chunk, _ in chunks])
+    refuse_incomparable(votes.height, votes["annotator_id"].unique().to_list(), source)
+    return votes, sum(left_out for _, left_out in chunks)
 
-    Parquet with the right column types is taken as it is, without a loop over rows.
-    """
-    if source.endswith(".parquet"):
-        frame = _renamed(pl.read_parquet(source), source, ("item_id", "annotator_id", "choice"))
-        if frame.schema["choice"].is_integer() and frame["choice"].is_between(0, 1).all():
-            return complete(frame.with_columns(pl.col("item_id", "annotator_id").cast(pl.String)), VOTES), 0
-    rows: list[Row] = []
-    left_out = 0
-    for place, raw in read_rows(source):
-        row = _named(raw, place, ("item_id", "annotator_id", "choice"))
-        if str(row["choice"]).startswith("["):
-            left_out += 1
-            continue
-        row["choice"] = _binary(row["choice"], "choice", place)
-        for name in ("a_first", "a_is_chosen"):
-            if row.get(name) is not None:
-                row[name] = bool(_binary(row[name], name, place))
-        if row.get("task"):  # one vendor file, several tasks: the same item is asked about more than once
-            row["item_id"], row["topic"] = f"{row['task']}:{row['item_id']}", row.get("topic") or row["task"]
-        rows.append({k: v for k, v in row.items() if k in VOTES})
-    if not rows:
+
+def vote_chunks(source: str, advance: Advance = nobody) -> Iterator[tuple[pl.DataFrame, int]]:
+    """What `read_votes` gives, some ten thousand rows at a time."""
+    votes = 0
+    batches = _parquet_batches if Path(source).is_file() and kind(source) == "parquet" else _row_batches
+    for kept, left_out in batches(source, advance):
+        votes += kept.height
+        yield kept, left_out
+    if not votes:
         raise BadInput(f"{source}: has no votes with a choice between two; expected 0 or 1 in choice.")
-    every = {name: [row.get(name) for row in rows] for name in VOTES if any(name in row for row in rows)}
-    return complete(_framed(every, source), VOTES), left_out
 
 
-def read_golden(source: str) -> pl.DataFrame:
+def refuse_incomparable(votes: int, annotators: Collection[str], source: str) -> None:
+    """Raise BadInput if all votes are one annotator's: nobody can be judged without somebody to compare with."""
+    if len(annotators) == 1:
+        raise BadInput(
+            f"{source}: all {votes} votes are by one annotator, so there is nobody to compare with; give the votes of "
+            "two annotators or more."
+        )
+
+
+def read_golden(source: str, advance: Advance = nobody) -> pl.DataFrame:
     """Golden items."""
     rows = []
-    for place, raw in read_rows(source):
+    for place, raw in read_rows(source, advance):
         row = _named(raw, place, ("item_id", "gold_choice"))
-        row["gold_choice"] = _binary(row["gold_choice"], "gold_choice", place)
-        rows.append({"item_id": str(row["item_id"]), "gold_choice": row["gold_choice"]})
-    return complete(pl.DataFrame(rows), GOLDEN)
+        choice = _choice(row, "gold_choice", place)
+        rows.append({"item_id": text(row, "item_id", place), "gold_choice": choice, "simulated": False})
+    return frame_of(rows, GOLDEN)
 
 
-def refuse_unjudgeable(votes: pl.DataFrame, golden: pl.DataFrame | None, source: str, golden_source: str) -> None:
-    """Raises BadInput where nothing can be compared: all votes by one annotator, or no golden item among them."""
-    if votes["annotator_id"].n_unique() == 1:
+def refuse_foreign_golden(golden: pl.DataFrame, voted: Collection[str], source: str, votes: str) -> None:
+    """Raise BadInput if no golden item is among the items `voted` on."""
+    if golden.height and not any(item in voted for item in golden["item_id"]):
         raise BadInput(
-            f"{source}: all {votes.height} votes are by one annotator, so there is nobody to compare with; "
-            "give the votes of at least two."
-        )
-    if golden is not None and golden.height and not golden["item_id"].is_in(votes["item_id"].implode()).any():
-        raise BadInput(
-            f"{golden_source}: none of its {golden.height} golden items is among the items of the votes in {source}; "
-            "give both files the same item_id."
+            f"{source}: none of its {golden.height} golden items (item_id {golden['item_id'][0]!r}, …) is among the "
+            f"items of {votes}; the two files must name items alike."
         )
 
 
-def empty_votes() -> pl.DataFrame:
-    """A table without votes."""
-    return pl.DataFrame(schema=VOTES)
+def _row_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
+    rows = read_rows(source, advance)
+    while some := list(islice(rows, CHUNK)):
+        yield _from_rows(some)
 
 
-def empty_golden() -> pl.DataFrame:
-    """A table without golden items."""
-    return pl.DataFrame(schema=GOLDEN)
+def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
+    """Batches with the right column types are taken as they are, others row by row."""
+    done = 0
+    for batch in parquet_batches(Path(source), advance, CHUNK):
+        whole = _at_once(pl.DataFrame(pl.from_arrow(batch)))
+        if whole is not None:
+            yield whole, 0
+        else:
+            yield _from_rows([(f"{source}: row {n}", row) for n, row in enumerate(batch.to_pylist(), start=done + 1)])
+        done += batch.num_rows
+    if not done:
+        raise BadInput(f"{source}: has no rows; it must hold at least one.")
+
+
+def _from_rows(rows: list[tuple[str, Row]]) -> tuple[pl.DataFrame, int]:
+    kept = [vote for place, raw in rows if (vote := _vote(raw, place))]
+    return frame_of(kept, VOTES), len(rows) - len(kept)
+
+
+def _at_once(frame: pl.DataFrame) -> pl.DataFrame | None:
+    """The batch as votes, or None if a value has to be looked at."""
+    frame = frame.rename({k: v for k, v in ALIASES.items() if k in frame.columns and v not in frame.columns})
+    kinds = frame.schema
+    wrong = [c for c in NEEDED if c not in kinds] or "task" in kinds
+    if wrong or any(not _fits(kinds[name], kind) for name, kind in VOTES.items() if name in kinds):
+        return None
+    given = pl.all_horizontal(pl.col(n).is_not_null() & (pl.col(n).cast(pl.String) != "") for n in NEEDED[:2])
+    if not frame.select((given & pl.col("choice").is_between(0, 1)).fill_null(False).all()).item():
+        return None
+    return frame.select(
+        pl.coalesce(pl.col(name).cast(kind) if name in kinds else None, pl.lit(DEFAULTS.get(name), dtype=kind)).alias(
+            name
+        )
+        for name, kind in VOTES.items()
+    )
+
+
+def _fits(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
+    if wanted == pl.String:
+        return found == pl.String or found.is_integer()
+    return found == wanted or (found.is_integer() and wanted in (pl.Int8, pl.Int64))
+
+
+def _vote(raw: Row, place: str) -> Row | None:
+    """The vote of a row, or None if its label is a list of answers."""
+    row = _named(raw, place, NEEDED)
+    if str(row["choice"]).startswith("["):
+        return None
+    vote = {name: take(row, name, place) for name, take in FIELDS.items()}
+    if task := text(row, "task", place):  # one vendor file, several tasks: an item is asked about more than once
+        vote |= {"item_id": f"{task}:{vote['item_id']}", "topic": vote["topic"] or task}
+    return vote
 
 
 def _named(raw: Row, place: str, needed: tuple[str, ...]) -> Row:
@@ -92,45 +143,39 @@ def _named(raw: Row, place: str, needed: tuple[str, ...]) -> Row:
     for name in needed:
         if row.get(name) in (None, ""):
             raise BadInput(
-                f"{place}: has no {name} (fields: {', '.join(sorted(raw))}); votes need {', '.join(needed)}."
+                f"{place}: has no {name} (fields: {', '.join(sorted(map(str, raw)))}); a row needs {', '.join(needed)}."
             )
     return row
 
 
-def _renamed(frame: pl.DataFrame, source: str, needed: tuple[str, ...]) -> pl.DataFrame:
-    frame = frame.rename({k: v for k, v in ALIASES.items() if k in frame.columns and v not in frame.columns})
-    for name in needed:
-        if name not in frame.columns:
-            raise BadInput(f"{source}: has no column {name} (columns: {', '.join(frame.columns)}).")
-    if frame.height == 0:
-        raise BadInput(f"{source}: has no rows; it must hold at least one.")
-    return frame
+def _choice(row: Row, name: str, place: str) -> int:
+    found = str(row[name]).strip().lower()
+    if found not in YES_NO:
+        raise BadInput(f"{place}: field {name}: {str(row[name])[:40]!r} is not 0 or 1.")
+    return YES_NO[found]
 
 
-def _binary(value: object, name: str, place: str) -> int:
-    text = str(value).strip().lower()
-    if text not in YES_NO:
-        raise BadInput(f"{place}: field {name}: {value!r} is not 0 or 1.")
-    return YES_NO[text]
+def _truth(row: Row, name: str, place: str) -> bool | None:
+    return DEFAULTS.get(name) if row.get(name) in (None, "") else bool(_choice(row, name, place))
 
 
-def _framed(columns: dict[str, list[object]], source: str) -> pl.DataFrame:
-    series = []
-    for name, values in columns.items():
-        text = pl.Series(name, [None if v in (None, "") else str(v) for v in values], dtype=pl.String)
-        try:
-            kind = VOTES[name]
-            series.append(text if kind == pl.String else pl.Series(name, values).cast(kind))
-        except (pl.exceptions.PolarsError, TypeError):
-            raise BadInput(f"{source}: column {name}: holds values that are not of its kind ({VOTES[name]}).") from None
-    return pl.DataFrame(series)
+def _whole(row: Row, name: str, place: str) -> int | None:
+    found = number(row, name, place)
+    if found is not None and not (found.is_integer() and abs(found) < 2**53):
+        raise BadInput(f"{place}: field {name}: {str(row[name])[:40]!r} is not a whole number.")
+    return None if found is None else int(found)
 
 
-def complete(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """All columns of the table, in order; what the vendor did not give is null, `simulated` false."""
-    defaults = {"simulated": False, "a_is_chosen": True}
-    columns = [
-        (pl.col(name) if name in frame.columns else pl.lit(defaults.get(name))).cast(kind).alias(name)
-        for name, kind in schema.items()
-    ]
-    return frame.select(columns)
+FIELDS: dict[str, Callable[[Row, str, str], object]] = {
+    "item_id": text,
+    "annotator_id": text,
+    "choice": _choice,
+    "a_first": _truth,
+    "len_a": _whole,
+    "len_b": _whole,
+    "topic": text,
+    "created_at": text,
+    "confidence": number,
+    "a_is_chosen": _truth,
+    "simulated": _truth,
+}

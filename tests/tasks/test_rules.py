@@ -36,12 +36,14 @@ BROKEN = {
     "prompt_fits": {"prompt": [said("user", "word " * 2000)]},
     "answers_fit": {"rejected": [said("assistant", "word " * 2000)]},
 }
+ALONE = {"id_of_others": False, "seen_before": False, "one_side": True}  # what a row hears of the others
 
 
-def verdicts(rows: list[dict[str, Any]]) -> pl.DataFrame:
+def verdicts(rows: list[dict[str, Any]], **others: list[bool]) -> pl.DataFrame:
     settings = params.load(ROOT / "params.yaml").validate_
     table = pl.DataFrame(rows, schema=PREFERENCES, strict=False)
-    return rules.judged(rules.derive_preferences(table), rules.preference_rules(settings))
+    heard = [pl.Series(name, others.get(name, [value] * len(rows))) for name, value in ALONE.items()]
+    return rules.judged(rules.derive_preferences(table).with_columns(heard), rules.preference_rules(settings))
 
 
 def test_a_good_row_passes_every_rule() -> None:
@@ -54,13 +56,22 @@ def test_each_rule_catches_its_row(rule: str) -> None:
     assert failed[rule].to_list() == [True, False]
 
 
-def test_repeated_and_missing_ids_are_caught() -> None:
-    assert verdicts([GOOD, GOOD, GOOD | {"id": None}])["id_unique"].to_list() == [False, False, False]
+def test_missing_ids_and_what_other_rows_tell_are_caught() -> None:
+    others = {
+        "id_of_others": [False, True, False],
+        "seen_before": [False, False, True],
+        "one_side": [True, False, True],
+    }
+    found = verdicts([GOOD | {"id": None}, GOOD, GOOD], **others)
+    assert found["id_unique"].to_list() == [False, False, True]
+    assert found["row_new"].to_list() == [True, True, False]
+    assert found["prompt_on_one_side"].to_list() == [True, False, True]
 
 
 def test_every_preference_rule_is_tried() -> None:
     settings = params.load(ROOT / "params.yaml").validate_
-    assert {r.name for r in rules.preference_rules(settings)} == {*BROKEN, "id_unique"}
+    tried = {*BROKEN, "id_unique", "row_new", "prompt_on_one_side"}
+    assert {r.name for r in rules.preference_rules(settings)} == tried
 
 
 def test_demonstrations_end_with_an_answer() -> None:
@@ -69,7 +80,8 @@ def test_demonstrations_end_with_an_answer() -> None:
         {"id": DERIVED_DEMONSTRATION + "b", "messages": GOOD["prompt"]},
     ]
     table = pl.DataFrame(rows, schema=DEMONSTRATIONS, strict=False)
-    found = rules.judged(rules.derive_demonstrations(table), rules.demonstration_rules())
+    derived = rules.derive_demonstrations(table).with_columns(id_of_others=False, seen_before=False)
+    found = rules.judged(derived, rules.demonstration_rules())
     assert found["roles_in_order"].to_list() == [True, False]
 
 
@@ -80,6 +92,7 @@ def test_votes_on_unknown_items_and_second_votes_are_caught() -> None:
             "annotator_id": ["a", "a", "a", "b"],
             "choice": [1, 0, 1, 2],
             "known_item": [True, True, False, True],
+            "seen_before": [False, True, False, False],
         }
     )
     found = rules.judged(votes, rules.vote_rules())
