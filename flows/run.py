@@ -135,9 +135,11 @@ def close_abandoned(ledger: Ledger) -> None:
             open_runs.add(entry.run_id)
         elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):
             open_runs.discard(entry.run_id)
-    for run_id in sorted(open_runs):
+    for run_id in open_runs:
         _end_mlflow_runs(run_id)
-        ledger.append(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests={}, data={})
+    with ledger.batch() as add:
+        for run_id in sorted(open_runs):
+            add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests={}, data={})
 
 
 def _end_mlflow_runs(run_id: str) -> None:

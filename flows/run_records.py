@@ -4,7 +4,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from flows import documents, release
+from flows import documents, release, sealing
 from flows.stages import Outcome, read_record
 from governance import gate
 from governance.digest import sha256_path
@@ -54,6 +54,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     run.log(event, digests, status=status, message=message)
     if policy and verdict["verdict"] == "pass":
         release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")
+    sealing.seal(run.actor)
     if run.parent:
         _tell_mlflow(run, record)
     return record

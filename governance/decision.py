@@ -8,6 +8,7 @@ from typing import Any
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
 from governance.ledger import Entry, Event, Ledger
+from governance.notary import Notary
 
 
 def current_actor() -> str:
@@ -45,15 +46,15 @@ def _figure(f: dict[str, Any]) -> str:
     return f"{f['value']:.3f}{interval}" + (f" n={f['n']}" if f.get("n") else "")
 
 
-def check_can_approve(ledger: Ledger, run_id: str, run_json: Path, policy_sha256: str) -> None:
+def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256: str) -> None:
     """Raise GateRefused unless the evidence stands: whole ledger, a passing verdict in it, unchanged record and bytes.
 
     `policy_sha256` is measured on the bytes that would be released. Raises BadInput if the run is unknown or decided.
     """
-    found = ledger.verify()
+    found = notary.verify()
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
-    entries = _undecided(ledger, run_id)
+    entries = _undecided(notary.ledger, run_id)
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict is None or verdict.data.get("verdict") != "pass":
         raise GateRefused(f"{run_id}: the ledger has no passing verdict of the release gate for it.")

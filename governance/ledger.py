@@ -5,17 +5,18 @@ zeros. An append is reported only after fsync. A partial last line, left by a cr
 recorded as an entry of its own.
 
 The chain shows every change to an entry that others follow. It cannot show that whole entries at the end are gone, or
-that all of them were written anew: that takes a hash kept elsewhere.
+that all of them were written anew: that takes a signed checkpoint kept elsewhere (`governance.checkpoint`).
 """
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from filelock import FileLock
 
@@ -45,6 +46,10 @@ class Event(StrEnum):
     APPROVED = "decision.approved"
     REJECTED = "decision.rejected"
     RECOVERED = "ledger.recovered"
+    KEY_MADE = "key.made"
+    KEY_ROTATED = "key.rotated"
+    KEY_REVOKED = "key.revoked"
+    EXPORTED = "evidence.exported"
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Verification:
 
 def hash_of(fields: dict[str, Any]) -> str:
     """Hash of an entry from its fields; an `entry_hash` among them is left out."""
-    return sha256_bytes(canonical_json({k: v for k, v in fields.items() if k != "entry_hash"}))
+    return _written(fields)[0]
 
 
 class Ledger:
@@ -90,14 +95,35 @@ class Ledger:
 
         Raises ValueError if `data` is not JSON (NaN included), BadInput if the last line is no entry to follow.
         """
+        with self.batch() as add:
+            return add(type, run_id=run_id, actor=actor, subject_digests=subject_digests, data=data)
+
+    @contextmanager
+    def batch(self) -> Iterator["Append"]:
+        """Add many entries by calling what this gives, as `append` is called; one fsync, when the block ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self.path.open("a+b") as file:
             lost = _cut_partial_line(file)
             last = self._last_entry(file)
-            if lost:
-                digests = {"bytes cut": sha256_bytes(lost)}
-                last = asdict(_write(file, last, Event.RECOVERED, "", "attestrl", digests, {"bytes_cut": len(lost)}))
-            return _write(file, last, type, run_id, actor, subject_digests, data)
+
+            def add(
+                type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
+            ) -> Entry:
+                nonlocal last
+                entry, line = _follow(last, type, run_id, actor, subject_digests, data)
+                file.write(line)
+                last = (entry.seq, entry.entry_hash)
+                return entry
+
+            try:
+                if lost:
+                    digests = {"bytes cut": sha256_bytes(lost)}
+                    data = {"bytes_cut": len(lost)}
+                    add(Event.RECOVERED, run_id="", actor="attestrl", subject_digests=digests, data=data)
+                yield add
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
 
     def entries(self, run_id: str | None = None) -> Iterator[Entry]:
         """Entries in order, of one run if asked for; lines that cannot be read are passed over (see `verify`)."""
@@ -109,8 +135,11 @@ class Ledger:
                 if isinstance(fields, dict) and (run_id is None or fields["run_id"] == run_id):
                     yield Entry(**fields)
 
-    def verify(self) -> Verification:
-        """Check every line against its hash and its neighbours. Streams: memory does not grow with the log."""
+    def verify(self, visit: Callable[[str], None] | None = None) -> Verification:
+        """Check every line against its hash and its neighbours. Streams: memory does not grow with the log.
+
+        `visit` gets the hash that each line names, in order; an empty text for a line that names none.
+        """
         if not self.path.is_file():
             return Verification(True, 0, [])
         problems: list[str] = []
@@ -128,6 +157,8 @@ class Ledger:
                     found = _check(fields, line, seq, previous)
                     seq, previous = fields["seq"] + 1, fields["entry_hash"]
                 problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
+                if visit:
+                    visit(previous)
         return Verification(not problems, lines, problems)
 
     def _settled_size(self) -> int:
@@ -138,7 +169,8 @@ class Ledger:
         except OSError:  # a copy that cannot be locked, on a read-only medium
             return self.path.stat().st_size
 
-    def _last_entry(self, file: BinaryIO) -> dict[str, Any] | None:
+    def _last_entry(self, file: BinaryIO) -> tuple[int, str] | None:
+        """`seq` and hash of the last entry."""
         size = file.seek(0, os.SEEK_END)
         if size == 0:
             return None
@@ -148,7 +180,16 @@ class Ledger:
             raise BadInput(
                 f"{self.path}: its last line {fields}; `attestrl ledger verify` says more, restore a backup."
             )
-        return fields
+        return fields["seq"], fields["entry_hash"]
+
+
+class Append(Protocol):
+    """What `Ledger.batch` gives."""
+
+    def __call__(
+        self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
+    ) -> Entry:
+        """Add an entry."""
 
 
 FIELDS = frozenset(Entry.__dataclass_fields__)
@@ -173,9 +214,10 @@ def _parse(line: bytes) -> dict[str, Any] | str:
 def _check(fields: dict[str, Any], line: bytes, seq: int, previous: str) -> list[str]:
     problems = []
     try:
-        if hash_of(fields) != fields["entry_hash"]:
+        digest, written = _written(fields)
+        if digest != fields["entry_hash"]:
             problems.append("was edited: its content does not have the hash that it names")
-        elif canonical_json(fields) + b"\n" != line:
+        elif written != line:
             problems.append("was edited: it is not written as it was hashed")
     except (ValueError, RecursionError):
         problems.append("was edited: it holds a value that no entry can hold")
@@ -187,18 +229,27 @@ def _check(fields: dict[str, Any], line: bytes, seq: int, previous: str) -> list
     return problems
 
 
-def _write(
-    file: BinaryIO,
-    last: dict[str, Any] | None,
+def _written(fields: dict[str, Any]) -> tuple[str, bytes]:
+    """Hash of an entry and its line. In sorted order `entry_hash` stands between `data` and `prev_hash`, so the line is
+    what was hashed with the hash put in, and the content is made canonical only once."""
+    before = canonical_json({k: v for k, v in fields.items() if k < "entry_hash"})[:-1]
+    after = canonical_json({k: v for k, v in fields.items() if k > "entry_hash"})[1:]
+    digest = sha256_bytes(before + b"," + after)
+    return digest, b'%b,"entry_hash":"%b",%b\n' % (before, digest.encode(), after)
+
+
+def _follow(
+    last: tuple[int, str] | None,
     type: str,
     run_id: str,
     actor: str,
     digests: dict[str, str],
     data: dict[str, Any],
-) -> Entry:
+) -> tuple[Entry, bytes]:
+    """The entry after `last` and its line."""
     fields: dict[str, Any] = {
-        "seq": last["seq"] + 1 if last else 0,
-        "prev_hash": last["entry_hash"] if last else GENESIS,
+        "seq": last[0] + 1 if last else 0,
+        "prev_hash": last[1] if last else GENESIS,
         "ts": datetime.now(UTC).isoformat(timespec="microseconds"),
         "type": str(type),
         "run_id": run_id,
@@ -206,11 +257,8 @@ def _write(
         "subject_digests": digests,
         "data": data,
     }
-    entry = Entry(**fields, entry_hash=hash_of(fields))
-    file.write(canonical_json(asdict(entry)) + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
-    return entry
+    digest, line = _written(fields)
+    return Entry(**fields, entry_hash=digest), line
 
 
 def _cut_partial_line(file: BinaryIO) -> bytes:

@@ -164,6 +164,13 @@ class Gate(Section):
     max_length_ratio: Positive
 
 
+class Evidence(Section):
+    """Where the audit log's signed checkpoints are kept, and the PEM file of the key that signs."""
+
+    checkpoints: str | None = None
+    signing_key: str | None = None
+
+
 class Params(Section):
     """The whole file."""
 
@@ -180,6 +187,7 @@ class Params(Section):
     ppo: Ppo
     evaluate: Evaluate
     gate: Gate
+    evidence: Evidence = Evidence()
 
 
 def parse(raw: Any, where: str) -> Params:

@@ -1,0 +1,29 @@
+"""The project's notary, set up from params.yaml: where checkpoints are kept, and which key signs them."""
+
+import sys
+from pathlib import Path
+
+from governance.checkpoint import Folder
+from governance.errors import AttestError, BadInput
+from governance.keys import Keyring
+from governance.ledger import Ledger
+from governance.notary import Notary
+from tasks import params, paths
+
+
+def notary() -> Notary:
+    """Notary of the project's ledger. Raises BadInput if params.yaml is not valid."""
+    settings = params.load(paths.PARAMS).evidence
+    place = settings.checkpoints or str(paths.home() / "checkpoints")
+    if "://" in place:
+        raise BadInput(f"evidence.checkpoints {place}: is not a folder; name one, best on a volume of its own.")
+    given = Path(settings.signing_key) if settings.signing_key else None
+    return Notary(Ledger(paths.home() / "ledger.jsonl"), Folder(Path(place)), Keyring(paths.home() / "keys", given))
+
+
+def seal(actor: str) -> None:
+    """Sign a checkpoint. What keeps it from being signed is said and does not undo what was recorded."""
+    try:
+        notary().seal(actor)
+    except AttestError as error:
+        print(f"attestrl: {error}", file=sys.stderr)
