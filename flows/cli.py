@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows import ledger_command
+from flows import evidence_command, ledger_command
 from flows.printing import Json, print_result
 from governance.errors import AttestError, BadInput
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 check = typer.Typer(no_args_is_help=True, help="Whom and what to trust, on a file of your own.")
 app.add_typer(check, name="check")
 app.add_typer(ledger_command.app, name="ledger")
+app.add_typer(evidence_command.app, name="evidence")
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit log.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the report; made if absent.")]

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import run_records
+from flows import run_records, snapshot
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
@@ -89,6 +89,7 @@ def _run_stages(run: Run) -> tuple[str, str, int]:
     """Status, sentence and exit code after the stages."""
     settings = params.load(paths.PARAMS)
     run.project = settings.project
+    snapshot.check_declarations()
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
     run.log(Event.CONFIGURATION, digests, parameters=settings.model_dump(mode="json", by_alias=True))

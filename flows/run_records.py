@@ -4,7 +4,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from flows import documents, release, sealing
+from flows import documents, release, sealing, snapshot
 from flows.stages import Outcome, read_record
 from governance import gate
 from governance.digest import sha256_path
@@ -30,7 +30,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
         if verdict["verdict"] != "pass":
             status, exit_code, message = "refused", 1, "the release gate said no."
     _log_quarantine(run)
-    made = documents.write(run.folder, run.outcomes)
+    made = documents.write(run.folder, run.outcomes) + snapshot.write(run.folder, run.outcomes)
     record = {
         "run_id": run.run_id,
         "project": run.project,
@@ -50,7 +50,9 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     }
     write_run_record(run.folder, record)
     event = {"failed": Event.RUN_FAILED, "killed": Event.RUN_KILLED}.get(status, Event.RUN_ENDED)
-    digests = {"run.json": sha256_path(run.folder / "run.json")} | {p.name: sha256_path(p) for p in made}
+    digests = {"run.json": sha256_path(run.folder / "run.json")} | {
+        p.relative_to(run.folder).as_posix(): sha256_path(p) for p in made
+    }
     run.log(event, digests, status=status, message=message)
     if policy and verdict["verdict"] == "pass":
         release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -79,6 +79,11 @@ class Verification:
 def hash_of(fields: dict[str, Any]) -> str:
     """Hash of an entry from its fields; an `entry_hash` among them is left out."""
     return _written(fields)[0]
+
+
+def entry_line(entry: Entry) -> bytes:
+    """The entry as it stands in the log, with its newline."""
+    return _written(asdict(entry))[1]
 
 
 class Ledger:

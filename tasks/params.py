@@ -165,10 +165,12 @@ class Gate(Section):
 
 
 class Evidence(Section):
-    """Where the audit log's signed checkpoints are kept, and the PEM file of the key that signs."""
+    """Where the audit log's signed checkpoints are kept, the PEM file of the key that signs, the YAML file in which a
+    person declares what does not apply."""
 
     checkpoints: str | None = None
     signing_key: str | None = None
+    declarations: str | None = None
 
 
 class Params(Section):

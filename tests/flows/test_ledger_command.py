@@ -1,42 +1,21 @@
 """`attestrl ledger` as a person types it, on a log of a project."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from governance.ledger import Event, Ledger
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def attestrl(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ATTESTRL_")} | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+from tests.flows.conftest import attestrl
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy2(ROOT / name, tmp_path / name)
-    ledger = Ledger(tmp_path / ".attestrl/ledger.jsonl")
+def project(empty_project: Path) -> Path:
+    ledger = Ledger(empty_project / ".attestrl/ledger.jsonl")
     for i in range(3):
         ledger.append(Event.STAGE_MADE, run_id="r", actor="user:a", subject_digests={}, data={"i": i})
-    return tmp_path
+    return empty_project
 
 
 def test_from_the_first_key_to_a_forged_log(project: Path) -> None:
