@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import run_records, snapshot
+from flows import documents, run_records, snapshot
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
@@ -90,6 +90,7 @@ def _run_stages(run: Run) -> tuple[str, str, int]:
     settings = params.load(paths.PARAMS)
     run.project = settings.project
     snapshot.check_declarations()
+    documents.check_declared(settings)
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
     run.log(Event.CONFIGURATION, digests, parameters=settings.model_dump(mode="json", by_alias=True))
@@ -140,7 +141,9 @@ def close_abandoned(ledger: Ledger) -> None:
         _end_mlflow_runs(run_id)
     with ledger.batch() as add:
         for run_id in sorted(open_runs):
-            add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests={}, data={})
+            digests = run_records.write_abandoned(paths.home() / "records" / run_id, list(ledger.entries(run_id)))
+            data = {"status": "killed", "message": run_records.ABANDONED}
+            add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)
 
 
 def _end_mlflow_runs(run_id: str) -> None:
