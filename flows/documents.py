@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from flows import inventory
 from flows.stages import Outcome, read_record
 from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
 from governance.digest import sha256_path, write_atomic
@@ -31,17 +32,22 @@ SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry
 def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
     """Write the documents of every dataset and model that this run made or kept; gives their paths."""
     done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
+    if "ingest" not in done:
+        return []
+    settings = params.load(paths.PARAMS)
+    datasets = [_dataset(name, settings, done) for name in read_record("ingest")["notes"]["tables"]]
+    models = [
+        (model.as_posix(), _model_facts(name, stage, model, settings, done))
+        for name, (stage, model) in MODELS.items()
+        if stage in done
+    ]
     texts: dict[str, str] = {}
-    if "ingest" in done:
-        settings = params.load(paths.PARAMS)
-        for name in read_record("ingest")["notes"]["tables"]:
-            facts, declared = _dataset(name, settings, done)
-            stem = f"datasheet-{name.replace('/', '-')}"
-            texts[f"{stem}.md"] = datasheet(facts, declared)
-            texts[f"{stem}.json"] = json.dumps(document(facts, declared), indent=1, ensure_ascii=False) + "\n"
-        for name, (stage, model) in MODELS.items():
-            if stage in done:
-                texts[f"card-{name}.md"] = model_card(_model_facts(name, stage, model, settings, done))
+    for facts, declared in datasets:
+        stem = f"datasheet-{facts.name.replace('/', '-')}"
+        texts[f"{stem}.md"] = datasheet(facts, declared)
+        texts[f"{stem}.json"] = json.dumps(document(facts, declared), indent=1, ensure_ascii=False) + "\n"
+    texts |= {f"card-{m.kind}.md": model_card(m) for _, m in models}
+    texts |= inventory.texts(folder.name, datasets, models, outcomes, settings)
     for name, text in texts.items():
         write_atomic(folder / name, text)
     return [folder / name for name in texts]

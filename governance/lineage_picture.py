@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 BOX, GAP_X, ROW, HEIGHT, MARGIN = 168, 46, 76, 56, 12
+BOW = 13  # how far an arrow that passes over columns rises, for each of them
 COLOURS = {"made": "#2f7d4f", "cached": "#2b6f8f", "data": "#8a8172", "gate": "#6b4fa0"}
 
 
@@ -26,7 +27,7 @@ def nodes_of(stages: list[dict[str, Any]], outcomes: dict[str, str], verdict: st
     for s in stages:
         node = Node(s["stage"], outcomes.get(s["stage"], "made"))
         kept = [
-            f"{PurePosixPath(p).name} {d[:10]}" for p, d in s["outputs"].items() if not p.startswith("data/reports/")
+            f"{PurePosixPath(p).stem} {d[:10]}" for p, d in s["outputs"].items() if not p.startswith("data/reports/")
         ]
         node.lines = kept[:2]
         for path, digest in s["inputs"].items():
@@ -46,12 +47,13 @@ def picture(nodes: dict[str, Node]) -> str:
     """SVG of the boxes, each in the column after everything it used."""
     columns = _columns(nodes)
     rows = max((len(c) for c in columns), default=0)
+    top = MARGIN + BOW * len(columns)
     at = {
-        name: (MARGIN + x * (BOX + GAP_X), MARGIN + y * ROW + (rows - len(column)) * ROW / 2)
+        name: (MARGIN + x * (BOX + GAP_X), top + y * ROW + (rows - len(column)) * ROW / 2)
         for x, column in enumerate(columns)
         for y, name in enumerate(column)
     }
-    width, height = len(columns) * (BOX + GAP_X) + MARGIN, rows * ROW + 2 * MARGIN
+    width, height = len(columns) * (BOX + GAP_X) + MARGIN, top + rows * ROW + MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Lineage of the run" '
         f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">'
@@ -76,7 +78,7 @@ def _columns(nodes: dict[str, Node]) -> list[list[str]]:
 
 
 def _box(node: Node, x: float, y: float) -> str:
-    texts = [f'<text x="{x + 9:g}" y="{y + 18:g}" class="name">{escape(_short(node.name))}</text>']
+    texts = [f'<text x="{x + 9:g}" y="{y + 18:g}" class="name">{escape(_short(node.name, 19))}</text>']
     texts += [
         f'<text x="{x + 9:g}" y="{y + 33 + 14 * i:g}">{escape(_short(t))}</text>' for i, t in enumerate(node.lines)
     ]
@@ -88,10 +90,12 @@ def _box(node: Node, x: float, y: float) -> str:
 
 def _arrow(start: tuple[float, float], end: tuple[float, float], used: list[str]) -> str:
     x1, y1, x2, y2 = start[0] + BOX, start[1] + HEIGHT / 2, end[0], end[1] + HEIGHT / 2
-    middle = (x1 + x2) / 2
-    line = f"M{x1:g} {y1:g}C{middle:g} {y1:g} {middle:g} {y2:g} {x2:g} {y2:g}"
+    over = round((x2 - x1 - GAP_X) / (BOX + GAP_X))
+    bow = HEIGHT + 1.5 * BOW * over if over else 0
+    reach = (x2 - x1) / (3 if over else 2)
+    line = f"M{x1:g} {y1:g}C{x1 + reach:g} {y1 - bow:g} {x2 - reach:g} {y2 - bow:g} {x2:g} {y2:g}"
     return f'<path d="{line}"><title>{escape(chr(10).join(used))}</title></path>'
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 25 else "…" + text[-24:]
+def _short(text: str, most: int = 26) -> str:
+    return text if len(text) <= most else "…" + text[1 - most :]

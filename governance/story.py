@@ -40,6 +40,9 @@ def index(content: dict[str, bytes], entries: list[Entry], covering: Stored, map
         lineage=picture(nodes_of(stages, outcomes, run["gate"]["verdict"])),
         mapped=mapped,
         missing={t["title"]: Counter(r["status"] for r in t["rows"])[PERSON] for t in mapped["tables"]},
+        sheets=[
+            json.loads(d) for n, d in sorted(content.items()) if n.startswith("run/datasheet-") and n.endswith(".json")
+        ],
         entries=entries,
         checkpoint=covering.checkpoint,
         files={name: sha256_bytes(data) for name, data in sorted(content.items())},
