@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.printing import Json, print_result
+from governance.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Evidence for auditors.")
 
@@ -27,7 +28,10 @@ def export(
     project.enter()
     run_id = listing.load(run)["run_id"]
     notary, actor = sealing.notary(), current_actor()
-    digest = bundle.export(paths.home() / "records" / run_id, notary, actor, target)
+    try:
+        digest = bundle.export(paths.home() / "records" / run_id, notary, actor, target)
+    except OSError as error:
+        raise BadInput(f"--out {out}: cannot be written ({error.strerror}); name another file.") from None
     notary.ledger.append(
         Event.EXPORTED, run_id="", actor=actor, subject_digests={"bundle": digest}, data={"run": run_id}
     )
@@ -65,7 +69,6 @@ def key(out: Annotated[Path, typer.Option("--out", help="PEM file to write.")]) 
     """Write the public key that signs now, for auditors."""
     from flows import project, sealing
     from governance.digest import write_atomic
-    from governance.errors import BadInput
 
     target = out.absolute()
     project.enter()

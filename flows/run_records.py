@@ -11,7 +11,7 @@ from flows.stages import Outcome, read_record
 from governance import gate
 from governance.digest import sha256_path
 from governance.ledger import Entry, Event
-from governance.records import write_run_record
+from governance.records import SCHEMA, write_run_record
 from tasks import params, paths
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     _log_quarantine(run)
     made = documents.write(run.folder, run.outcomes) + snapshot.write(run.folder, run.outcomes)
     record = {
+        "schema": SCHEMA,
         "run_id": run.run_id,
         "project": run.project,
         "status": status,
@@ -84,6 +85,7 @@ def write_abandoned(folder: Path, entries: list[Entry]) -> dict[str, str]:
     first, last = (datetime.fromisoformat(e.ts) for e in (entries[0], entries[-1]))
     verdict = next((e.data for e in reversed(entries) if e.type == Event.GATE_VERDICT), NO_VERDICT)
     record = {
+        "schema": SCHEMA,
         "run_id": folder.name,
         "project": params.load(paths.PARAMS).project,
         "status": "killed",

@@ -3,6 +3,7 @@
     manifest.json            signed list of every other file with its SHA-256, and the public keys
     index.html               the story of the run for a person
     mapping.json             what laws and standards ask for, and where it is
+    schemas/…                JSON Schemas of the records
     verify.py                `governance.verify_bundle`, which shares no code with this module
     ledger/entries.jsonl     the run's entries as the log has them
     ledger/proofs.json       for each its Merkle path (RFC 9162) to the root of
@@ -52,6 +53,8 @@ def export(folder: Path, notary: Notary, actor: str, out: Path) -> str:
     assert covering is not None  # the log has entries
     content = {f"run/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in _files(folder)}
     content |= _ledger(notary.ledger, entries, covering)
+    schemas = sorted((p for p in (files("governance") / "schemas").iterdir()), key=lambda p: p.name)
+    content |= {f"schemas/{p.name}": p.read_bytes() for p in schemas if p.name.endswith(".json")}
     content["verify.py"] = (files("governance") / "verify_bundle.py").read_bytes()
     declared = content.get(f"run/{DECLARATIONS}")
     mapped = mapping(content, read_declarations(declared.decode(), DECLARATIONS) if declared else {})

@@ -13,6 +13,7 @@ from typing import Any
 from governance.digest import sha256_bytes
 from governance.errors import BadInput
 
+SCHEMA = "attestrl/mapping/1"
 DISCLAIMER = "This is evidence, not a declaration of compliance."
 EVIDENCE, PERSON, NOT_APPLICABLE = "evidence", "needs a person", "not applicable"
 
@@ -45,7 +46,7 @@ def mapping(content: dict[str, bytes], declared: dict[str, Any]) -> dict[str, An
         {"id": t.id, "title": t.title, "rows": [_row(r, digests, declared.get(t.id, {})) for r in reference(t.id)]}
         for t in TABLES
     ]
-    return {"notice": DISCLAIMER, "tables": tables}
+    return {"schema": SCHEMA, "notice": DISCLAIMER, "tables": tables}
 
 
 def _row(row: dict[str, str], digests: dict[str, str], declared: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def test_export_and_verify(empty_project: Path, tmp_path: Path) -> None:
     done = attestrl(tmp_path, "evidence", "verify", bundle, "--key", str(empty_project / "key.pem"))
     assert done.returncode == 0, done.stdout
     assert f"run {RUN}: done, release gate: pass" in done.stdout
+    done = attestrl(empty_project, "evidence", "export", "latest", "--out", ".")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     Path(bundle).write_bytes(Path(bundle).read_bytes()[:-1])
     done = attestrl(tmp_path, "evidence", "verify", bundle, "--json")
     assert done.returncode == 1

@@ -7,6 +7,7 @@ from typing import Any
 from governance.digest import sha256_bytes, sha256_path, write_atomic, write_json
 from governance.ledger import Event, Ledger
 from governance.notary import Notary
+from governance.records import SCHEMA
 from tests.governance.conftest import notary_of
 
 RUN, OTHER = "20260101T000000Z-0a1b2c3d", "20260102T000000Z-4e5f6a7b"
@@ -63,19 +64,38 @@ def make_run(notary: Notary, records: Path, run_id: str = RUN, **changes: Any) -
 
 def run_record(run_id: str) -> dict[str, Any]:
     stages = [
-        {"name": s, "outcome": "made", "outputs": [{"path": p, "sha256": digest(run_id, p)} for p in outputs]}
+        {
+            "name": s,
+            "outcome": "made",
+            "seconds": 1.5,
+            "mlflow_run_id": "m",
+            "outputs": [{"path": p, "sha256": digest(run_id, p)} for p in outputs],
+        }
         for s, (_, outputs) in STAGES.items()
     ]
     return {
+        "schema": SCHEMA,
         "run_id": run_id,
         "project": "demo",
         "status": "done",
+        "exit_code": 0,
         "message": "",
+        "actor": "user:a",
+        "mlflow_run_id": "m",
+        "seconds": 9.5,
         "stages": stages,
         "metrics": {"accuracy/test": {"value": 0.625, "low": 0.5, "high": 0.75, "n": 64}},
         "gate": {"verdict": "pass", "reasons": []},
-        "policy": {"name": "demo-policy", "version": "3", "sha256": digest(run_id, "data/models/policy")},
+        "policy": {
+            "name": "demo-policy",
+            "version": "3",
+            "model_id": "m-1",
+            "sha256": digest(run_id, "data/models/policy"),
+            "path": "data/models/policy",
+        },
         "simulated": ["the annotators <b>and</b> their votes"],
+        "records": [],
+        "next": [],
     }
 
 
