@@ -14,11 +14,11 @@ from flows import listing, sealing
 from governance import decision
 from governance.digest import sha256_path
 from governance.errors import GateRefused
-from governance.ledger import Event, Ledger
+from governance.ledger import Event, Log
 from tasks import lineage, paths
 
 
-def move_alias(ledger: Ledger, run_id: str, actor: str, policy: dict[str, Any], alias: str) -> None:
+def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], alias: str) -> None:
     """Point `alias` at the policy's registered version, and say so in the ledger."""
     import mlflow
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import documents, run_records, snapshot
+from flows import documents, run_records, sealing, snapshot
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.errors import AttestError, MissingComponent
-from governance.ledger import Event, Ledger
+from governance.ledger import Event, Log
 from tasks import lineage, params, paths
 
 
@@ -27,7 +27,7 @@ class Run:
     run_id: str
     actor: str
     until: str
-    ledger: Ledger
+    ledger: Log
     on_stage: Callable[[str, Outcome | None], None]
     parent: str = ""
     project: str = ""
@@ -70,7 +70,7 @@ def execute(
             "another run is under way in this project; wait until it ends, then run again."
         ) from None
     with lock:
-        run = Run(run_id, actor or current_actor(), until, Ledger(paths.home() / "ledger.jsonl"), on_stage)
+        run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage)
         close_abandoned(run.ledger)
         run.log(Event.RUN_STARTED, until=until, git_commit=lineage.git_commit(), process=os.getpid())
         status, message, code = "failed", "", 1
@@ -126,7 +126,7 @@ def _stage_ended(run: Run, outcome: Outcome) -> None:
     run.on_stage(outcome.name, outcome)
 
 
-def close_abandoned(ledger: Ledger) -> None:
+def close_abandoned(ledger: Log) -> None:
     """Say of runs that were started and never ended that they were killed, in the ledger and in MLflow.
 
     Called under the run lock: no other run is alive.

@@ -26,7 +26,7 @@ from governance.checkpoint import Stored
 from governance.digest import canonical_json, sha256_bytes, write_atomic
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED
-from governance.ledger import Entry, Ledger, entry_line
+from governance.ledger import Entry, Log, entry_line
 from governance.mapping import mapping, read_declarations
 from governance.merkle import Proofs
 from governance.notary import Notary
@@ -89,7 +89,7 @@ def _covering(notary: Notary, seq: int) -> Stored | None:
     return next((s for s in stored if s.checkpoint.size > seq and keys[s.keyid].status != REVOKED), None)
 
 
-def _ledger(ledger: Ledger, entries: list[Entry], covering: Stored) -> dict[str, bytes]:
+def _ledger(ledger: Log, entries: list[Entry], covering: Stored) -> dict[str, bytes]:
     hashes = (bytes.fromhex(e.entry_hash) for e in ledger.entries() if e.seq < covering.checkpoint.size)
     proofs = Proofs(hashes)
     paths = {str(e.seq): [h.hex() for h in proofs.of(e.seq)] for e in entries}

@@ -7,7 +7,7 @@ from typing import Any
 
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Entry, Event, Ledger
+from governance.ledger import Entry, Event, Log
 from governance.notary import Notary
 
 
@@ -67,7 +67,7 @@ def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256
         raise GateRefused(f"{run_id}: the registry's policy is not the one that was judged: its SHA-256 differs.")
 
 
-def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str, actor: str, shown_text: str) -> Entry:
+def record_decision(ledger: Log, *, run_id: str, approved: bool, reason: str, actor: str, shown_text: str) -> Entry:
     """Append the decision. Raises BadInput for an empty reason, an unknown run, or a second decision."""
     if not reason.strip():
         raise BadInput("--reason: is empty; say why, it goes into the audit log.")
@@ -81,7 +81,7 @@ def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str,
     return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
 
 
-def _undecided(ledger: Ledger, run_id: str) -> list[Entry]:
+def _undecided(ledger: Log, run_id: str) -> list[Entry]:
     """Entries of a run. Raises BadInput if there are none, or a decision is among them."""
     entries = list(ledger.entries(run_id))
     if not entries:

@@ -10,8 +10,9 @@ that all of them were written anew: that takes a signed checkpoint kept elsewher
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -86,12 +87,19 @@ def entry_line(entry: Entry) -> bytes:
     return _written(asdict(entry))[1]
 
 
-class Ledger:
-    """The log in the file `path`. Several processes may append: a lock beside the file makes them take turns."""
+class Log(ABC):
+    """An audit log, wherever its lines are kept. Several writers may append: they take turns."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+    @abstractmethod
+    def batch(self) -> AbstractContextManager["Append"]:
+        """Add many entries by calling what this gives, as `append` is called; they are durable when the block ends.
+
+        Raises BadInput if the last line is no entry to follow.
+        """
+
+    @abstractmethod
+    def lines(self) -> Iterator[bytes]:
+        """The lines in order, as they were when this was called; a cut one, left by a crash, among them."""
 
     def append(
         self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
@@ -103,23 +111,73 @@ class Ledger:
         with self.batch() as add:
             return add(type, run_id=run_id, actor=actor, subject_digests=subject_digests, data=data)
 
+    def entries(self, run_id: str | None = None) -> Iterator[Entry]:
+        """Entries in order, of one run if asked for; lines that cannot be read are passed over (see `verify`)."""
+        for line in self.lines():
+            fields = _parse(line)
+            if isinstance(fields, dict) and (run_id is None or fields["run_id"] == run_id):
+                yield Entry(**fields)
+
+    def verify(self, visit: Callable[[str], None] | None = None) -> Verification:
+        """Check every line against its hash and its neighbours. Streams: memory does not grow with the log.
+
+        `visit` gets the hash that each line names, in order; an empty text for a line that names none.
+        """
+        problems: list[str] = []
+        lines, seq, previous = 0, 0, GENESIS
+        for line in self.lines():
+            lines += 1
+            fields = _parse(line)
+            if isinstance(fields, str):
+                found, seq, previous = [fields], seq + 1, ""
+            else:
+                found = _check(fields, line, seq, previous)
+                seq, previous = fields["seq"] + 1, fields["entry_hash"]
+            problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
+            if visit:
+                visit(previous)
+        return Verification(not problems, lines, problems)
+
+
+class Appender:
+    """Writes the entries that follow `last` (a line, or nothing for an empty log) through `write`.
+
+    Raises BadInput if `last` is no entry; `where` names the log.
+    """
+
+    def __init__(self, last: bytes, write: Callable[[bytes, int], object], where: str) -> None:
+        self._write = write
+        self._last: tuple[int, str] | None = None
+        fields = _parse(last) if last else None
+        if isinstance(fields, str):
+            raise BadInput(f"{where}: its last line {fields}; `attestrl ledger verify` says more, restore a backup.")
+        if fields:
+            self._last = (fields["seq"], fields["entry_hash"])
+
+    def __call__(
+        self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
+    ) -> Entry:
+        """Add an entry."""
+        entry, line = _follow(self._last, type, run_id, actor, subject_digests, data)
+        self._write(line, entry.seq)
+        self._last = (entry.seq, entry.entry_hash)
+        return entry
+
+
+class Ledger(Log):
+    """The log in the file `path`. Several processes may append: a lock beside the file makes them take turns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+
     @contextmanager
     def batch(self) -> Iterator["Append"]:
-        """Add many entries by calling what this gives, as `append` is called; one fsync, when the block ends."""
+        """See `Log.batch`: one fsync, when the block ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self.path.open("a+b") as file:
             lost = _cut_partial_line(file)
-            last = self._last_entry(file)
-
-            def add(
-                type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
-            ) -> Entry:
-                nonlocal last
-                entry, line = _follow(last, type, run_id, actor, subject_digests, data)
-                file.write(line)
-                last = (entry.seq, entry.entry_hash)
-                return entry
-
+            add = Appender(_last_line(file), lambda line, _: file.write(line), str(self.path))
             try:
                 if lost:
                     digests = {"bytes cut": sha256_bytes(lost)}
@@ -130,41 +188,17 @@ class Ledger:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def entries(self, run_id: str | None = None) -> Iterator[Entry]:
-        """Entries in order, of one run if asked for; lines that cannot be read are passed over (see `verify`)."""
+    def lines(self) -> Iterator[bytes]:
+        """See `Log.lines`."""
         if not self.path.is_file():
             return
-        with self.path.open("rb") as file:
-            for line in file:
-                fields = _parse(line)
-                if isinstance(fields, dict) and (run_id is None or fields["run_id"] == run_id):
-                    yield Entry(**fields)
-
-    def verify(self, visit: Callable[[str], None] | None = None) -> Verification:
-        """Check every line against its hash and its neighbours. Streams: memory does not grow with the log.
-
-        `visit` gets the hash that each line names, in order; an empty text for a line that names none.
-        """
-        if not self.path.is_file():
-            return Verification(True, 0, [])
-        problems: list[str] = []
-        lines, seq, previous, left = 0, 0, GENESIS, self._settled_size()
+        left = self._settled_size()
         with self.path.open("rb") as file:
             for line in file:
                 left -= len(line)
                 if left < 0:  # appended since
                     break
-                lines += 1
-                fields = _parse(line)
-                if isinstance(fields, str):
-                    found, seq, previous = [fields], seq + 1, ""
-                else:
-                    found = _check(fields, line, seq, previous)
-                    seq, previous = fields["seq"] + 1, fields["entry_hash"]
-                problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
-                if visit:
-                    visit(previous)
-        return Verification(not problems, lines, problems)
+                yield line
 
     def _settled_size(self) -> int:
         """Bytes of the log at a moment when no line is half written."""
@@ -174,22 +208,9 @@ class Ledger:
         except OSError:  # a copy that cannot be locked, on a read-only medium
             return self.path.stat().st_size
 
-    def _last_entry(self, file: BinaryIO) -> tuple[int, str] | None:
-        """`seq` and hash of the last entry."""
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return None
-        file.seek(_after_last_newline(file, size - 1))
-        fields = _parse(file.read())
-        if isinstance(fields, str):
-            raise BadInput(
-                f"{self.path}: its last line {fields}; `attestrl ledger verify` says more, restore a backup."
-            )
-        return fields["seq"], fields["entry_hash"]
-
 
 class Append(Protocol):
-    """What `Ledger.batch` gives."""
+    """What `Log.batch` gives."""
 
     def __call__(
         self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
@@ -274,6 +295,15 @@ def _cut_partial_line(file: BinaryIO) -> bytes:
     if lost:
         file.truncate(keep)
     return lost
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """The last line of a file that ends with a whole one; nothing if the file is empty."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return b""
+    file.seek(_after_last_newline(file, size - 1))
+    return file.read()
 
 
 def _after_last_newline(file: BinaryIO, end: int) -> int:

@@ -12,7 +12,7 @@ from governance.checkpoint import Checkpoint, Place, Stored
 from governance.digest import write_json
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED, Keyring
-from governance.ledger import Event, Ledger
+from governance.ledger import Event, Log
 from governance.merkle import Tree
 
 
@@ -37,7 +37,7 @@ class Audit:
 class Notary:
     """Signs for one log: its checkpoints are in `place`, its keys in `keyring`."""
 
-    def __init__(self, ledger: Ledger, place: Place, keyring: Keyring) -> None:
+    def __init__(self, ledger: Log, place: Place, keyring: Keyring) -> None:
         self.ledger = ledger
         self.place = place
         self.keyring = keyring
