@@ -57,6 +57,7 @@ def check_declared(settings: params.Params) -> None:
     """Raises BadInput if a `datasheet.yaml` beside the data is not as it should be."""
     audits = [file for audit in settings.ingest.audits.values() for file in (audit.votes, audit.golden)]
     given = settings.ingest
+    declared_beside(Path(settings.base.model))
     for file in (given.preferences, given.demonstrations, given.votes, given.golden, *audits):
         if file and Path(file).exists():
             declared_beside(Path(file).parent)
@@ -156,6 +157,9 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         parameters=section,
         metrics=_figures(name, record, done),
         intended_use=USES[name],
+        base=settings.base.model,
+        base_licence=declared_beside(Path(settings.base.model)).answers.get("DIST-04", (None,))[0],
+        seconds=record["seconds"],
         limits=_limits(name),
         simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
     )

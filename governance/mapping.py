@@ -28,8 +28,10 @@ class Table:
 
 TABLES = (
     Table("eu_ai_act_annex_iv", "Regulation (EU) 2024/1689, Annex IV: technical documentation"),
+    Table("eu_ai_act_articles", "Regulation (EU) 2024/1689: articles that ask for records"),
     Table("iso_42001_annex_a", "ISO/IEC 42001:2023, Annex A: controls"),
     Table("nist_ai_rmf", "NIST AI Risk Management Framework 1.0: core"),
+    Table("gdpr", "Regulation (EU) 2016/679 (GDPR): articles that ask for records"),
 )
 
 

@@ -22,7 +22,7 @@ from governance import bundle, dsse
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput, GateRefused
 from governance.ledger import Event
-from governance.mapping import mapping, read_declarations, reference
+from governance.mapping import TABLES, mapping, read_declarations, reference
 from governance.verify_bundle import container, verify
 from tests.governance.runs import OTHER, RUN, make_notary, make_run, rewrite
 
@@ -383,8 +383,10 @@ def test_every_row_of_every_list_is_mapped(exported: Exported) -> None:
     tables = {t["id"]: t["rows"] for t in json.loads(exported.files["mapping.json"])["tables"]}
     assert {name: len(rows) for name, rows in tables.items()} == {
         "eu_ai_act_annex_iv": 23,
+        "eu_ai_act_articles": 9,
         "iso_42001_annex_a": 38,
         "nist_ai_rmf": 72,
+        "gdpr": 6,
     }
     rows = {r["id"]: r for r in tables["eu_ai_act_annex_iv"]}
     assert rows["2.d"]["status"] == "evidence"
@@ -418,6 +420,6 @@ def test_declarations_that_say_nothing_valid_are_bad_input(text: str) -> None:
 
 
 def test_a_row_without_evidence_says_what_a_person_writes() -> None:
-    for name in ("eu_ai_act_annex_iv", "iso_42001_annex_a", "nist_ai_rmf"):
-        for row in reference(name):
+    for table in TABLES:
+        for row in reference(table.id):
             assert row["evidence"] or row["person"], row

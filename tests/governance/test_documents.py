@@ -1,5 +1,7 @@
 """Model cards hold the facts they are given and say of every gap that it is one."""
 
+import pytest
+
 from governance.model_card import ModelFacts, model_card
 from governance.template import UNKNOWN
 
@@ -47,3 +49,29 @@ def test_gaps_in_a_model_card_are_visible() -> None:
     for part in ("Made from", "How", "Intended use"):
         assert UNKNOWN in section(text, part)
     assert "Nothing." in section(text, "Measured")
+
+
+@pytest.mark.parametrize(
+    ("kind", "licence", "base", "expected"),
+    [
+        ("base", "Apache-2.0 for the weights", "data/raw/small", {"license": "apache-2.0"}),
+        ("base", "Our own", None, {"license": "other", "license_name": "Our own"}),
+        ("policy", "MIT", "Qwen/Qwen2.5-0.5B", {"base_model": "Qwen/Qwen2.5-0.5B"}),
+        ("reward", None, None, {}),
+    ],
+)
+def test_the_hub_reads_the_metadata(kind: str, licence: str | None, base: str | None, expected: dict[str, str]) -> None:
+    from huggingface_hub import ModelCard
+
+    metrics = [{"name": "accuracy/test", "value": 0.61, "low": 0.55, "high": 0.67, "n": 350}]
+    facts = ModelFacts(
+        name="demo", kind=kind, sha256="d" * 64, metrics=metrics, base=base, base_licence=licence, seconds=12.34
+    )
+    card = ModelCard(model_card(facts), ignore_metadata_errors=False)
+    data = card.data.to_dict()
+    assert {k: data[k] for k in ("license", "license_name", "base_model") if data.get(k)} == expected
+    assert card.data.pipeline_tag == ("text-classification" if kind == "reward" else "text-generation")
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value) == ("accuracy/test", 0.61)
+    assert "12.3 s; energy: *not known*" in card.text
+    assert f"licence: {licence or '*not known*'}" in card.text
