@@ -3,13 +3,14 @@
 Nothing heavy is imported here: `attestrl --help` answers at once.
 """
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows import evidence_command, ledger_command
+from flows.printing import Json, print_result
 from governance.errors import BadInput, explained
 
 app = typer.Typer(
@@ -19,11 +20,10 @@ app = typer.Typer(
     help="RLHF as a workflow that teams can schedule, reproduce and defend.",
 )
 check = typer.Typer(no_args_is_help=True, help="Whom and what to trust, on a file of your own.")
-ledger = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(check, name="check")
-app.add_typer(ledger, name="ledger")
+app.add_typer(ledger_command.app, name="ledger")
+app.add_typer(evidence_command.app, name="evidence")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit log.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the report; made if absent.")]
 
@@ -52,7 +52,7 @@ def run(
 
     shown = summary.Live()
     record = execute(new_run_id(), lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
-    _print(record, as_json, summary.print_run)
+    print_result(record, as_json, summary.print_run)
     if record["message"]:
         typer.echo(f"attestrl: {record['message']}", err=True)
     raise typer.Exit(record["exit_code"])
@@ -65,7 +65,7 @@ def _make_again(run: str, as_json: bool) -> None:
     from flows.verification import make_again
 
     found = make_again(run)
-    _print(found, as_json, summary.print_verification)
+    print_result(found, as_json, summary.print_verification)
     raise typer.Exit(0 if found["same"] else 1)
 
 
@@ -75,7 +75,7 @@ def runs(as_json: Json = False) -> None:
     from flows import listing, project, summary
 
     project.enter()
-    _print(listing.runs(), as_json, summary.print_runs)
+    print_result(listing.runs(), as_json, summary.print_runs)
 
 
 @app.command()
@@ -84,7 +84,7 @@ def show(run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")], as_js
     from flows import listing, project, summary
 
     project.enter()
-    _print(listing.load(run), as_json, summary.print_run)
+    print_result(listing.load(run), as_json, summary.print_run)
 
 
 @app.command()
@@ -134,7 +134,7 @@ def doctor(as_json: Json = False) -> None:
 
     project.enter()
     findings = examination.examine()
-    _print([f.as_dict() for f in findings], as_json, lambda _: examination.show(findings))
+    print_result([f.as_dict() for f in findings], as_json, lambda _: examination.show(findings))
     raise typer.Exit(0 if all(f.ok for f in findings) else 3)
 
 
@@ -151,7 +151,7 @@ def annotators(
 
     settings = project.settings()
     result = run_check_annotators(votes, golden, out, settings.annotators)
-    _print(result, as_json, lambda r: summary.print_check("annotators", r, out))
+    print_result(result, as_json, lambda r: summary.print_check("annotators", r, out))
 
 
 @check.command()
@@ -167,34 +167,7 @@ def poisoning(
 
     settings = project.settings()
     result = run_check_poisoning(preferences, demonstrations, out, settings.poisoning, settings.seed)
-    _print(result, as_json, lambda r: summary.print_check("poisoning", r, out))
-
-
-@ledger.command()
-def verify(as_json: Json = False) -> None:
-    """Verify the audit log: every entry, and the chain between them."""
-    from flows import project
-    from governance.ledger import Ledger
-    from tasks.paths import home
-
-    project.enter()
-    found = Ledger(home() / "ledger.jsonl").verify()
-    document = {"ok": found.ok, "entries": found.entries, "problems": found.problems}
-
-    def people(_: Any) -> None:
-        typer.echo(f"{found.entries} entries, " + ("the chain is whole." if found.ok else "not intact:"))
-        for problem in found.problems:
-            typer.echo(f"  {problem}")
-
-    _print(document, as_json, people)
-    raise typer.Exit(0 if found.ok else 1)
-
-
-def _print(document: Any, as_json: bool, people: Any) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
-    else:
-        people(document)
+    print_result(result, as_json, lambda r: summary.print_check("poisoning", r, out))
 
 
 def main() -> None:

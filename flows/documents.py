@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from flows import inventory
 from flows.stages import Outcome, read_record
-from governance.datasheet import DatasetFacts, datasheet, source_facts
+from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
 from governance.digest import sha256_path, write_atomic
 from governance.model_card import ModelFacts, model_card
 from tasks import params, paths
@@ -31,62 +32,89 @@ SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry
 def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
     """Write the documents of every dataset and model that this run made or kept; gives their paths."""
     done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
+    if "ingest" not in done:
+        return []
+    settings = params.load(paths.PARAMS)
+    datasets = [_dataset(name, settings, done) for name in read_record("ingest")["notes"]["tables"]]
+    models = [
+        (model.as_posix(), _model_facts(name, stage, model, settings, done))
+        for name, (stage, model) in MODELS.items()
+        if stage in done
+    ]
     texts: dict[str, str] = {}
-    if "ingest" in done:
-        settings = params.load(paths.PARAMS)
-        for name in read_record("ingest")["notes"]["tables"]:
-            texts[f"datasheet-{name.replace('/', '-')}.md"] = datasheet(_dataset_facts(name, settings, done))
-        for name, (stage, model) in MODELS.items():
-            if stage in done:
-                texts[f"card-{name}.md"] = model_card(_model_facts(name, stage, model, settings, done))
+    for facts, declared in datasets:
+        stem = f"datasheet-{facts.name.replace('/', '-')}"
+        texts[f"{stem}.md"] = datasheet(facts, declared)
+        texts[f"{stem}.json"] = json.dumps(document(facts, declared), indent=1, ensure_ascii=False) + "\n"
+    texts |= {f"card-{m.kind}.md": model_card(m) for _, m in models}
+    texts |= inventory.texts(folder.name, datasets, models, outcomes, settings)
     for name, text in texts.items():
         write_atomic(folder / name, text)
     return [folder / name for name in texts]
 
 
-def _dataset_facts(name: str, settings: params.Params, done: set[str]) -> DatasetFacts:
-    table = read_record("ingest")["notes"]["tables"][name]
+def check_declared(settings: params.Params) -> None:
+    """Raises BadInput if a `datasheet.yaml` beside the data is not as it should be."""
+    audits = [file for audit in settings.ingest.audits.values() for file in (audit.votes, audit.golden)]
+    given = settings.ingest
+    declared_beside(Path(settings.base.model))
+    for file in (given.preferences, given.demonstrations, given.votes, given.golden, *audits):
+        if file and Path(file).exists():
+            declared_beside(Path(file).parent)
+
+
+def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[DatasetFacts, Declared]:
+    record = read_record("ingest")
+    table = record["notes"]["tables"][name]
     path = Path(table["path"])
-    source = table["source"] or (settings.ingest.preferences if name == "demonstrations" else None)
-    facts: dict[str, Any] = {"source_notes": None}
-    if source and Path(source).is_file():
-        facts = dict(source_facts(Path(source).parent))
-    simulated = source == "simulated panel"
-    return DatasetFacts(
+    source = str(table["source"] or (settings.ingest.preferences if name == "demonstrations" else ""))
+    given = source and Path(source).exists()
+    nulls, timeframe = _measured(path)
+    facts = DatasetFacts(
         name=name,
         path=path.as_posix(),
         sha256=sha256_path(path),
         rows=table["rows"],
         content_sha256=table["content_sha256"],
         columns=table["columns"],
+        nulls=nulls,
         sides=_json(paths.report("ingest") / "summary.json")["sides"] if name == "preferences" else {},
         pii=_json(paths.report("validate") / "pii.json").get(name) if "validate" in done else None,
         quarantined=_quarantined(name, done),
+        failed_checks=_failed_checks(name) if "validate" in done else None,
+        raw={source: record["inputs"][source]} if source in record["inputs"] else None,
+        timeframe=timeframe,
         annotators=_annotators(name, done),
-        simulated=SIMULATED_VOTES if simulated else None,
+        simulated=SIMULATED_VOTES if source == "simulated panel" else None,
         used_for=_used_for(name),
-        cautions=_cautions(facts.get("source_notes") or "", name),
         left_out=table["left_out"],
-        **(facts if not simulated else {"source": "simulated by this project (tasks/panel.py)"}),
+        software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
     )
+    return facts, declared_beside(Path(source).parent) if given else Declared({})
+
+
+def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None]:
+    """Rows without a value by column, and the first and last time that a row names."""
+    import polars as pl
+
+    table = pl.read_parquet(path)
+    nulls = {name: n for name, n in zip(table.columns, table.null_count().row(0), strict=True) if n}
+    times = table["created_at"].drop_nulls() if "created_at" in table.columns else pl.Series([], dtype=pl.String)
+    return nulls, (str(times.min()), str(times.max())) if len(times) else None
+
+
+def _failed_checks(name: str) -> dict[str, int]:
+    rules = _json(paths.report("validate") / "checks.json")["checks"].get(name, {})
+    return {rule: counts["failed"] for rule, counts in rules.items() if counts["failed"]}
 
 
 def _used_for(name: str) -> str:
     return {
         "preferences": "reward model, judge, prompts of PPO and of the evaluation",
-        "demonstrations": "supervised fine-tuning",
+        "demonstrations": "supervised fine-tuning, with chosen answers of preference pairs unless others are given",
         "votes": "weights of preference pairs, annotator checks",
         "golden": "audit of annotators",
     }.get(name, "annotator checks only; nothing is trained on it")
-
-
-def _cautions(notes: str, name: str) -> str | None:
-    """Sentences of the source that warn, and what this project does against them."""
-    lines = notes.replace("> ", "").splitlines()
-    said = [line for line in lines if any(w in line.lower() for w in ("not for", "offend", "harm", "offensive"))]
-    if name == "demonstrations" and any("not for supervised fine-tuning" in line for line in said):
-        said.append("Used for supervised fine-tuning all the same: its chosen answers are the demonstrations here.")
-    return " ".join(said) or None
 
 
 def _quarantined(name: str, done: set[str]) -> dict[str, int]:
@@ -129,6 +157,9 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         parameters=section,
         metrics=_figures(name, record, done),
         intended_use=USES[name],
+        base=settings.base.model,
+        base_licence=declared_beside(Path(settings.base.model)).answers.get("DIST-04", (None,))[0],
+        seconds=record["seconds"],
         limits=_limits(name),
         simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
     )

@@ -2,104 +2,20 @@
 this project is alive.
 """
 
-import contextlib
-import json
-import os
-import subprocess
-from pathlib import Path
-from typing import Any
-
-from governance.digest import write_atomic
-from governance.ledger import Event, Ledger
+from flows import leftovers, run_records
+from governance.ledger import Event, Log
 from tasks import lineage, paths
 
-DVC_LOCK = Path("dvc.lock")
-RWLOCK = Path(".dvc/tmp/rwlock")
-WAIT_SECONDS = 10
 
-
-def recover(ledger: Ledger) -> None:
+def recover(ledger: Log) -> None:
     """End stages that outlived their run, mend what DVC may have left half written, close what was left open."""
-    end_leftovers()
-    _mend_dvc_lock()
-    _drop_stale_rwlock()
+    leftovers.end_leftovers()
+    leftovers.mend_dvc_lock()
+    leftovers.drop_stale_rwlock()
     close_abandoned(ledger)
 
 
-def end_leftovers() -> None:
-    """Kill processes of stages of this project whose run is gone: they would write beside the next run."""
-    import psutil
-
-    home, own = str(paths.home()), {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    leftover = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            said = process.environ()
-            if said.get("ATTESTRL_HOME") == home and "ATTESTRL_RECEIPT" in said and process.pid not in own:
-                process.kill()
-                leftover.append(process)
-    psutil.wait_procs(leftover, timeout=WAIT_SECONDS)
-
-
-def keep_dvc_lock() -> None:
-    """Keep a copy of `dvc.lock` after a stage: DVC writes it in place, and a kill may cut it short."""
-    if DVC_LOCK.is_file():
-        write_atomic(_kept(), DVC_LOCK.read_bytes())
-
-
-def _kept() -> Path:
-    return paths.home() / "dvc.lock"
-
-
-def _mend_dvc_lock() -> None:
-    """Bring back the last whole `dvc.lock`: the kept copy, or the committed one."""
-    if not DVC_LOCK.is_file() or _is_lock(DVC_LOCK.read_bytes()):
-        return
-    committed = subprocess.run(["git", "show", f"HEAD:{DVC_LOCK}"], capture_output=True, check=False).stdout
-    for content in (_kept().read_bytes() if _kept().is_file() else b"", committed):
-        if _is_lock(content):
-            write_atomic(DVC_LOCK, content)
-            return
-    DVC_LOCK.unlink()
-
-
-def _is_lock(content: bytes) -> bool:
-    import yaml
-
-    try:
-        found = yaml.safe_load(content)
-    except yaml.YAMLError:
-        return False
-    return isinstance(found, dict) and isinstance(found.get("stages"), dict)
-
-
-def _drop_stale_rwlock() -> None:
-    """Remove DVC's list of readers and writers if it is damaged, or names no process of DVC that is alive."""
-    if not RWLOCK.is_file():
-        return
-    try:
-        holders = _pids(json.loads(RWLOCK.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError, TypeError, KeyError):
-        holders = set()
-    if not any(_is_dvc(pid) for pid in holders):
-        RWLOCK.unlink(missing_ok=True)
-
-
-def _pids(content: dict[str, dict[str, Any]]) -> set[int]:
-    every = [h for held in content.values() for who in held.values() for h in (who if isinstance(who, list) else [who])]
-    return {int(holder["pid"]) for holder in every}
-
-
-def _is_dvc(pid: int) -> bool:
-    import psutil
-
-    try:
-        return "dvc" in " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return False
-
-
-def close_abandoned(ledger: Ledger) -> None:
+def close_abandoned(ledger: Log) -> None:
     """Say of runs that were started and never ended that they were killed, in the ledger and in MLflow."""
     open_runs: set[str] = set()
     for entry in ledger.entries():
@@ -107,8 +23,11 @@ def close_abandoned(ledger: Ledger) -> None:
             open_runs.add(entry.run_id)
         elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):
             open_runs.discard(entry.run_id)
-    for run_id in sorted(open_runs):
-        ledger.append(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests={}, data={})
+    with ledger.batch() as add:
+        for run_id in sorted(open_runs):
+            digests = run_records.write_abandoned(paths.home() / "records" / run_id, list(ledger.entries(run_id)))
+            data = {"status": "killed", "message": run_records.ABANDONED}
+            add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)
     if lineage.has_store():
         _end_mlflow_runs()
 

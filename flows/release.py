@@ -10,15 +10,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from flows import listing
+from flows import listing, sealing
 from governance import decision
 from governance.digest import sha256_path
 from governance.errors import GateRefused
-from governance.ledger import Event, Ledger
+from governance.ledger import Event, Log
 from tasks import lineage, paths
 
 
-def move_alias(ledger: Ledger, run_id: str, actor: str, policy: dict[str, Any], alias: str) -> None:
+def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], alias: str) -> None:
     """Point `alias` at the policy's registered version, and say so in the ledger."""
     import mlflow
 
@@ -35,7 +35,8 @@ def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], No
     run_id = record["run_id"]
     paths.home().mkdir(parents=True, exist_ok=True)
     with FileLock(paths.home() / "decision.lock"):
-        ledger = Ledger(paths.home() / "ledger.jsonl")
+        notary = sealing.notary()
+        ledger = notary.ledger
         policy = record.get("policy")
         if not policy:
             raise GateRefused(f"{run_id}: made no policy, so there is nothing to decide; see `attestrl show {run_id}`.")
@@ -44,12 +45,14 @@ def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], No
         if approved:
             lineage.connect(record["project"])
             run_json = paths.home() / "records" / run_id / "run.json"
-            decision.check_can_approve(ledger, run_id, run_json, _registered_digest(policy))
+            decision.check_can_approve(notary, run_id, run_json, _registered_digest(policy))
         actor = decision.current_actor()
         decision.record_decision(ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown)
+        if approved:
+            move_alias(ledger, run_id, actor, policy, "champion")
+        sealing.seal(actor)
         if not approved:
             return f"{run_id} is rejected; the reason is in the audit log."
-        move_alias(ledger, run_id, actor, policy, "champion")
         return f"{policy['name']} version {policy['version']} is champion now."
 
 

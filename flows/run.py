@@ -11,12 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import preflight, recovery, run_records
+from flows import documents, preflight, recovery, run_records, sealing, snapshot
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.errors import MissingComponent, explained
-from governance.ledger import Event, Ledger
+from governance.ledger import Event, Log
 from tasks import lineage, params, paths
 
 
@@ -27,7 +27,7 @@ class Run:
     run_id: str
     actor: str
     until: str
-    ledger: Ledger
+    ledger: Log
     on_stage: Callable[[str, Outcome | None], None]
     parent: str = ""
     project: str = ""
@@ -70,7 +70,7 @@ def execute(
             "another run is under way in this project; wait until it ends, then run again."
         ) from None
     with lock:
-        run = Run(run_id, actor or current_actor(), until, Ledger(paths.home() / "ledger.jsonl"), on_stage)
+        run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage)
         recovery.recover(run.ledger)
         run.log(Event.RUN_STARTED, until=until, git_commit=lineage.git_commit(), process=os.getpid())
         status, message, code = "failed", "", 1
@@ -90,6 +90,8 @@ def _run_stages(run: Run) -> tuple[str, str, int]:
     settings = params.load(paths.PARAMS)
     preflight.check(settings)
     run.project = settings.project
+    snapshot.check_declarations()
+    documents.check_declared(settings)
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
     run.log(Event.CONFIGURATION, digests, parameters=settings.model_dump(mode="json", by_alias=True))

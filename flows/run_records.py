@@ -2,19 +2,22 @@
 
 import json
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import documents, release
+from flows import documents, release, sealing, snapshot
 from flows.stages import Outcome, read_record
 from governance import gate
 from governance.digest import sha256_path
-from governance.ledger import Event
-from governance.records import write_run_record
+from governance.ledger import Entry, Event
+from governance.records import SCHEMA, write_run_record
 from tasks import params, paths
 
 if TYPE_CHECKING:
     from flows.run import Run
 
+ABANDONED = "the process ended before it could say why (killed, or out of memory)."
 NO_VERDICT: dict[str, Any] = {"verdict": "none", "reasons": []}
 
 
@@ -30,8 +33,9 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
         if verdict["verdict"] != "pass":
             status, exit_code, message = "refused", 1, "the release gate said no."
     _log_quarantine(run)
-    made = documents.write(run.folder, run.outcomes)
+    made = documents.write(run.folder, run.outcomes) + snapshot.write(run.folder, run.outcomes)
     record = {
+        "schema": SCHEMA,
         "run_id": run.run_id,
         "project": run.project,
         "status": status,
@@ -50,13 +54,56 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     }
     write_run_record(run.folder, record)
     event = {"failed": Event.RUN_FAILED, "killed": Event.RUN_KILLED}.get(status, Event.RUN_ENDED)
-    digests = {"run.json": sha256_path(run.folder / "run.json")} | {p.name: sha256_path(p) for p in made}
+    digests = {"run.json": sha256_path(run.folder / "run.json")} | {
+        p.relative_to(run.folder).as_posix(): sha256_path(p) for p in made
+    }
     run.log(event, digests, status=status, message=message)
     if policy and verdict["verdict"] == "pass":
         release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")
+    sealing.seal(run.actor)
     if run.parent:
         _tell_mlflow(run, record)
     return record
+
+
+def write_abandoned(folder: Path, entries: list[Entry]) -> dict[str, str]:
+    """Write the record of a run that never said how it ended, from its ledger entries; gives the digests of its files."""
+    done = {e.data["stage"]: e for e in entries if e.type in (Event.STAGE_MADE, Event.STAGE_CACHED, Event.STAGE_FAILED)}
+    stages = []
+    for name in paths.STAGES:
+        entry = done.get(name)
+        outputs = entry.subject_digests.items() if entry else ()
+        stages.append(
+            {
+                "name": name,
+                "outcome": entry.type.removeprefix("stage.") if entry else "skipped",
+                "seconds": 0.0,
+                "mlflow_run_id": entry.data["mlflow_run_id"] if entry else None,
+                "outputs": [{"path": p, "sha256": d} for p, d in outputs if not p.startswith("input:")],
+            }
+        )
+    first, last = (datetime.fromisoformat(e.ts) for e in (entries[0], entries[-1]))
+    verdict = next((e.data for e in reversed(entries) if e.type == Event.GATE_VERDICT), NO_VERDICT)
+    record = {
+        "schema": SCHEMA,
+        "run_id": folder.name,
+        "project": params.load(paths.PARAMS).project,
+        "status": "killed",
+        "exit_code": 1,
+        "message": ABANDONED,
+        "actor": entries[0].actor,
+        "mlflow_run_id": "",
+        "seconds": round((last - first).total_seconds(), 1),
+        "stages": stages,
+        "metrics": {},
+        "gate": {k: verdict[k] for k in ("verdict", "reasons")},
+        "policy": None,
+        "simulated": [],
+        "records": [str(folder / "run.json")],
+        "next": _next(folder.name, "none", "killed"),
+    }
+    write_run_record(folder, record)
+    return {p.relative_to(folder).as_posix(): sha256_path(p) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def _stages(run: "Run") -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows import recovery
+from flows import leftovers
 from governance.digest import sha256_path
 from governance.errors import MissingComponent, about_the_disk
 from tasks import paths
@@ -92,9 +92,9 @@ def run_stage(name: str, parent_run: str) -> Outcome:
             }
     seconds = round(time.monotonic() - started, 3)
     if code != 0:
-        recovery.end_leftovers()  # DVC may have been killed alone
+        leftovers.end_leftovers()  # DVC may have been killed alone
         return _failed(name, told, seconds)
-    recovery.keep_dvc_lock()
+    leftovers.keep_dvc_lock()
     return finished(name, "made" if told.get("outcome") == "made" else "cached", seconds)
 
 

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows import listing
+from flows import listing, sealing
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent
-from governance.ledger import Event, Ledger
+from governance.ledger import Event
 from tasks import paths
 
 # Reports hold times, ids and pictures; tables, models and figures are what a run is about.
@@ -60,7 +60,7 @@ def _how_it_was_started(run_id: str) -> tuple[str, dict[str, Any], dict[str, str
     """(git commit, parameters, SHA-256 of every input of its stages), as the ledger has them."""
     commit, parameters = "none", None
     inputs: dict[str, str] = {}
-    for entry in Ledger(paths.home() / "ledger.jsonl").entries(run_id):
+    for entry in sealing.ledger().entries(run_id):
         if entry.type == Event.RUN_STARTED:
             commit = entry.data["git_commit"]
         elif entry.type == Event.CONFIGURATION:

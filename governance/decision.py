@@ -7,7 +7,8 @@ from typing import Any
 
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Entry, Event, Ledger
+from governance.ledger import Entry, Event, Log
+from governance.notary import Notary
 
 
 def current_actor() -> str:
@@ -45,15 +46,15 @@ def _figure(f: dict[str, Any]) -> str:
     return f"{f['value']:.3f}{interval}" + (f" n={f['n']}" if f.get("n") else "")
 
 
-def check_can_approve(ledger: Ledger, run_id: str, run_json: Path, policy_sha256: str) -> None:
+def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256: str) -> None:
     """Raise GateRefused unless the evidence stands: whole ledger, a passing verdict in it, unchanged record and bytes.
 
     `policy_sha256` is measured on the bytes that would be released. Raises BadInput if the run is unknown or decided.
     """
-    found = ledger.verify()
+    found = notary.verify()
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
-    entries = _undecided(ledger, run_id)
+    entries = _undecided(notary.ledger, run_id)
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict is None or verdict.data.get("verdict") != "pass":
         raise GateRefused(f"{run_id}: the ledger has no passing verdict of the release gate for it.")
@@ -66,7 +67,7 @@ def check_can_approve(ledger: Ledger, run_id: str, run_json: Path, policy_sha256
         raise GateRefused(f"{run_id}: the registry's policy is not the one that was judged: its SHA-256 differs.")
 
 
-def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str, actor: str, shown_text: str) -> Entry:
+def record_decision(ledger: Log, *, run_id: str, approved: bool, reason: str, actor: str, shown_text: str) -> Entry:
     """Append the decision. Raises BadInput for an empty reason, an unknown run, or a second decision."""
     if not reason.strip():
         raise BadInput("--reason: is empty; say why, it goes into the audit log.")
@@ -80,7 +81,7 @@ def record_decision(ledger: Ledger, *, run_id: str, approved: bool, reason: str,
     return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
 
 
-def _undecided(ledger: Ledger, run_id: str) -> list[Entry]:
+def _undecided(ledger: Log, run_id: str) -> list[Entry]:
     """Entries of a run. Raises BadInput if there are none, or a decision is among them."""
     entries = list(ledger.entries(run_id))
     if not entries:

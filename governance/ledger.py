@@ -5,17 +5,19 @@ zeros. An append is reported only after fsync. A partial last line, left by a cr
 recorded as an entry of its own.
 
 The chain shows every change to an entry that others follow. It cannot show that whole entries at the end are gone, or
-that all of them were written anew: that takes a hash kept elsewhere.
+that all of them were written anew: that takes a signed checkpoint kept elsewhere (`governance.checkpoint`).
 """
 
 import json
 import os
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from filelock import FileLock
 
@@ -45,6 +47,10 @@ class Event(StrEnum):
     APPROVED = "decision.approved"
     REJECTED = "decision.rejected"
     RECOVERED = "ledger.recovered"
+    KEY_MADE = "key.made"
+    KEY_ROTATED = "key.rotated"
+    KEY_REVOKED = "key.revoked"
+    EXPORTED = "evidence.exported"
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,27 @@ class Verification:
 
 def hash_of(fields: dict[str, Any]) -> str:
     """Hash of an entry from its fields; an `entry_hash` among them is left out."""
-    return sha256_bytes(canonical_json({k: v for k, v in fields.items() if k != "entry_hash"}))
+    return _written(fields)[0]
 
 
-class Ledger:
-    """The log in the file `path`. Several processes may append: a lock beside the file makes them take turns."""
+def entry_line(entry: Entry) -> bytes:
+    """The entry as it stands in the log, with its newline."""
+    return _written(asdict(entry))[1]
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+
+class Log(ABC):
+    """An audit log, wherever its lines are kept. Several writers may append: they take turns."""
+
+    @abstractmethod
+    def batch(self) -> AbstractContextManager["Append"]:
+        """Add many entries by calling what this gives, as `append` is called; they are durable when the block ends.
+
+        Raises BadInput if the last line is no entry to follow.
+        """
+
+    @abstractmethod
+    def lines(self) -> Iterator[bytes]:
+        """The lines in order, as they were when this was called; a cut one, left by a crash, among them."""
 
     def append(
         self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
@@ -90,45 +108,97 @@ class Ledger:
 
         Raises ValueError if `data` is not JSON (NaN included), BadInput if the last line is no entry to follow.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock, self.path.open("a+b") as file:
-            lost = _cut_partial_line(file)
-            last = self._last_entry(file)
-            if lost:
-                digests = {"bytes cut": sha256_bytes(lost)}
-                last = asdict(_write(file, last, Event.RECOVERED, "", "attestrl", digests, {"bytes_cut": len(lost)}))
-            return _write(file, last, type, run_id, actor, subject_digests, data)
+        with self.batch() as add:
+            return add(type, run_id=run_id, actor=actor, subject_digests=subject_digests, data=data)
 
     def entries(self, run_id: str | None = None) -> Iterator[Entry]:
         """Entries in order, of one run if asked for; lines that cannot be read are passed over (see `verify`)."""
+        for line in self.lines():
+            fields = _parse(line)
+            if isinstance(fields, dict) and (run_id is None or fields["run_id"] == run_id):
+                yield Entry(**fields)
+
+    def verify(self, visit: Callable[[str], None] | None = None) -> Verification:
+        """Check every line against its hash and its neighbours. Streams: memory does not grow with the log.
+
+        `visit` gets the hash that each line names, in order; an empty text for a line that names none.
+        """
+        problems: list[str] = []
+        lines, seq, previous = 0, 0, GENESIS
+        for line in self.lines():
+            lines += 1
+            fields = _parse(line)
+            if isinstance(fields, str):
+                found, seq, previous = [fields], seq + 1, ""
+            else:
+                found = _check(fields, line, seq, previous)
+                seq, previous = fields["seq"] + 1, fields["entry_hash"]
+            problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
+            if visit:
+                visit(previous)
+        return Verification(not problems, lines, problems)
+
+
+class Appender:
+    """Writes the entries that follow `last` (a line, or nothing for an empty log) through `write`.
+
+    Raises BadInput if `last` is no entry; `where` names the log.
+    """
+
+    def __init__(self, last: bytes, write: Callable[[bytes, int], object], where: str) -> None:
+        self._write = write
+        self._last: tuple[int, str] | None = None
+        fields = _parse(last) if last else None
+        if isinstance(fields, str):
+            raise BadInput(f"{where}: its last line {fields}; `attestrl ledger verify` says more, restore a backup.")
+        if fields:
+            self._last = (fields["seq"], fields["entry_hash"])
+
+    def __call__(
+        self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
+    ) -> Entry:
+        """Add an entry."""
+        entry, line = _follow(self._last, type, run_id, actor, subject_digests, data)
+        self._write(line, entry.seq)
+        self._last = (entry.seq, entry.entry_hash)
+        return entry
+
+
+class Ledger(Log):
+    """The log in the file `path`. Several processes may append: a lock beside the file makes them take turns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+
+    @contextmanager
+    def batch(self) -> Iterator["Append"]:
+        """See `Log.batch`: one fsync, when the block ends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, self.path.open("a+b") as file:
+            lost = _cut_partial_line(file)
+            add = Appender(_last_line(file), lambda line, _: file.write(line), str(self.path))
+            try:
+                if lost:
+                    digests = {"bytes cut": sha256_bytes(lost)}
+                    data = {"bytes_cut": len(lost)}
+                    add(Event.RECOVERED, run_id="", actor="attestrl", subject_digests=digests, data=data)
+                yield add
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def lines(self) -> Iterator[bytes]:
+        """See `Log.lines`."""
         if not self.path.is_file():
             return
-        with self.path.open("rb") as file:
-            for line in file:
-                fields = _parse(line)
-                if isinstance(fields, dict) and (run_id is None or fields["run_id"] == run_id):
-                    yield Entry(**fields)
-
-    def verify(self) -> Verification:
-        """Check every line against its hash and its neighbours. Streams: memory does not grow with the log."""
-        if not self.path.is_file():
-            return Verification(True, 0, [])
-        problems: list[str] = []
-        lines, seq, previous, left = 0, 0, GENESIS, self._settled_size()
+        left = self._settled_size()
         with self.path.open("rb") as file:
             for line in file:
                 left -= len(line)
                 if left < 0:  # appended since
                     break
-                lines += 1
-                fields = _parse(line)
-                if isinstance(fields, str):
-                    found, seq, previous = [fields], seq + 1, ""
-                else:
-                    found = _check(fields, line, seq, previous)
-                    seq, previous = fields["seq"] + 1, fields["entry_hash"]
-                problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
-        return Verification(not problems, lines, problems)
+                yield line
 
     def _settled_size(self) -> int:
         """Bytes of the log at a moment when no line is half written."""
@@ -138,17 +208,14 @@ class Ledger:
         except OSError:  # a copy that cannot be locked, on a read-only medium
             return self.path.stat().st_size
 
-    def _last_entry(self, file: BinaryIO) -> dict[str, Any] | None:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return None
-        file.seek(_after_last_newline(file, size - 1))
-        fields = _parse(file.read())
-        if isinstance(fields, str):
-            raise BadInput(
-                f"{self.path}: its last line {fields}; `attestrl ledger verify` says more, restore a backup."
-            )
-        return fields
+
+class Append(Protocol):
+    """What `Log.batch` gives."""
+
+    def __call__(
+        self, type: str, *, run_id: str, actor: str, subject_digests: dict[str, str], data: dict[str, Any]
+    ) -> Entry:
+        """Add an entry."""
 
 
 FIELDS = frozenset(Entry.__dataclass_fields__)
@@ -173,9 +240,10 @@ def _parse(line: bytes) -> dict[str, Any] | str:
 def _check(fields: dict[str, Any], line: bytes, seq: int, previous: str) -> list[str]:
     problems = []
     try:
-        if hash_of(fields) != fields["entry_hash"]:
+        digest, written = _written(fields)
+        if digest != fields["entry_hash"]:
             problems.append("was edited: its content does not have the hash that it names")
-        elif canonical_json(fields) + b"\n" != line:
+        elif written != line:
             problems.append("was edited: it is not written as it was hashed")
     except (ValueError, RecursionError):
         problems.append("was edited: it holds a value that no entry can hold")
@@ -187,18 +255,27 @@ def _check(fields: dict[str, Any], line: bytes, seq: int, previous: str) -> list
     return problems
 
 
-def _write(
-    file: BinaryIO,
-    last: dict[str, Any] | None,
+def _written(fields: dict[str, Any]) -> tuple[str, bytes]:
+    """Hash of an entry and its line. In sorted order `entry_hash` stands between `data` and `prev_hash`, so the line is
+    what was hashed with the hash put in, and the content is made canonical only once."""
+    before = canonical_json({k: v for k, v in fields.items() if k < "entry_hash"})[:-1]
+    after = canonical_json({k: v for k, v in fields.items() if k > "entry_hash"})[1:]
+    digest = sha256_bytes(before + b"," + after)
+    return digest, b'%b,"entry_hash":"%b",%b\n' % (before, digest.encode(), after)
+
+
+def _follow(
+    last: tuple[int, str] | None,
     type: str,
     run_id: str,
     actor: str,
     digests: dict[str, str],
     data: dict[str, Any],
-) -> Entry:
+) -> tuple[Entry, bytes]:
+    """The entry after `last` and its line."""
     fields: dict[str, Any] = {
-        "seq": last["seq"] + 1 if last else 0,
-        "prev_hash": last["entry_hash"] if last else GENESIS,
+        "seq": last[0] + 1 if last else 0,
+        "prev_hash": last[1] if last else GENESIS,
         "ts": datetime.now(UTC).isoformat(timespec="microseconds"),
         "type": str(type),
         "run_id": run_id,
@@ -206,11 +283,8 @@ def _write(
         "subject_digests": digests,
         "data": data,
     }
-    entry = Entry(**fields, entry_hash=hash_of(fields))
-    file.write(canonical_json(asdict(entry)) + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
-    return entry
+    digest, line = _written(fields)
+    return Entry(**fields, entry_hash=digest), line
 
 
 def _cut_partial_line(file: BinaryIO) -> bytes:
@@ -221,6 +295,15 @@ def _cut_partial_line(file: BinaryIO) -> bytes:
     if lost:
         file.truncate(keep)
     return lost
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """The last line of a file that ends with a whole one; nothing if the file is empty."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return b""
+    file.seek(_after_last_newline(file, size - 1))
+    return file.read()
 
 
 def _after_last_newline(file: BinaryIO, end: int) -> int:

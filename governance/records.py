@@ -7,6 +7,8 @@ from typing import Any
 from governance.digest import write_json
 from governance.errors import BadInput
 
+SCHEMA = "attestrl/run/1"
+
 
 def write_run_record(folder: Path, run: dict[str, Any]) -> None:
     """Write `run.json`."""

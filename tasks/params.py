@@ -164,6 +164,15 @@ class Gate(Section):
     max_length_ratio: Positive
 
 
+class Evidence(Section):
+    """Where the audit log's signed checkpoints are kept, the PEM file of the key that signs, the YAML file in which a
+    person declares what does not apply."""
+
+    checkpoints: str | None = None
+    signing_key: str | None = None
+    declarations: str | None = None
+
+
 class Params(Section):
     """The whole file."""
 
@@ -180,6 +189,7 @@ class Params(Section):
     ppo: Ppo
     evaluate: Evaluate
     gate: Gate
+    evidence: Evidence = Evidence()
 
 
 def parse(raw: Any, where: str) -> Params:

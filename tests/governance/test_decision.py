@@ -15,6 +15,7 @@ from governance.digest import canonical_json, sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
 from governance.ledger import Event, Ledger, hash_of
 from governance.records import load_run, write_run_record
+from tests.governance.conftest import notary_of
 
 RUN, POLICY = "20260101T000000Z-0a1b2c3d", "1" * 64
 
@@ -54,7 +55,7 @@ class Home:
         self.ledger.append(event, run_id=RUN, actor="user:a", subject_digests=digests, data=data)
 
     def check(self, policy: str = POLICY, run_id: str = RUN) -> None:
-        check_can_approve(self.ledger, run_id, self.run_json, policy)
+        check_can_approve(notary_of(self.ledger), run_id, self.run_json, policy)
 
     def decide(self, approved: bool = True, reason: str = "read it", run_id: str = RUN) -> Any:
         text = shown(load_run(self.run_json.parent))
@@ -144,7 +145,21 @@ def test_a_run_that_did_not_end_is_refused(tmp_path: Path) -> None:
     digests = {"policy": POLICY}
     ledger.append(Event.GATE_VERDICT, run_id=RUN, actor="a", subject_digests=digests, data={"verdict": "pass"})
     with pytest.raises(GateRefused, match="did not end"):
-        check_can_approve(ledger, RUN, tmp_path / "run.json", POLICY)
+        check_can_approve(notary_of(ledger), RUN, tmp_path / "run.json", POLICY)
+
+
+def test_a_verdict_forged_in_a_log_chained_anew_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path, verdict="refuse")
+    notary_of(home.ledger).seal("user:a")
+    entries = [json.loads(line) for line in home.ledger.path.read_bytes().splitlines()]
+    home.ledger.path.unlink()
+    for e in entries:
+        e["data"] |= {"verdict": "pass"} if e["type"] == Event.GATE_VERDICT else {}
+        kept = {k: e[k] for k in ("run_id", "actor", "subject_digests", "data")}
+        home.ledger.append(e["type"], **kept)
+    assert home.ledger.verify().ok
+    with pytest.raises(GateRefused, match="written anew"):
+        home.check()
 
 
 def test_a_forged_verdict_in_the_ledger_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""`attestrl evidence`: one run in one file that an auditor can verify without this software."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.printing import Json, print_result
+from governance.errors import BadInput
+
+app = typer.Typer(no_args_is_help=True, help="Evidence for auditors.")
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")],
+    out: Annotated[Path, typer.Option("--out", help="Zip file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write the evidence of a run, its page for people and its own verify.py into one file."""
+    from flows import listing, project, sealing
+    from governance import bundle
+    from governance.decision import current_actor
+    from governance.ledger import Event
+    from tasks import paths
+
+    target = out.absolute()
+    project.enter()
+    run_id = listing.load(run)["run_id"]
+    notary, actor = sealing.notary(), current_actor()
+    try:
+        digest = bundle.export(paths.home() / "records" / run_id, notary, actor, target)
+    except OSError as error:
+        raise BadInput(f"--out {out}: cannot be written ({error.strerror}); name another file.") from None
+    notary.ledger.append(
+        Event.EXPORTED, run_id="", actor=actor, subject_digests={"bundle": digest}, data={"run": run_id}
+    )
+    key = notary.keyring.active()
+    document = {"run_id": run_id, "file": str(out), "sha256": digest, "key": key.keyid if key else None}
+
+    def people(_: Any) -> None:
+        typer.echo(f"{out}: evidence of run {run_id}, sha256 {digest}")
+        typer.echo(f"signed by key {document['key']}; give this, or its public half, to the auditor in another way.")
+
+    print_result(document, as_json, people)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Zip file, or the folder it was unpacked into.")],
+    key: Annotated[Path | None, typer.Option("--key", help="Public key (PEM) that must have signed it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a bundle, with the program that lies in every bundle. Needs no project."""
+    from governance.verify_bundle import verify as verify_bundle
+
+    reasons, facts = verify_bundle(str(bundle), str(key) if key else None)
+
+    def people(_: Any) -> None:
+        for line in [f"refused: {r}" for r in reasons] or facts:
+            typer.echo(line)
+
+    print_result({"verified": not reasons, "reasons": reasons, "facts": facts}, as_json, people)
+    raise typer.Exit(1 if reasons else 0)
+
+
+@app.command()
+def key(out: Annotated[Path, typer.Option("--out", help="PEM file to write.")]) -> None:
+    """Write the public key that signs now, for auditors."""
+    from flows import project, sealing
+    from governance.digest import write_atomic
+
+    target = out.absolute()
+    project.enter()
+    active = sealing.notary().keyring.active()
+    if active is None:
+        raise BadInput("no key has signed yet; the first run, or `attestrl ledger rotate-key`, makes one.")
+    write_atomic(target, active.public)
+    typer.echo(f"{out}: public key {active.keyid}")

@@ -1,0 +1,88 @@
+"""What a killed run leaves on this machine outside our own records: processes that go on, files of DVC's cut short."""
+
+import contextlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from governance.digest import write_atomic
+from tasks import paths
+
+DVC_LOCK = Path("dvc.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")
+WAIT_SECONDS = 10
+
+
+def end_leftovers() -> None:
+    """Kill processes of stages of this project whose run is gone: they would write beside the next run."""
+    import psutil
+
+    home, own = str(paths.home()), {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    leftover = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            said = process.environ()
+            if said.get("ATTESTRL_HOME") == home and "ATTESTRL_RECEIPT" in said and process.pid not in own:
+                process.kill()
+                leftover.append(process)
+    psutil.wait_procs(leftover, timeout=WAIT_SECONDS)
+
+
+def keep_dvc_lock() -> None:
+    """Keep a copy of `dvc.lock` after a stage: DVC writes it in place, and a kill may cut it short."""
+    if DVC_LOCK.is_file():
+        write_atomic(_kept(), DVC_LOCK.read_bytes())
+
+
+def _kept() -> Path:
+    return paths.home() / "dvc.lock"
+
+
+def mend_dvc_lock() -> None:
+    """Bring back the last whole `dvc.lock`: the kept copy, or the committed one."""
+    if not DVC_LOCK.is_file() or _is_lock(DVC_LOCK.read_bytes()):
+        return
+    committed = subprocess.run(["git", "show", f"HEAD:{DVC_LOCK}"], capture_output=True, check=False).stdout
+    for content in (_kept().read_bytes() if _kept().is_file() else b"", committed):
+        if _is_lock(content):
+            write_atomic(DVC_LOCK, content)
+            return
+    DVC_LOCK.unlink()
+
+
+def _is_lock(content: bytes) -> bool:
+    import yaml
+
+    try:
+        found = yaml.safe_load(content)
+    except yaml.YAMLError:
+        return False
+    return isinstance(found, dict) and isinstance(found.get("stages"), dict)
+
+
+def drop_stale_rwlock() -> None:
+    """Remove DVC's list of readers and writers if it is damaged, or names no process of DVC that is alive."""
+    if not RWLOCK.is_file():
+        return
+    try:
+        holders = _pids(json.loads(RWLOCK.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError, TypeError, KeyError):
+        holders = set()
+    if not any(_is_dvc(pid) for pid in holders):
+        RWLOCK.unlink(missing_ok=True)
+
+
+def _pids(content: dict[str, dict[str, Any]]) -> set[int]:
+    every = [h for held in content.values() for who in held.values() for h in (who if isinstance(who, list) else [who])]
+    return {int(holder["pid"]) for holder in every}
+
+
+def _is_dvc(pid: int) -> bool:
+    import psutil
+
+    try:
+        return "dvc" in " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False

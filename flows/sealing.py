@@ -1,0 +1,37 @@
+"""The project's notary, set up from params.yaml: where checkpoints are kept, and which key signs them."""
+
+import os
+import sys
+from pathlib import Path
+
+from governance.checkpoint import Folder
+from governance.errors import AttestError, BadInput
+from governance.keys import Keyring
+from governance.ledger import Ledger, Log
+from governance.notary import Notary
+from governance.postgres_ledger import PostgresLedger
+from tasks import params, paths
+
+
+def ledger() -> Log:
+    """The project's ledger: a file in its state folder, or the database that ATTESTRL_LEDGER_URL names."""
+    url = os.environ.get("ATTESTRL_LEDGER_URL")
+    return PostgresLedger(url) if url else Ledger(paths.home() / "ledger.jsonl")
+
+
+def notary() -> Notary:
+    """Notary of the project's ledger. Raises BadInput if params.yaml is not valid."""
+    settings = params.load(paths.PARAMS).evidence
+    place = settings.checkpoints or str(paths.home() / "checkpoints")
+    if "://" in place:
+        raise BadInput(f"evidence.checkpoints {place}: is not a folder; name one, best on a volume of its own.")
+    given = Path(settings.signing_key) if settings.signing_key else None
+    return Notary(ledger(), Folder(Path(place)), Keyring(paths.home() / "keys", given))
+
+
+def seal(actor: str) -> None:
+    """Sign a checkpoint. What keeps it from being signed is said and does not undo what was recorded."""
+    try:
+        notary().seal(actor)
+    except AttestError as error:
+        print(f"attestrl: {error}", file=sys.stderr)

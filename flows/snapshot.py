@@ -1,0 +1,61 @@
+"""Copies into the run's folder of what says how its outputs came to be: the workspace holds the latest run only."""
+
+from pathlib import Path
+
+from flows.stages import Outcome
+from governance.bundle import DECLARATIONS
+from governance.digest import write_atomic
+from governance.errors import BadInput
+from governance.mapping import read_declarations
+from tasks import params, paths
+
+REPORTS = {
+    "ingest": "summary.json",
+    "validate": "checks.json",
+    "annotators": "summary.json",
+    "poisoning": "summary.json",
+    "curate": "summary.json",
+    "reward": "metrics.json",
+    "evaluate": "metrics.json",
+}
+LINEAGE = {"base": paths.BASE, "sft": paths.SFT, "reward": paths.REWARD, "ppo": paths.POLICY}
+PROJECT = (paths.PARAMS, Path("dvc.yaml"), Path("dvc.lock"), Path("requirements.lock"))
+
+
+def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
+    """Copy records, summaries and lineage of every stage that is done, and the project's own files; gives the copies."""
+    copies = {folder / path.name: path for path in PROJECT}
+    for stage in (o.name for o in outcomes if o.outcome in ("made", "cached")):
+        copies[folder / "stages" / f"{stage}.json"] = paths.report(stage) / "record.json"
+        if stage in REPORTS:
+            copies[folder / "reports" / f"{stage}.json"] = paths.report(stage) / REPORTS[stage]
+        if stage in LINEAGE:
+            copies[folder / "lineage" / f"{LINEAGE[stage].name}.json"] = LINEAGE[stage] / "lineage.json"
+    made = [_copy(source, to) for to, source in copies.items() if source.is_file()]
+    return made + _declarations(folder)
+
+
+def check_declarations() -> Path | None:
+    """The file of declarations that params.yaml names, if any. Raises BadInput if it is absent or says nothing valid."""
+    name = params.load(paths.PARAMS).evidence.declarations
+    if name is None:
+        return None
+    try:
+        read_declarations(Path(name).read_text(encoding="utf-8"), name)
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(f"{name}: cannot be read; evidence.declarations in params.yaml names it.") from None
+    return Path(name)
+
+
+def _declarations(folder: Path) -> list[Path]:
+    try:
+        declared = check_declarations()
+    except BadInput:  # the run that is ending was refused for it at its start
+        return []
+    return [_copy(declared, folder / DECLARATIONS)] if declared else []
+
+
+def _copy(source: Path, to: Path) -> Path:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(to, source.read_bytes())
+    return to

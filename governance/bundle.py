@@ -1,0 +1,114 @@
+"""Evidence of one run in one file that can be verified without this software: the same run gives the same bytes.
+
+    manifest.json            signed list of every other file with its SHA-256, and the public keys
+    index.html               the story of the run for a person
+    mapping.json             what laws and standards ask for, and where it is
+    schemas/…                JSON Schemas of the records
+    verify.py                `governance.verify_bundle`, which shares no code with this module
+    ledger/entries.jsonl     the run's entries as the log has them
+    ledger/proofs.json       for each its Merkle path (RFC 9162) to the root of
+    ledger/checkpoint.json   the first signed checkpoint that covers them all
+    run/…                    the run's folder, whose digests stand in the run's last entry
+
+The zip is stored, not compressed, in the order of names, dated 1980-01-01: no bit of it is left to the writer.
+"""
+
+import json
+import zipfile
+from dataclasses import asdict
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from governance import checkpoint, dsse, story
+from governance.checkpoint import Stored
+from governance.digest import canonical_json, sha256_bytes, write_atomic
+from governance.errors import BadInput, GateRefused
+from governance.keys import REVOKED
+from governance.ledger import Entry, Log, entry_line
+from governance.mapping import mapping, read_declarations
+from governance.merkle import Proofs
+from governance.notary import Notary
+
+PAYLOAD_TYPE = "application/vnd.attestrl.evidence+json"
+FORMAT = "attestrl-evidence/1"
+DECLARATIONS = "declarations.yaml"
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def export(folder: Path, notary: Notary, actor: str, out: Path) -> str:
+    """Write the bundle of the run whose records are in `folder`; gives the SHA-256 of the file.
+
+    Signs a checkpoint first if none covers the run yet. Raises GateRefused if the ledger does not verify, BadInput if
+    it does not know the run.
+    """
+    found = notary.verify()
+    if not found.ok:
+        raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
+    entries = list(notary.ledger.entries(folder.name))
+    if not entries:
+        raise BadInput(f"{folder.name}: the ledger does not know this run; `attestrl runs` lists them.")
+    covering = _covering(notary, entries[-1].seq) or notary.seal(actor)
+    assert covering is not None  # the log has entries
+    content = {f"run/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in _files(folder)}
+    content |= _ledger(notary.ledger, entries, covering)
+    schemas = sorted((p for p in (files("governance") / "schemas").iterdir()), key=lambda p: p.name)
+    content |= {f"schemas/{p.name}": p.read_bytes() for p in schemas if p.name.endswith(".json")}
+    content["verify.py"] = (files("governance") / "verify_bundle.py").read_bytes()
+    declared = content.get(f"run/{DECLARATIONS}")
+    mapped = mapping(content, read_declarations(declared.decode(), DECLARATIONS) if declared else {})
+    content["mapping.json"] = _pretty(mapped)
+    content["index.html"] = story.index(content, entries, covering, mapped).encode()
+    content["manifest.json"] = _manifest(content, folder.name, notary)
+    data = archive(content)
+    write_atomic(out, data)
+    return sha256_bytes(data)
+
+
+def archive(content: dict[str, bytes]) -> bytes:
+    """Zip file in the one way in which a bundle is written."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as z:
+        for name in sorted(content):
+            info = zipfile.ZipInfo(name, _DATE)
+            info.create_system, info.external_attr = 3, 0o100644 << 16
+            z.writestr(info, content[name])
+    return buffer.getvalue()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of a run's folder, without what an interrupted write left."""
+    return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
+
+
+def _covering(notary: Notary, seq: int) -> Stored | None:
+    """The first checkpoint over the entry `seq` by a key that is not revoked."""
+    keys = notary.keyring.keys()
+    stored, _ = checkpoint.load(notary.place)
+    return next((s for s in stored if s.checkpoint.size > seq and keys[s.keyid].status != REVOKED), None)
+
+
+def _ledger(ledger: Log, entries: list[Entry], covering: Stored) -> dict[str, bytes]:
+    hashes = (bytes.fromhex(e.entry_hash) for e in ledger.entries() if e.seq < covering.checkpoint.size)
+    proofs = Proofs(hashes)
+    paths = {str(e.seq): [h.hex() for h in proofs.of(e.seq)] for e in entries}
+    return {
+        "ledger/entries.jsonl": b"".join(entry_line(e) for e in entries),
+        "ledger/proofs.json": canonical_json(paths) + b"\n",
+        "ledger/checkpoint.json": covering.envelope.as_bytes(),
+    }
+
+
+def _manifest(content: dict[str, bytes], run_id: str, notary: Notary) -> bytes:
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "files": {name: sha256_bytes(data) for name, data in content.items()},
+        "keys": [asdict(key) for key in notary.keyring.keys().values()],
+    }
+    return dsse.sign(PAYLOAD_TYPE, canonical_json(body), notary.keyring.private()).as_bytes()
+
+
+def _pretty(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

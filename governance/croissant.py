@@ -1,0 +1,135 @@
+"""Croissant 1.1 metadata of one dataset, with the responsible-AI vocabulary (RAI 1.0), from its datasheet.
+
+Written as JSON, not through the library: mlcroissant 1.1.1 spells two RAI terms in other ways than the vocabulary and
+names version 1.0 unless told otherwise. A topic that nobody answered is said to be not known.
+"""
+
+from typing import Any
+
+from governance.datasheet import Answer, DatasetFacts, Declared, answers
+from governance.mapping import reference
+
+CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isArray": "cr:isArray",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "name": {"@container": "@language"},
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+_TYPES = (
+    ("Bool", "sc:Boolean"),
+    ("Int", "sc:Integer"),
+    ("UInt", "sc:Integer"),
+    ("Float", "sc:Float"),
+    ("Date", "sc:Date"),
+    ("String", "sc:Text"),
+)
+
+
+def croissant(facts: DatasetFacts, declared: Declared, made: str) -> dict[str, Any]:
+    """The metadata as JSON-LD; `made` is the day of the run in ISO 8601. Nested columns are named in the description:
+    the record set holds the flat ones."""
+    every = {a.id: a for a in answers(facts, declared)}
+    columns = facts.columns or {}
+    flat = {name: kind for name, kind in columns.items() if _type(kind)}
+    nested = [name for name in columns if name not in flat]
+    more = f" Nested columns outside the record set: {', '.join(nested)}." if nested else ""
+    name = facts.name.replace("/", "-")
+    file = f"{name}.parquet"
+    document: dict[str, Any] = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": CONFORMS_TO,
+        "name": name,
+        "description": f"{facts.simulated or _said(every['COMP-01'])} {facts.rows} rows.{more}",
+        "license": every["DIST-04"].answer or _said(every["DIST-04"]),
+        "creator": {"@type": "sc:Organization", "name": _said(every["MOTI-02"])},
+        "url": every["MAIN-01"].answer or _said(every["MAIN-01"]),
+        "citeAs": _said(every["USES-02"]),
+        "datePublished": made,
+        "version": f"1.0.0+{facts.sha256[:12]}",
+        "distribution": [
+            {
+                "@type": "cr:FileObject",
+                "@id": file,
+                "name": file,
+                "contentUrl": facts.path,
+                "encodingFormat": "application/x-parquet",
+                "sha256": facts.sha256,
+            }
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "rows",
+                "name": "rows",
+                "field": [_field(column, kind, file) for column, kind in flat.items()],
+            }
+        ],
+    }
+    return document | _responsible(facts, every)
+
+
+def _field(column: str, kind: str, file: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:Field",
+        "@id": f"rows/{column}",
+        "name": column,
+        "dataType": _type(kind),
+        "source": {"fileObject": {"@id": file}, "extract": {"column": column}},
+    }
+
+
+def _responsible(facts: DatasetFacts, every: dict[str, Answer]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row in reference("croissant_rai"):
+        topics = [every[t] for t in row["topics"].split()]
+        found[f"rai:{row['property']}"] = " ".join(_said(a) for a in topics) or "Not known."
+    if facts.timeframe:
+        found["rai:dataCollectionTimeframe"] = list(facts.timeframe)
+    return found
+
+
+def _said(a: Answer) -> str:
+    return a.answer or f"Not known ({a.topic}); ask {a.ask}."
+
+
+def _type(kind: str) -> str | None:
+    return next((croissant_type for prefix, croissant_type in _TYPES if kind.startswith(prefix)), None)

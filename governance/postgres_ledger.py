@@ -1,0 +1,84 @@
+"""The audit log in PostgreSQL, for several machines: the same lines, the same verification.
+
+A table holds each line's bytes by position. A writer takes an advisory lock for its transaction, so that writers take
+turns; what is reported as written was committed with `synchronous_commit`. Changed, missing or moved lines are found
+as in a file: nothing of the table but the lines in the order of their positions is believed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from governance.errors import MissingComponent
+from governance.ledger import Append, Appender, Log
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+_LOCK = int.from_bytes(b"attestrl")  # a number for pg_advisory_xact_lock that other programs hardly take
+_TABLE = """
+CREATE TABLE IF NOT EXISTS attestrl_ledger (
+    position bigint PRIMARY KEY CHECK (position >= 0),
+    line bytea NOT NULL
+)
+"""
+_AT_ONCE = 2000
+
+
+class PostgresLedger(Log):
+    """The log in the database at `url` (postgresql://…). The table is made by the first append."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def batch(self) -> Iterator[Append]:
+        """See `Log.batch`: one transaction, committed when the block ends; nothing is kept of a block that raises."""
+        from psycopg2.extras import execute_values
+
+        with self._connection() as database, database.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = on")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            cursor.execute(_TABLE)
+            cursor.execute("SELECT line FROM attestrl_ledger ORDER BY position DESC LIMIT 1")
+            found = cursor.fetchone()
+            waiting: list[tuple[int, bytes]] = []
+            yield Appender(
+                bytes(found[0]) if found else b"",
+                lambda line, position: waiting.append((position, line)),
+                "the ledger in PostgreSQL",
+            )
+            insert = "INSERT INTO attestrl_ledger (position, line) VALUES %s"
+            execute_values(cursor, insert, waiting, page_size=_AT_ONCE)
+
+    def lines(self) -> Iterator[bytes]:
+        """See `Log.lines`: one snapshot, read in pieces."""
+        with self._connection() as database:
+            with database.cursor() as cursor:
+                cursor.execute("SELECT to_regclass('attestrl_ledger')")
+                if cursor.fetchone() == (None,):
+                    return
+            with database.cursor(name="lines") as stream:
+                stream.itersize = _AT_ONCE
+                stream.execute("SELECT line FROM attestrl_ledger ORDER BY position")
+                for (line,) in stream:
+                    yield bytes(line)
+
+    @contextmanager
+    def _connection(self) -> Iterator["connection"]:
+        """A transaction of its own. Raises MissingComponent if the server cannot be reached or refuses."""
+        try:
+            import psycopg2
+        except ImportError:
+            raise MissingComponent("the ledger in PostgreSQL needs psycopg2; pip install psycopg2-binary.") from None
+        database: Any = None
+        try:
+            database = psycopg2.connect(self.url, connect_timeout=10)
+            with database:
+                yield database
+        except psycopg2.Error as error:
+            said = str(error).strip().splitlines() or ["it did not say why"]
+            raise MissingComponent(f"the ledger in PostgreSQL (ATTESTRL_LEDGER_URL): {said[0]}") from None
+        finally:
+            if database is not None:
+                database.close()

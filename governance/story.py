@@ -1,0 +1,62 @@
+"""`index.html` of a bundle: the story of a run for a person who has never seen this software. Opens from the disk."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from governance.checkpoint import Stored
+from governance.digest import sha256_bytes
+from governance.ledger import Entry, Event
+from governance.lineage_picture import nodes_of, picture
+from governance.mapping import DISCLAIMER, PERSON
+
+DECISIONS = {Event.APPROVED: "approved", Event.REJECTED: "rejected"}
+
+
+def index(content: dict[str, bytes], entries: list[Entry], covering: Stored, mapped: dict[str, Any]) -> str:
+    """The page, from the files of the bundle and the run's entries."""
+    run = json.loads(content["run/run.json"])
+    stages = [json.loads(content[n]) for n in content if n.startswith("run/stages/")]
+    order = {s["name"]: (i, s["outcome"]) for i, s in enumerate(run["stages"])}
+    stages.sort(key=lambda s: order.get(s["stage"], (len(order), ""))[0])
+    outcomes = {name: outcome for name, (_, outcome) in order.items()}
+    environment = Environment(
+        loader=PackageLoader("governance"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("evidence.html.j2").render(
+        run=run,
+        stages=stages,
+        outcomes=outcomes,
+        started=entries[0],
+        decisions=[(DECISIONS[Event(e.type)], e) for e in entries if e.type in DECISIONS],
+        failed=[e for e in entries if e.type == Event.STAGE_FAILED],
+        found=_found(content, entries),
+        lineage=picture(nodes_of(stages, outcomes, run["gate"]["verdict"])),
+        mapped=mapped,
+        missing={t["title"]: Counter(r["status"] for r in t["rows"])[PERSON] for t in mapped["tables"]},
+        sheets=[
+            json.loads(d) for n, d in sorted(content.items()) if n.startswith("run/datasheet-") and n.endswith(".json")
+        ],
+        entries=entries,
+        checkpoint=covering.checkpoint,
+        files={name: sha256_bytes(data) for name, data in sorted(content.items())},
+        disclaimer=DISCLAIMER,
+    )
+
+
+def _found(content: dict[str, bytes], entries: list[Entry]) -> list[str]:
+    """What the checks of the data found, in sentences."""
+    said = []
+    for name in ("annotators", "poisoning"):
+        if report := content.get(f"run/reports/{name}.json"):
+            said.append(f"{name}: {json.loads(report).get('summary')}")
+    for e in entries:
+        if e.type == Event.DATA_QUARANTINED:
+            said.append(f"{e.data['stage']}: {e.data['rows']} rows were set aside and not trained on.")
+    return said

@@ -1,0 +1,41 @@
+"""A run whose process was killed: the next one says so, and its evidence can be exported like any other's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows import run as runs
+from governance import bundle
+from governance.ledger import Event, Ledger
+from governance.verify_bundle import verify
+from tests.governance.conftest import notary_of
+
+KILLED = "20260101T000000Z-0a1b2c3d"
+
+
+def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = empty_project / ".attestrl"
+    monkeypatch.chdir(empty_project)
+    monkeypatch.setenv("ATTESTRL_HOME", str(home))
+    ledger = Ledger(home / "ledger.jsonl")
+    outputs, data = {"data/models/base": "a" * 64, "input:data/raw/x": "b" * 64}, {"mlflow_run_id": "m", "message": ""}
+    for event, digests, more in (
+        (Event.RUN_STARTED, {}, {"until": "evaluate"}),
+        (Event.STAGE_MADE, outputs, {"stage": "base", **data}),
+        (Event.STAGE_FAILED, {}, {"stage": "sft", **data}),
+    ):
+        ledger.append(event, run_id=KILLED, actor="user:a", subject_digests=digests, data=more)
+    runs.close_abandoned(ledger)
+    folder = home / "records" / KILLED
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["status"], record["gate"]["verdict"]) == ("killed", "none")
+    outcomes = {s["name"]: s["outcome"] for s in record["stages"]}
+    assert (outcomes["base"], outcomes["sft"], outcomes["ppo"]) == ("made", "failed", "skipped")
+    bundle.export(folder, notary_of(ledger), "user:a", empty_project / "evidence.zip")
+    reasons, facts = verify(str(empty_project / "evidence.zip"))
+    assert reasons == []
+    assert f"run {KILLED}: killed, release gate: none" in facts
+    before = ledger.path.read_bytes()
+    runs.close_abandoned(ledger)
+    assert ledger.path.read_bytes() == before

@@ -1,0 +1,64 @@
+"""`attestrl ledger` as a person types it, on a log of a project."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from governance.ledger import Event, Ledger
+from tests.flows.conftest import attestrl
+
+
+@pytest.fixture
+def project(empty_project: Path) -> Path:
+    ledger = Ledger(empty_project / ".attestrl/ledger.jsonl")
+    for i in range(3):
+        ledger.append(Event.STAGE_MADE, run_id="r", actor="user:a", subject_digests={}, data={"i": i})
+    return empty_project
+
+
+def test_from_the_first_key_to_a_forged_log(project: Path) -> None:
+    found = json.loads(attestrl(project, "ledger", "verify", "--json").stdout)
+    assert (found["ok"], found["entries"], found["covered"]) == (True, 3, 0)
+    assert "1 to 3: not yet covered" in found["notices"][0]
+
+    assert attestrl(project, "ledger", "rotate-key", "--reason", " ").returncode == 2
+    assert attestrl(project, "ledger", "rotate-key", "--reason", "set up").returncode == 0
+    assert attestrl(project, "ledger", "revoke-key", "--reason", "laptop lost").returncode == 0
+    assert attestrl(project, "ledger", "revoke-key", "ffff", "--reason", "x").returncode == 2
+    done = attestrl(project, "ledger", "verify")
+    assert done.returncode == 0, done.stdout
+    assert "6 entries, 6 under a signed checkpoint, the chain is whole." in done.stdout
+
+    keys = json.loads((project / ".attestrl/keys/signing.json").read_text())
+    public = project / "auditor.pem"
+    public.write_text(keys[-1]["public"])
+    assert attestrl(project, "ledger", "verify", "--key", "auditor.pem").returncode == 0
+    public.write_text(keys[0]["public"])
+    assert attestrl(project, "ledger", "verify", "--key", "auditor.pem").returncode == 1
+    assert attestrl(project, "ledger", "verify", "--key", "absent.pem").returncode == 2
+
+    log = project / ".attestrl/ledger.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    done = attestrl(project, "ledger", "verify")
+    assert done.returncode == 1
+    assert "line 3: 4 entries at the end are gone that checkpoint 000000000006" in done.stdout
+
+
+def test_checkpoints_and_key_where_params_say(project: Path) -> None:
+    elsewhere = project / "volume"
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("checkpoints: null", f"checkpoints: {elsewhere}"))
+    assert attestrl(project, "ledger", "rotate-key", "--reason", "set up").returncode == 0
+    assert len(list(elsewhere.iterdir())) == 1
+    elsewhere.rename(project / "gone")
+    assert attestrl(project, "ledger", "verify").returncode == 1
+    (project / "gone").rename(elsewhere)
+    params = (project / "params.yaml").read_text()
+    for wrong in ("checkpoints: s3://bucket/x", "signing_key: absent.pem"):
+        name = wrong.partition(":")[0]
+        (project / "params.yaml").write_text(re.sub(rf"{name}: \S+", wrong, params))
+        done = attestrl(project, "ledger", "rotate-key", "--reason", "set up")
+        assert done.returncode == 2, done.stderr
+        assert f"evidence.{name}" in done.stderr
