@@ -143,6 +143,8 @@ class Ppo(Section):
     missing_eos_penalty: Annotated[float, Field(ge=0)]
     whiten_rewards: bool
     bf16: bool
+    save_steps: Count
+    save_total_limit: Count
 
 
 class Evaluate(Section):

@@ -7,7 +7,7 @@ token and advantages; 4. several epochs of clipped updates. Statistics are fp32 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -89,27 +89,53 @@ class PpoTrainer:
         self.optimizer = torch.optim.AdamW(
             [p for group in self.trainable for p in group], lr=settings.learning_rate, eps=1e-5, weight_decay=0.0
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda u: 1 - u / self.updates)
+        self.step = 0
+        self._pending: list[int] = []  # prompts of this pass that are still to come
 
     def train(self, prompts: Sequence[Sequence[int]]) -> Iterator[Metrics]:
-        """Run every update over `prompts` (token ids), drawn in a new order each pass; yields metrics after each.
+        """Run the updates that are left over `prompts` (token ids), drawn in a new order each pass; yields metrics
+        after each. The learning rate falls linearly to 0.
 
         Raises FloatingPointError when a loss is no longer finite.
         """
-        batches = self._batches(prompts)
-        for _ in range(self.updates):
-            experience = self.collect(next(batches))
+        while self.step < self.updates:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * (1 - self.step / self.updates)
+            experience = self.collect(self._draw(prompts))
             metrics = self.update(experience)
-            self.schedule.step()
+            self.step += 1
             yield describe(experience) | metrics
 
-    def _batches(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-        pending: list[int] = []
-        while True:
-            while len(pending) < self.settings.batch:
-                pending += torch.randperm(len(prompts), generator=self.generator).tolist()
-            drawn, pending = pending[: self.settings.batch], pending[self.settings.batch :]
-            yield [prompts[i] for i in drawn]
+    def _draw(self, prompts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """The next batch of prompts."""
+        while len(self._pending) < self.settings.batch:
+            self._pending += torch.randperm(len(prompts), generator=self.generator).tolist()
+        drawn, self._pending = self._pending[: self.settings.batch], self._pending[self.settings.batch :]
+        return [prompts[i] for i in drawn]
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """(tensors, JSON values): all that a trainer made alike needs to go on, bit for bit, from here."""
+        tensors = {f"weights.{name}": p.data for name, p in self._named_trainable()}
+        for name, parameter in self._named_trainable():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
+        tensors |= {"rng.sampling": self.generator.get_state(), "rng.torch": torch.get_rng_state()}
+        return tensors, {"step": self.step, "pending": self._pending}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Take over a `state()`."""
+        for name, parameter in self._named_trainable():
+            parameter.data.copy_(tensors[f"weights.{name}"])
+            self.optimizer.state[parameter] = {
+                key: tensors[f"optimizer.{key}.{name}"].to(self.device) for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.generator.set_state(tensors["rng.sampling"])
+        torch.set_rng_state(tensors["rng.torch"])
+        self.step, self._pending = int(state["step"]), list(state["pending"])
+
+    def _named_trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
+        models = {"policy": self.policy, "value": self.value_model}
+        return [(f"{m}.{n}", p) for m, model in models.items() for n, p in model.named_parameters() if p.requires_grad]
 
     @torch.no_grad()
     def collect(self, prompts: Sequence[Sequence[int]]) -> Experience:
