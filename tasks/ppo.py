@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from governance.digest import sha256_path, write_json, write_jsonl
-from governance.errors import GateRefused
+from governance.errors import BadInput, GateRefused
 from tasks import paths
 from tasks.checkpoints import Checkpoints
 from tasks.lineage import lineage_of
@@ -16,7 +16,8 @@ from tasks.plots import save_curves
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, merged, save_model, with_lora
-from tasks.rlhf.ppo import PpoTrainer, reward_scorer
+from tasks.rlhf.ppo import Diverged, PpoTrainer
+from tasks.rlhf.scorers import reward_scorer
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
@@ -72,10 +73,13 @@ def _train(
                 if trainer.step % stage.params.ppo.save_steps == 0:
                     tensors, state = trainer.state()
                     checkpoints.save(trainer.step, tensors, {"trainer": state, "history": history})
-    except FloatingPointError as error:
+    except Diverged as error:
         raise GateRefused(
-            f"{error} at update {len(history) + 1}; lower ppo.learning_rate, or set ppo.bf16=false."
+            f"{error} at update {trainer.step + 1}; lower ppo.learning_rate, raise ppo.kl_coef, or set ppo.bf16=false. "
+            f"Earlier checkpoints stay in {checkpoints.folder}."
         ) from None
+    except ValueError as error:
+        raise BadInput(f"{paths.SFT}: {error}; choose another base.model.") from None
     return history
 
 
@@ -88,10 +92,11 @@ def _checkpoints(stage: Stage, lineage: dict[str, str]) -> Checkpoints:
 
 def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     lora = stage.params.lora
-    policy, value_model = load_causal_lm(paths.SFT), load_reward_model(paths.REWARD)
-    reference = None if lora.enabled else load_causal_lm(paths.SFT)
+    policy, reference = load_causal_lm(paths.SFT), None if lora.enabled else load_causal_lm(paths.SFT)
+    value_model = load_reward_model(paths.REWARD) if stage.params.ppo.value == "separate" else None
     if lora.enabled:
-        policy, value_model = with_lora(policy, lora, "CAUSAL_LM"), with_lora(value_model, lora, "SEQ_CLS")
+        policy = with_lora(policy, lora, "CAUSAL_LM")
+        value_model = with_lora(value_model, lora, "SEQ_CLS") if value_model is not None else None
     scorer_model = load_reward_model(paths.REWARD)
     trainer = PpoTrainer(
         policy,
