@@ -21,7 +21,7 @@ from tasks.rlhf import ppo
 from tasks.rlhf.models import load_causal_lm, load_reward_model
 from tasks.rlhf.scorers import reward_scorer
 
-MICROBATCH_TOKENS = 2048  # as in params.yaml
+MICROBATCH_TOKENS = 1024  # as in params.yaml
 
 
 def settings(w: dict[str, Any], value: str, dtype: str) -> SimpleNamespace:

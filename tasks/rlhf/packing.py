@@ -84,8 +84,9 @@ class Packed:
         if window is not None and self.width > window:
             distance = torch.arange(self.width, device=q.device)[:, None] - torch.arange(self.width, device=q.device)
             mask = (distance >= 0) & (distance < window)
+        queries, keys, values = (self.grid(x) for x in (q, k, v))
         out = scaled_dot_product_attention(
-            *(self.grid(x) for x in (q, k, v)), attn_mask=mask, is_causal=mask is None, scale=scale
+            queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale
         ).transpose(1, 2)
         return out.reshape(q.shape) if len(q) == out.shape[0] * self.width else out[self.row, self.column]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -45,10 +45,10 @@ class PpoSettings(Protocol):
     microbatch_tokens: int
     epochs: int
     learning_rate: float
-    value: str
+    value: Literal["separate", "shared"]
     value_coef: float
     kl_coef: float
-    kl_estimator: str
+    kl_estimator: Literal["k1", "k2", "k3"]
     kl_target: float | None
     kl_horizon: int
     kl_budget: float | None
@@ -198,10 +198,10 @@ class PpoTrainer:
     def update(self, experience: Experience) -> Metrics:
         """Several epochs of minibatch steps on one batch; gives the means of their diagnostics over the real tokens."""
         s, size = self.settings, experience.scores.shape[0]
-        steps = []
+        steps: list[dict[str, torch.Tensor]] = []
         for _ in range(s.epochs):
-            for index in torch.randperm(size, generator=self.generator).split(s.minibatch):
-                steps.append(self._step(experience, index.to(self.device)))
+            order = torch.randperm(size, generator=self.generator).to(self.device)
+            steps += [self._step(experience, order[at : at + s.minibatch]) for at in range(0, size, s.minibatch)]
         seen = {name: torch.stack([step[name] for step in steps]).float().cpu() for name in steps[0]}
         ratios = seen["val/ratio"]
         means = {name: float(values.mean()) for name, values in seen.items()}
@@ -231,23 +231,22 @@ class PpoTrainer:
     ) -> dict[str, torch.Tensor]:
         """Add the gradients of `rollout`, the rows `rows` of the experience; gives their part of the means over all
         `tokens` and `states` of the minibatch."""
-        s = self.settings
-        values = None
+        s, shared = self.settings, self.value_model is None
         with self._autocast():
-            if self.value_model is None:
+            if shared:
                 logprobs, values = response_both(self.policy, self._values_of, rollout, s.temperature)
             else:
                 logprobs = response_logprobs(self.policy, rollout, s.temperature)
         advantages = experience.advantages[rows, :-1]
         loss, ratio, clipped = losses.policy_loss(logprobs, rollout.logprobs, advantages, rollout.mask, s.clip_range)
         loss = loss.sum() / tokens
-        if self.value_model is not None:
-            loss.backward()  # its graph is freed before the value model's is made
+        if not shared:
+            torch.autograd.backward(loss)  # its graph is freed before the value model's is made
             with self._autocast():
                 values = response_values(self.value_model, score_head(self.value_model), rollout)
         old, returns = experience.values[rows], experience.returns[rows]
         v_loss = losses.value_loss(values, old, returns, rollout.state_mask, s.clip_range_value).sum() / states
-        (s.value_coef * v_loss if self.value_model is not None else loss + s.value_coef * v_loss).backward()
+        torch.autograd.backward(loss + s.value_coef * v_loss if shared else s.value_coef * v_loss)
         log_ratio = (logprobs - rollout.logprobs).detach() * rollout.mask
         return {
             "policy/approxkl_avg": 0.5 * (log_ratio**2).sum() / tokens,

@@ -113,14 +113,16 @@ def sample(
     device = transformer(model).device
     uniform = torch.rand(len(prompts), max_new_tokens, generator=generator).to(device)
     ids, mask = (t.to(device) for t in pad_left(prompts, pad_token_id))
-    shape = (len(prompts), max_new_tokens)
+    zeros = torch.zeros(len(prompts), max_new_tokens + 1, device=device)
     out = Rollout(
-        ids,
-        mask,
-        torch.full(shape, pad_token_id, device=device),
-        *(torch.zeros(shape, device=device) for _ in ("mask", "logprobs", "entropy")),
-        torch.zeros(shape[0], shape[1] + 1, device=device),
-        torch.zeros(len(prompts), dtype=torch.bool, device=device),
+        prompt_ids=ids,
+        prompt_mask=mask,
+        response_ids=torch.full_like(uniform, pad_token_id, dtype=torch.long),
+        mask=zeros[:, 1:].clone(),
+        logprobs=zeros[:, 1:].clone(),
+        entropy=zeros[:, 1:].clone(),
+        values=zeros,
+        ended=torch.zeros(len(prompts), dtype=torch.bool, device=device),
     )
     for rows in length_groups([len(p) for p in prompts], group):
         _sample_group(model, out, torch.tensor(rows, device=device), uniform, stop_token_id, temperature, value_head)

@@ -29,7 +29,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return logprobs
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         scaled, weight, tokens, normaliser = ctx.saved_tensors
         slope = ctx.logits.sub_(normaliser[:, None]).exp_().mul_(-gradient[:, None])
         ctx.logits = None
@@ -47,5 +47,5 @@ def token_logprobs(
 
     `hidden` (n, d), `weight` (V, d). The gradient can be taken once.
     """
-    logprobs: torch.Tensor = _TokenLogprobs.apply(hidden, weight, tokens, temperature)
+    logprobs: torch.Tensor = _TokenLogprobs.apply(hidden, weight, tokens, temperature)  # type: ignore[no-untyped-call]
     return logprobs
