@@ -1,7 +1,7 @@
 """`params.yaml`: its schema, and its errors as sentences. One class a section; unknown keys are refused."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -127,15 +127,22 @@ class Ppo(Section):
     episodes: Count
     batch: Count
     minibatch: Count
-    microbatch: Count
+    microbatch_tokens: Count
     epochs: Count
     learning_rate: Positive
+    value: Literal["separate", "shared"]
+    value_coef: Positive
     kl_coef: Annotated[float, Field(ge=0)]
+    kl_estimator: Literal["k1", "k2", "k3"]
+    kl_target: Positive | None
+    kl_horizon: Count
+    kl_budget: Positive | None
+    max_kl: Positive
+    min_entropy: Annotated[float, Field(ge=0)]
     gamma: Share
     lam: Share
     clip_range: Positive
     clip_range_value: Positive
-    value_coef: Positive
     max_grad_norm: Positive
     temperature: Positive
     max_prompt_tokens: Count
@@ -143,6 +150,8 @@ class Ppo(Section):
     missing_eos_penalty: Annotated[float, Field(ge=0)]
     whiten_rewards: bool
     bf16: bool
+    save_steps: Count
+    save_total_limit: Count
 
 
 class Evaluate(Section):

@@ -1,20 +1,23 @@
 """Stage `ppo`: the policy, from the SFT model, against the reward model."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from governance.digest import sha256_path, write_json, write_jsonl
-from governance.errors import GateRefused
+from governance.errors import BadInput, GateRefused
 from tasks import paths
+from tasks.checkpoints import Checkpoints
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, merged, save_model, with_lora
-from tasks.rlhf.ppo import PpoTrainer, reward_scorer
+from tasks.rlhf.ppo import Diverged, PpoTrainer
+from tasks.rlhf.scorers import reward_scorer
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
@@ -35,17 +38,8 @@ def body(stage: Stage) -> None:
     tokenizer = load_tokenizer(paths.SFT)
     trainer = _trainer(stage, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
-    history: list[dict[str, Any]] = []
-    try:
-        with bar(trainer.updates, "ppo", "update") as progress:
-            for metrics in trainer.train(encoded):
-                history.append({"step": len(history) + 1, **metrics})
-                progress.set_postfix_str(f"score {metrics['objective/scores']:.2f} kl {metrics['objective/kl']:.2f}")
-                progress.update()
-    except FloatingPointError as error:
-        raise GateRefused(
-            f"{error} at update {len(history) + 1}; lower ppo.learning_rate, or set ppo.bf16=false."
-        ) from None
+    checkpoints = _checkpoints(stage, lineage)
+    history = _train(stage, trainer, encoded, checkpoints)
     save_model(merged(trainer.policy), tokenizer, paths.POLICY)
     write_json(paths.POLICY / "lineage.json", lineage)
     tags = {**lineage, "reward_model_version": _reward_version()}
@@ -56,14 +50,53 @@ def body(stage: Stage) -> None:
     stage.log_history(history)
     last = {k: v for k, v in history[-1].items() if k != "step"}
     stage.log_metrics(last, step=len(history), model=paths.POLICY, table=PROMPTS)
+    checkpoints.remove()
+
+
+def _train(
+    stage: Stage, trainer: PpoTrainer, prompts: list[list[int]], checkpoints: Checkpoints
+) -> list[dict[str, Any]]:
+    """Train from the newest checkpoint, or from the start; gives the metrics of every update."""
+    history: list[dict[str, Any]] = []
+    if found := checkpoints.latest():
+        trainer.restore(found.tensors, found.state["trainer"])
+        history = list(found.state["history"])
+        stage.notes["resumed_from_step"] = found.step
+    for sentence in checkpoints.refused:
+        print(f"ppo: {sentence}", file=sys.stderr)
+    try:
+        with bar(trainer.updates, "ppo", "update", done=trainer.step) as progress:
+            for metrics in trainer.train(prompts):
+                history.append({"step": trainer.step, **metrics})
+                progress.set_postfix_str(f"score {metrics['objective/scores']:.2f} kl {metrics['objective/kl']:.2f}")
+                progress.update()
+                if trainer.step % stage.params.ppo.save_steps == 0:
+                    tensors, state = trainer.state()
+                    checkpoints.save(trainer.step, tensors, {"trainer": state, "history": history})
+    except Diverged as error:
+        raise GateRefused(
+            f"{error} at update {trainer.step + 1}; lower ppo.learning_rate, raise ppo.kl_coef, or set ppo.bf16=false. "
+            f"Earlier checkpoints stay in {checkpoints.folder}."
+        ) from None
+    except ValueError as error:
+        raise BadInput(f"{paths.SFT}: {error}; choose another base.model.") from None
+    return history
+
+
+def _checkpoints(stage: Stage, lineage: dict[str, str]) -> Checkpoints:
+    """Checkpoints of the training that these inputs and parameters decide."""
+    settings = stage.params.ppo.model_dump(exclude={"save_steps", "save_total_limit"})
+    decides = {"inputs": lineage, "ppo": settings, "lora": stage.params.lora.model_dump(), "seed": stage.seed}
+    return Checkpoints("ppo", decides, stage.params.ppo.save_total_limit)
 
 
 def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     lora = stage.params.lora
-    policy, value_model = load_causal_lm(paths.SFT), load_reward_model(paths.REWARD)
-    reference = None if lora.enabled else load_causal_lm(paths.SFT)
+    policy, reference = load_causal_lm(paths.SFT), None if lora.enabled else load_causal_lm(paths.SFT)
+    value_model = load_reward_model(paths.REWARD) if stage.params.ppo.value == "separate" else None
     if lora.enabled:
-        policy, value_model = with_lora(policy, lora, "CAUSAL_LM"), with_lora(value_model, lora, "SEQ_CLS")
+        policy = with_lora(policy, lora, "CAUSAL_LM")
+        value_model = with_lora(value_model, lora, "SEQ_CLS") if value_model is not None else None
     scorer_model = load_reward_model(paths.REWARD)
     trainer = PpoTrainer(
         policy,

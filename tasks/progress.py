@@ -13,11 +13,13 @@ def nobody(_: int) -> None:
     """For whom nobody waits."""
 
 
-def bar(total: int, description: str, unit: str) -> "tqdm[Any]":
-    """A tqdm bar on standard error; every half second on a terminal, every ten in a log file."""
+def bar(total: int, description: str, unit: str, done: int = 0) -> "tqdm[Any]":
+    """A tqdm bar on standard error, of which `done` is behind already; every half second on a terminal, every ten in a
+    log file."""
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(
         total=total,
+        initial=done,
         desc=description,
         unit=unit,
         unit_scale=unit == "B",

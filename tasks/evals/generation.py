@@ -76,5 +76,5 @@ def respond(
 @torch.no_grad()
 def _kl(rollout: Rollout, reference: torch.nn.Module, temperature: float) -> torch.Tensor:
     """(B,) log π(y|x) − log π_ref(y|x), summed over each response: the k1 estimate of its KL."""
-    logprobs, _ = response_logprobs(reference, rollout, temperature)
+    logprobs = response_logprobs(reference, rollout, temperature)
     return ((rollout.logprobs - logprobs) * rollout.mask).double().sum(1).cpu()

@@ -7,19 +7,33 @@ token and advantages; 4. several epochs of clipped updates. Statistics are fp32 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
 from tasks.rlhf import ppo_losses as losses
-from tasks.rlhf.models import score
-from tasks.rlhf.rollout import Rollout, response_logprobs, response_values, sample
+from tasks.rlhf.kl import adapted_coefficient, kl_per_token
+from tasks.rlhf.packing import check_packing, transformer
+from tasks.rlhf.rollout import (
+    Rollout,
+    response_both,
+    response_logprobs,
+    response_values,
+    sample,
+    score_head,
+    token_groups,
+)
 
 Scorer = Callable[[Rollout], torch.Tensor]
 Metrics = dict[str, float]
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
+
+
+class Diverged(ArithmeticError):
+    """The training went wrong in a way that it does not recover from; the message says how."""
 
 
 class PpoSettings(Protocol):
@@ -28,15 +42,22 @@ class PpoSettings(Protocol):
     episodes: int
     batch: int
     minibatch: int
-    microbatch: int
+    microbatch_tokens: int
     epochs: int
     learning_rate: float
+    value: Literal["separate", "shared"]
+    value_coef: float
     kl_coef: float
+    kl_estimator: Literal["k1", "k2", "k3"]
+    kl_target: float | None
+    kl_horizon: int
+    kl_budget: float | None
+    max_kl: float
+    min_entropy: float
     gamma: float
     lam: float
     clip_range: float
     clip_range_value: float
-    value_coef: float
     max_grad_norm: float
     temperature: float
     max_new_tokens: int
@@ -47,26 +68,25 @@ class PpoSettings(Protocol):
 
 @dataclass
 class Experience:
-    """A scored rollout. `scores` (B,); the others (B, T)."""
+    """A scored rollout. `scores` (B,); `kl` (B, T), k1; `values`, `rewards`, `advantages`, `returns` (B, T+1)."""
 
     rollout: Rollout
     scores: torch.Tensor
-    ref_logprobs: torch.Tensor
+    kl: torch.Tensor
     values: torch.Tensor
+    rewards: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
-    kl: torch.Tensor
-    rewards: torch.Tensor
 
 
 class PpoTrainer:
-    """Policy, reference, value model and optimizer of one training. Two trainers share no state."""
+    """Policy, reference, value function and optimizer of one training. Two trainers share no state."""
 
     def __init__(
         self,
         policy: Any,
         reference: Any | None,
-        value_model: Any,
+        value_model: Any | None,
         scorer: Scorer,
         settings: PpoSettings,
         *,
@@ -74,48 +94,72 @@ class PpoTrainer:
         stop_token_id: int,
         seed: int,
     ) -> None:
-        """`reference` is None where the policy has adapters: without them it is the reference."""
-        from accelerate import Accelerator
+        """`reference` is None where the policy has adapters: without them it is the reference. `value_model` is None
+        where the value function is a head on the policy's trunk; the head begins at 0."""
+        from accelerate import PartialState
 
-        self.accelerator = Accelerator(mixed_precision="bf16" if settings.bf16 else "no")
-        self.device = self.accelerator.device
-        self.policy, self.value_model = policy.to(self.device), value_model.to(self.device)
+        self.device = PartialState().device
+        self.policy = policy.to(self.device)
         self.reference = reference.to(self.device) if reference is not None else None
+        self.value_model = value_model.to(self.device) if value_model is not None else None
+        self.value_head = torch.nn.Linear(transformer(policy).config.hidden_size, 1, bias=False, device=self.device)
+        torch.nn.init.zeros_(self.value_head.weight)
         self.scorer, self.settings = scorer, settings
         self.pad_token_id, self.stop_token_id = pad_token_id, stop_token_id
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = max(1, settings.episodes // settings.batch)
-        self.trainable = [[p for p in m.parameters() if p.requires_grad] for m in (self.policy, self.value_model)]
         self.optimizer = torch.optim.AdamW(
-            [p for group in self.trainable for p in group], lr=settings.learning_rate, eps=1e-5, weight_decay=0.0
+            [p for _, p in self._trainable()], lr=settings.learning_rate, eps=1e-5, weight_decay=0.0, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda u: 1 - u / self.updates)
+        self.kl_coef = settings.kl_coef
+        self.step = 0
+        self.stopped = False
+        self._pending: list[int] = []  # prompts of this pass that are still to come
 
     def train(self, prompts: Sequence[Sequence[int]]) -> Iterator[Metrics]:
-        """Run every update over `prompts` (token ids), drawn in a new order each pass; yields metrics after each.
+        """Run the updates that are left over `prompts` (token ids), drawn in a new order each pass; yields metrics
+        after each. The learning rate falls linearly to 0. Ends early, without that update, once the policy has spent
+        its KL budget.
 
-        Raises FloatingPointError when a loss is no longer finite.
+        Raises Diverged when the loss is no longer finite, the KL explodes or the entropy collapses; ValueError when
+        the model cannot be trained in packed rows.
         """
-        batches = self._batches(prompts)
-        for _ in range(self.updates):
-            experience = self.collect(next(batches))
-            metrics = self.update(experience)
-            self.schedule.step()
-            yield describe(experience) | metrics
+        s = self.settings
+        check_packing(self.policy, prompts)
+        while self.step < self.updates and not self.stopped:
+            for group in self.optimizer.param_groups:
+                group["lr"] = s.learning_rate * (1 - self.step / self.updates)
+            experience = self.collect(self._draw(prompts))
+            metrics = describe(experience) | {"objective/kl_coef": self.kl_coef}
+            self._refuse_divergence(metrics)
+            self.step += 1
+            self.stopped = s.kl_budget is not None and metrics["objective/kl"] >= s.kl_budget
+            if not self.stopped:
+                metrics |= self.update(experience)
+                self.kl_coef = adapted_coefficient(
+                    self.kl_coef, metrics["objective/kl"], s.kl_target, s.kl_horizon, s.batch
+                )
+            yield metrics
 
-    def _batches(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-        pending: list[int] = []
-        while True:
-            while len(pending) < self.settings.batch:
-                pending += torch.randperm(len(prompts), generator=self.generator).tolist()
-            drawn, pending = pending[: self.settings.batch], pending[self.settings.batch :]
-            yield [prompts[i] for i in drawn]
+    def _draw(self, prompts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """The next batch of prompts."""
+        while len(self._pending) < self.settings.batch:
+            self._pending += torch.randperm(len(prompts), generator=self.generator).tolist()
+        drawn, self._pending = self._pending[: self.settings.batch], self._pending[self.settings.batch :]
+        return [prompts[i] for i in drawn]
+
+    def _refuse_divergence(self, metrics: Metrics) -> None:
+        kl, entropy = metrics["objective/kl"], metrics["policy/entropy_avg"]
+        if kl > self.settings.max_kl:
+            raise Diverged(f"the KL to the reference exploded ({kl:.1f} nats a response, ppo.max_kl is exceeded)")
+        if entropy < self.settings.min_entropy:
+            raise Diverged(f"the entropy collapsed ({entropy:.4f} nats a token, below ppo.min_entropy)")
 
     @torch.no_grad()
     def collect(self, prompts: Sequence[Sequence[int]]) -> Experience:
         """Sample one response for each prompt and work out its advantages."""
         s = self.settings
-        with self.accelerator.autocast():
+        with self._autocast():
             rollout = sample(
                 self.policy,
                 prompts,
@@ -124,90 +168,130 @@ class PpoTrainer:
                 max_new_tokens=s.max_new_tokens,
                 temperature=s.temperature,
                 generator=self.generator,
+                value_head=self._values_of if self.value_model is None else None,
             )
             ref_logprobs, values, scores = self._judge(rollout)
         scores = scores - s.missing_eos_penalty * (~rollout.ended).float()
-        kl = losses.kl_per_token(rollout.logprobs, ref_logprobs) * rollout.mask
-        rewards = losses.token_rewards(scores, kl, rollout.mask, s.kl_coef)
+        penalty = kl_per_token(rollout.logprobs, ref_logprobs, s.kl_estimator)
+        rewards = losses.token_rewards(scores, penalty, rollout.mask, self.kl_coef)
         if s.whiten_rewards:
-            rewards = losses.masked_whiten(rewards, rollout.mask, shift_mean=False)
-        advantages, returns = losses.gae(rewards, values, rollout.mask, s.gamma, s.lam)
-        advantages = losses.masked_whiten(advantages, rollout.mask)
-        return Experience(rollout, scores, ref_logprobs, values, advantages, returns, kl, rewards)
+            rewards = losses.masked_whiten(rewards, rollout.state_mask, shift_mean=False)
+        advantages, returns = losses.gae(rewards, values, rollout.state_mask, s.gamma, s.lam)
+        advantages[:, :-1] = losses.masked_whiten(advantages[:, :-1], rollout.mask)
+        kl = kl_per_token(rollout.logprobs, ref_logprobs, "k1") * rollout.mask
+        return Experience(rollout, scores, kl, values, rewards, advantages, returns)
 
     def _judge(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(reference log-probabilities (B, T), values (B, T), scores (B,)), 0 where there is no token."""
-        ref_logprobs, values = torch.zeros_like(rollout.mask), torch.zeros_like(rollout.mask)
-        scores = torch.zeros_like(rollout.mask[:, 0])
-        for index in rollout.groups(self.settings.microbatch):
+        """(reference log-probabilities (B, T), values (B, T+1), scores (B,)), 0 where there is no token."""
+        ref_logprobs, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
+        scores = torch.zeros_like(values[:, 0])
+        model = self.policy if self.reference is None else self.reference
+        for index in self._parts(rollout):
             part = rollout.rows(index)
-            width = part.mask.shape[1]
-            ref_logprobs[index, :width] = self._reference_logprobs(part) * part.mask
-            values[index, :width] = response_values(self.value_model, part) * part.mask
+            with self.policy.disable_adapter() if self.reference is None else nullcontext():
+                ref_logprobs[index] = response_logprobs(model, part, self.settings.temperature)
+            if self.value_model is not None:
+                values[index] = response_values(self.value_model, score_head(self.value_model), part)
             scores[index] = self.scorer(part).float()
         return ref_logprobs, values, scores
 
-    def _reference_logprobs(self, rollout: Rollout) -> torch.Tensor:
-        model = self.policy if self.reference is None else self.reference
-        with self.policy.disable_adapter() if self.reference is None else nullcontext():
-            return response_logprobs(model, rollout, self.settings.temperature)[0]
-
     def update(self, experience: Experience) -> Metrics:
-        """Several epochs of minibatch steps on one batch; gives the means of their diagnostics."""
+        """Several epochs of minibatch steps on one batch; gives the means of their diagnostics over the real tokens."""
         s, size = self.settings, experience.scores.shape[0]
-        seen: list[Metrics] = []
+        steps: list[dict[str, torch.Tensor]] = []
         for _ in range(s.epochs):
-            order = torch.randperm(size, generator=self.generator)
-            for at in range(0, size, s.minibatch):
-                index = order[at : at + s.minibatch].to(self.device)
-                seen.append(self._step(experience, index))
-        means = {k: sum(m[k] for m in seen) / len(seen) for k in seen[0]}
-        ratios = torch.tensor([m["val/ratio"] for m in seen])
+            order = torch.randperm(size, generator=self.generator).to(self.device)
+            steps += [self._step(experience, order[at : at + s.minibatch]) for at in range(0, size, s.minibatch)]
+        seen = {name: torch.stack([step[name] for step in steps]).float().cpu() for name in steps[0]}
+        ratios = seen["val/ratio"]
+        means = {name: float(values.mean()) for name, values in seen.items()}
         return means | {"val/ratio_var": float(ratios.var(unbiased=False)), "val/first_ratio": float(ratios[0])}
 
-    def _step(self, experience: Experience, index: torch.Tensor) -> Metrics:
+    def _step(self, experience: Experience, index: torch.Tensor) -> dict[str, torch.Tensor]:
         """One optimiser step on the rows `index`; their mean over tokens does not depend on the microbatches."""
-        s = self.settings
         minibatch = experience.rollout.rows(index)
-        tokens = minibatch.mask.sum()
+        tokens, states = minibatch.mask.sum(), minibatch.state_mask.sum()
         self.optimizer.zero_grad(set_to_none=True)
-        means: dict[str, float] = {}
-        for part in minibatch.groups(s.microbatch):
+        sums: dict[str, torch.Tensor] = {}
+        for part in self._parts(minibatch):
             rows = index[part]
             rollout = experience.rollout.rows(rows)
-            share = rollout.mask.sum() / tokens
-            loss, diagnostics = self._losses(experience, rollout, rows)
-            if not torch.isfinite(loss):
-                raise FloatingPointError("the loss is no longer finite")
-            self.accelerator.backward(loss * share)
-            for name, value in diagnostics.items():
-                means[name] = means.get(name, 0.0) + float(value * share)
-        norms = [torch.nn.utils.clip_grad_norm_(group, s.max_grad_norm) for group in self.trainable]
-        self.optimizer.step()
-        return means | {"policy/grad_norm": float(norms[0])}
-
-    def _losses(
-        self, experience: Experience, rollout: Rollout, rows: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """(loss, diagnostics), means over the tokens of `rollout`, the rows `rows` of the experience."""
-        s, width, mask = self.settings, rollout.mask.shape[1], rollout.mask
-        advantages, returns, old_values = (
-            getattr(experience, name)[rows, :width] for name in ("advantages", "returns", "values")
+            for name, value in self._backward(experience, rollout, rows, tokens, states).items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        sums["policy/grad_norm"] = torch.nn.utils.clip_grad_norm_(
+            [p for _, p in self._trainable()], self.settings.max_grad_norm
         )
-        with self.accelerator.autocast():
-            logprobs, entropy = response_logprobs(self.policy, rollout, s.temperature)
-            values = response_values(self.value_model, rollout)
-        pg_loss, ratio, clipped = losses.policy_loss(logprobs, rollout.logprobs, advantages, mask, s.clip_range)
-        v_loss = losses.value_loss(values, old_values, returns, mask, s.clip_range_value)
-        log_ratio = (logprobs - rollout.logprobs).detach()
-        return pg_loss + s.value_coef * v_loss, {
-            "policy/approxkl_avg": 0.5 * losses.masked_mean(log_ratio**2, mask),
-            "policy/clipfrac_avg": clipped,
-            "policy/entropy_avg": losses.masked_mean(entropy, mask),
-            "loss/policy_avg": pg_loss.detach(),
+        if not torch.isfinite(sums["policy/grad_norm"]):
+            raise Diverged("the loss is no longer finite")
+        self.optimizer.step()
+        return sums
+
+    def _backward(
+        self, experience: Experience, rollout: Rollout, rows: torch.Tensor, tokens: torch.Tensor, states: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Add the gradients of `rollout`, the rows `rows` of the experience; gives their part of the means over all
+        `tokens` and `states` of the minibatch."""
+        s, shared = self.settings, self.value_model is None
+        with self._autocast():
+            if shared:
+                logprobs, values = response_both(self.policy, self._values_of, rollout, s.temperature)
+            else:
+                logprobs = response_logprobs(self.policy, rollout, s.temperature)
+        advantages = experience.advantages[rows, :-1]
+        loss, ratio, clipped = losses.policy_loss(logprobs, rollout.logprobs, advantages, rollout.mask, s.clip_range)
+        loss = loss.sum() / tokens
+        if not shared:
+            torch.autograd.backward(loss)  # its graph is freed before the value model's is made
+            with self._autocast():
+                values = response_values(self.value_model, score_head(self.value_model), rollout)
+        old, returns = experience.values[rows], experience.returns[rows]
+        v_loss = losses.value_loss(values, old, returns, rollout.state_mask, s.clip_range_value).sum() / states
+        torch.autograd.backward(loss + s.value_coef * v_loss if shared else s.value_coef * v_loss)
+        log_ratio = (logprobs - rollout.logprobs).detach() * rollout.mask
+        return {
+            "policy/approxkl_avg": 0.5 * (log_ratio**2).sum() / tokens,
+            "policy/clipfrac_avg": clipped.sum() / tokens,
+            "loss/policy_avg": loss.detach(),
             "loss/value_avg": v_loss.detach(),
-            "val/ratio": losses.masked_mean(ratio.detach(), mask),
+            "val/ratio": (ratio.detach() * rollout.mask).sum() / tokens,
         }
+
+    def _parts(self, rollout: Rollout) -> list[torch.Tensor]:
+        """Row indices in groups that are in memory at once."""
+        groups = token_groups(rollout.lengths, self.settings.microbatch_tokens)
+        return [torch.tensor(g, device=self.device) for g in groups]
+
+    def _values_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            values: torch.Tensor = self.value_head(hidden.float())[:, 0]
+        return values
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16)
+
+    def _trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
+        models = {"policy": self.policy, "value": self.value_head if self.value_model is None else self.value_model}
+        return [(f"{m}.{n}", p) for m, model in models.items() for n, p in model.named_parameters() if p.requires_grad]
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """(tensors, JSON values): all that a trainer made alike needs to go on, bit for bit, from here."""
+        tensors = {"rng.sampling": self.generator.get_state(), "rng.torch": torch.get_rng_state()}
+        for name, parameter in self._trainable():
+            tensors[f"weights.{name}"] = parameter.data
+            tensors |= {f"{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
+        record = {"step": self.step, "pending": self._pending, "kl_coef": self.kl_coef, "stopped": self.stopped}
+        return tensors, record
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+        """Take over a `state()`."""
+        for name, parameter in self._trainable():
+            parameter.data.copy_(tensors[f"weights.{name}"])
+            moments = {key: tensors[f"{key}.{name}"].to(self.device) for key in MOMENTS if f"{key}.{name}" in tensors}
+            self.optimizer.state[parameter] = moments
+        self.generator.set_state(tensors["rng.sampling"])
+        torch.set_rng_state(tensors["rng.torch"])
+        self.step, self._pending = int(record["step"]), list(record["pending"])
+        self.kl_coef, self.stopped = float(record["kl_coef"]), bool(record["stopped"])
 
 
 def describe(experience: Experience) -> Metrics:
@@ -220,16 +304,7 @@ def describe(experience: Experience) -> Metrics:
         "objective/scores": float(experience.scores.mean()),
         "objective/non_score_reward": float(non_score),
         "objective/rlhf_reward": float(experience.scores.mean() + non_score),
+        "policy/entropy_avg": float(losses.masked_mean(rollout.entropy, rollout.mask)),
         "val/response_length": float(rollout.mask.sum(1).mean()),
         "val/eos_share": float(rollout.ended.float().mean()),
     }
-
-
-def reward_scorer(reward_model: Any) -> Scorer:
-    """Scorer that reads the reward model at the last real token of each conversation."""
-
-    def scorer(rollout: Rollout) -> torch.Tensor:
-        ids, mask = rollout.conversation()
-        return score(reward_model, ids, mask.long())
-
-    return scorer

@@ -1,6 +1,7 @@
 """The arithmetic of PPO as pure functions on masked tensors. All statistics are fp32.
 
-Shapes: B responses of at most T tokens; `mask` (B, T) is 1 on real tokens, the end token included.
+Shapes: B responses of at most T tokens; `mask` (B, T) is 1 on real tokens, the end token included. A response of n
+tokens has n + 1 states, one before each token and one after the last: `state_mask` (B, T+1).
 """
 
 import torch
@@ -20,52 +21,50 @@ def masked_whiten(values: torch.Tensor, mask: torch.Tensor, *, shift_mean: bool 
     return (whitened if shift_mean else whitened + mean) * mask
 
 
-def kl_per_token(logprobs: torch.Tensor, ref_logprobs: torch.Tensor) -> torch.Tensor:
-    """k1 estimator of KL(policy ‖ reference) at each sampled token: log π(x) − log π_ref(x). Schulman (2020)."""
-    return logprobs - ref_logprobs
-
-
 def token_rewards(scores: torch.Tensor, kl: torch.Tensor, mask: torch.Tensor, kl_coef: float) -> torch.Tensor:
-    """r_t = −β·kl_t, plus the score (B,) on the last real token. Ziegler et al. (2019), equation 2."""
-    rewards = -kl_coef * kl * mask
-    last = mask.sum(-1).long() - 1
+    """Rewards (B, T+1): −β·kl_t for token t, and the score (B,) one past the last token, in the state after it.
+
+    Ziegler et al. (2019), equation 2; the place of the score after Huang et al. (2024): the value function then learns
+    the score itself as the value of a whole response.
+    """
+    rewards = torch.cat([-kl_coef * kl * mask, torch.zeros_like(kl[:, :1])], 1)
     rows = torch.arange(mask.shape[0], device=mask.device)
-    rewards[rows, last] += scores
+    rewards[rows, mask.sum(-1).long()] = scores
     return rewards
 
 
 def gae(
-    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
+    rewards: torch.Tensor, values: torch.Tensor, state_mask: torch.Tensor, gamma: float, lam: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(advantages, returns), each (B, T): δ_t = r_t + γ V_{t+1} − V_t, A_t = δ_t + γλ A_{t+1}, R_t = A_t + V_t.
+    """(advantages, returns), each (B, T+1): δ_t = r_t + γ V_{t+1} − V_t, A_t = δ_t + γλ A_{t+1}, R_t = A_t + V_t.
 
-    The value after the last real token is 0: the episode ends there. Schulman et al. (2016).
+    Nothing follows the last state: the episode ends there. Schulman et al. (2016), equation 16.
     """
-    values = values * mask
+    values = values * state_mask
     advantages = torch.zeros_like(rewards)
     following = torch.zeros(rewards.shape[0], dtype=rewards.dtype, device=rewards.device)
     for t in reversed(range(rewards.shape[1])):
         next_value = values[:, t + 1] if t + 1 < rewards.shape[1] else torch.zeros_like(following)
         delta = rewards[:, t] + gamma * next_value - values[:, t]
-        following = (delta + gamma * lam * following) * mask[:, t]
+        following = (delta + gamma * lam * following) * state_mask[:, t]
         advantages[:, t] = following
-    return advantages, (advantages + values) * mask
+    return advantages, (advantages + values) * state_mask
 
 
 def policy_loss(
     logprobs: torch.Tensor, old_logprobs: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, clip: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(loss, ratio (B, T), share of clipped tokens): −mean min(ρA, clip(ρ, 1 ± ε)A). Schulman et al. (2017), eq. 7."""
+    """(loss, ratio, clipped), each (B, T): −min(ρA, clip(ρ, 1 ± ε)A), ρ = π/π_old, and where the clip took hold; 0 on
+    padding, where the ratio is 1. Schulman et al. (2017), equation 7."""
     ratio = torch.exp((logprobs - old_logprobs) * mask)
     unclipped = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
-    loss = masked_mean(torch.maximum(unclipped, clipped), mask)
-    return loss, ratio, masked_mean((clipped > unclipped).float(), mask)
+    return torch.maximum(unclipped, clipped) * mask, ratio, (clipped > unclipped).float() * mask
 
 
 def value_loss(
-    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, clip: float
+    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, state_mask: torch.Tensor, clip: float
 ) -> torch.Tensor:
-    """½ mean max((V − R)², (clip(V, V_old ± ε) − R)²), as in the code of Schulman et al. (2017)."""
+    """(B, T+1): ½ max((V − R)², (clip(V, V_old ± ε) − R)²), as in the code of Schulman et al. (2017)."""
     near = torch.clamp(values, old_values - clip, old_values + clip)
-    return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (near - returns) ** 2), mask)
+    return 0.5 * torch.maximum((values - returns) ** 2, (near - returns) ** 2) * state_mask

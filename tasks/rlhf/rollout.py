@@ -1,25 +1,29 @@
-"""Sampling of responses with a key–value cache, and log-probabilities of given responses."""
+"""Sampling of responses with a key–value cache, and log-probabilities and values of given responses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tasks.rlhf.packing import KeyValueCache, Packed, hidden_states, transformer
+from tasks.rlhf.token_logprobs import token_logprobs
 
-COMPACT_BELOW = 0.75  # finished rows leave the batch when fewer than this share are still going
+COMPACT_BELOW = 0.8  # finished rows leave the batch when fewer than this share are still going
+
+Head = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass
 class Rollout:
     """Prompts and sampled responses of one batch.
 
-    `prompt_ids`, `prompt_mask` (B, P): left-padded. `response_ids`, `mask`, `logprobs` (B, T): right-padded, cut after
-    the end token, which counts as real; `logprobs` in fp32 at the sampling temperature. `ended` (B,): whether the end
-    token came.
+    `prompt_ids`, `prompt_mask` (B, P): left-padded. `response_ids`, `mask`, `logprobs`, `entropy` (B, T): right-padded,
+    cut after the end token, which counts as real; the last two in fp32 at the sampling temperature. `values` (B, T+1):
+    of the states before each token and after the last one, where a value head was given, else 0. `ended` (B,): whether
+    the end token came.
     """
 
     prompt_ids: torch.Tensor
@@ -27,26 +31,35 @@ class Rollout:
     response_ids: torch.Tensor
     mask: torch.Tensor
     logprobs: torch.Tensor
+    entropy: torch.Tensor
+    values: torch.Tensor
     ended: torch.Tensor
 
     def rows(self, index: torch.Tensor) -> Rollout:
-        """A part of the batch, with the columns that are padding in all of its rows cut off."""
-        part = Rollout(*(getattr(self, f.name)[index] for f in fields(self)))
-        start = int(part.prompt_mask.argmax(-1).min())
-        end = int(part.mask.sum(-1).max())
-        part.prompt_ids, part.prompt_mask = part.prompt_ids[:, start:], part.prompt_mask[:, start:]
-        part.response_ids, part.mask = part.response_ids[:, :end], part.mask[:, :end]
-        part.logprobs = part.logprobs[:, :end]
-        return part
+        """A part of the batch."""
+        return Rollout(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def groups(self, size: int) -> list[torch.Tensor]:
-        """Row indices in groups of similar length."""
-        lengths = (self.prompt_mask.sum(-1) + self.mask.sum(-1)).long().tolist()
-        return [torch.tensor(g, device=self.mask.device) for g in length_groups(lengths, size)]
+    @property
+    def state_mask(self) -> torch.Tensor:
+        """(B, T+1): 1 on the states of each row: one before each token, and one after the last."""
+        return torch.cat([torch.ones_like(self.mask[:, :1]), self.mask], 1)
 
-    def conversation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(ids, mask) of prompt and response together, (B, P + T)."""
-        return torch.cat([self.prompt_ids, self.response_ids], 1), torch.cat([self.prompt_mask, self.mask], 1)
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of prompt and response together, for each row."""
+        lengths: list[int] = (self.prompt_mask.sum(1) + self.mask.sum(1)).long().tolist()
+        return lengths
+
+    def conversation(self, *, last: bool = True) -> tuple[Packed, torch.Tensor]:
+        """(prompts and responses packed, indices of the tokens that have a state (see `state_mask`) each).
+
+        With `last=False` without each response's last token, which no log-probability needs.
+        """
+        mask = self.mask if last else torch.cat([self.mask[:, 1:], torch.zeros_like(self.mask[:, :1])], 1)
+        both = torch.cat([self.prompt_mask, mask.long()], 1)
+        packed = Packed.of(torch.cat([self.prompt_ids, self.response_ids], 1), both)
+        first = self.prompt_mask.sum(1) - 1
+        return packed, (packed.column >= first[packed.row]).nonzero()[:, 0]
 
 
 def pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,20 +73,21 @@ def pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch
     return ids, mask
 
 
-def position_ids(mask: torch.Tensor) -> torch.Tensor:
-    """Positions that count real tokens only."""
-    return (mask.cumsum(-1) - 1).clamp(min=0)
-
-
-def causal_lm(model: Any) -> Any:
-    """The transformers model inside an adapter wrapper, adapters in place; the model itself if there is none."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def length_groups(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Indices in groups of at most `size` rows of similar length, so that little of a padded batch is padding."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     return [order[at : at + size] for at in range(0, len(order), size)]
+
+
+def token_groups(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in groups of rows of similar length, of about equally many tokens and at most about `budget` of them."""
+    total = sum(lengths)
+    groups: list[list[int]] = [[] for _ in range(-(-total // budget))]
+    before = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        groups[int((before + lengths[i] / 2) * len(groups) / total)].append(i)
+        before += lengths[i]
+    return [g for g in groups if g]
 
 
 @torch.no_grad()
@@ -86,100 +100,140 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator,
-    group: int = 32,
+    group: int = 64,
+    value_head: Head | None = None,
 ) -> Rollout:
     """Sample one response for each prompt from softmax(logits / temperature), `group` rows of similar length at a time.
 
     `generator` lives on the CPU and draws one uniform number per row and token before anything else, so that a seed
     gives the same responses whatever the groups are and whichever rows have ended. Call under autocast for bf16.
+    `value_head` maps hidden states (n, d) to values (n,).
     """
     model.eval()
-    core = causal_lm(model)
-    device = next(core.parameters()).device
+    device = transformer(model).device
     uniform = torch.rand(len(prompts), max_new_tokens, generator=generator).to(device)
     ids, mask = (t.to(device) for t in pad_left(prompts, pad_token_id))
-    shape = (len(prompts), max_new_tokens)
+    zeros = torch.zeros(len(prompts), max_new_tokens + 1, device=device)
     out = Rollout(
-        ids,
-        mask,
-        torch.full(shape, pad_token_id, device=device),
-        torch.zeros(shape, device=device),
-        torch.zeros(shape, device=device),
-        torch.zeros(len(prompts), dtype=torch.bool, device=device),
+        prompt_ids=ids,
+        prompt_mask=mask,
+        response_ids=torch.full_like(uniform, pad_token_id, dtype=torch.long),
+        mask=zeros[:, 1:].clone(),
+        logprobs=zeros[:, 1:].clone(),
+        entropy=zeros[:, 1:].clone(),
+        values=zeros,
+        ended=torch.zeros(len(prompts), dtype=torch.bool, device=device),
     )
     for rows in length_groups([len(p) for p in prompts], group):
-        _sample_group(core, out, torch.tensor(rows, device=device), uniform, stop_token_id, temperature)
+        _sample_group(model, out, torch.tensor(rows, device=device), uniform, stop_token_id, temperature, value_head)
     width = max(1, int(out.mask.sum(-1).max()))
-    out.response_ids, out.mask, out.logprobs = out.response_ids[:, :width], out.mask[:, :width], out.logprobs[:, :width]
+    for name in ("response_ids", "mask", "logprobs", "entropy"):
+        setattr(out, name, getattr(out, name)[:, :width])
+    out.values = out.values[:, : width + 1]
     return out
 
 
 def _sample_group(
-    core: Any, out: Rollout, alive: torch.Tensor, uniform: torch.Tensor, stop_token_id: int, temperature: float
+    model: Any,
+    out: Rollout,
+    alive: torch.Tensor,
+    uniform: torch.Tensor,
+    stop_token_id: int,
+    temperature: float,
+    value_head: Head | None,
 ) -> None:
-    """Fill the rows `alive` of `out`; rows that have ended leave the key-value cache now and then."""
-    from transformers import DynamicCache
-
-    start = int(out.prompt_mask[alive].argmax(-1).min())
-    seen = out.prompt_mask[alive, start:]
-    step_ids, step_positions = out.prompt_ids[alive, start:], position_ids(seen)
-    cache = DynamicCache()
-    for step in range(uniform.shape[1]):
-        logits = core(
-            step_ids,
-            attention_mask=seen,
-            position_ids=step_positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        log_probabilities = torch.log_softmax(logits.float() / temperature, -1)
-        tokens = _inverse_cdf(log_probabilities, uniform[alive, step])
-        going = ~out.ended[alive]
-        rows = alive[going]
-        out.response_ids[rows, step] = tokens[going]
-        out.mask[rows, step] = 1
-        out.logprobs[rows, step] = log_probabilities.gather(1, tokens[:, None])[going, 0]
-        out.ended[rows] = tokens[going] == stop_token_id
-        going = ~out.ended[alive]
-        if not going.any():
+    """Fill the rows `alive` of `out`. A row that has ended goes on for one step, to the value after its last token, and
+    then leaves the cache together with others."""
+    prompts = Packed.of(out.prompt_ids[alive], out.prompt_mask[alive])
+    cache = KeyValueCache(prompts, uniform.shape[1])
+    hidden = hidden_states(model, prompts.ids, prompts.column, cache, prompts.last)
+    weight = transformer(model).get_output_embeddings().weight
+    finished = torch.zeros_like(out.ended[alive])
+    for step in range(uniform.shape[1] + 1):
+        if value_head is not None:
+            out.values[alive[~finished], step] = value_head(hidden[~finished])
+        finished = out.ended[alive]
+        if step == uniform.shape[1] or finished.all():
             return
-        step_ids, step_positions = tokens[:, None], step_positions[:, -1:] + 1
-        seen = torch.cat([seen, torch.ones_like(seen[:, :1])], 1)
-        if going.float().mean() < COMPACT_BELOW:
-            kept = going.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            alive, step_ids, step_positions, seen = alive[kept], step_ids[kept], step_positions[kept], seen[kept]
+        logits = torch.nn.functional.linear(hidden, weight).float() / temperature
+        tokens = _choose(out, alive, finished, step, logits, uniform)
+        out.ended[alive] |= tokens == stop_token_id
+        if (~finished).float().mean() < COMPACT_BELOW:
+            kept = (~finished).nonzero()[:, 0]
+            cache.keep(kept)
+            alive, tokens, finished = alive[kept], tokens[kept], finished[kept]
+        if step + 1 == uniform.shape[1] and value_head is None:
+            return
+        cache.advance()
+        hidden = hidden_states(model, tokens, cache.positions, cache)
 
 
-def _inverse_cdf(log_probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Token (B,) whose cumulative probability first exceeds `uniform` (B,)."""
-    cumulative = log_probabilities.exp().cumsum(-1)
-    target = (uniform * cumulative[:, -1])[:, None]
-    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=log_probabilities.shape[-1] - 1)
-
-
-def response_logprobs(model: Any, rollout: Rollout, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logprobs, entropy), each (B, T) in fp32, of the rollout's responses under `model`, at `temperature`.
-
-    Logits are made for response positions only.
-    """
-    core = causal_lm(model)
-    ids, mask = rollout.conversation()
-    first = rollout.prompt_ids.shape[1] - 1
-    hidden = core.base_model(ids, attention_mask=mask, position_ids=position_ids(mask.long())).last_hidden_state
-    logits = core.get_output_embeddings()(hidden[:, first:-1]).float() / temperature
+def _choose(
+    out: Rollout, alive: torch.Tensor, finished: torch.Tensor, step: int, logits: torch.Tensor, uniform: torch.Tensor
+) -> torch.Tensor:
+    """Draw the token (n,) of each row and write it down where the row has not finished: the one whose cumulative
+    probability first exceeds the row's uniform number."""
     every = torch.log_softmax(logits, -1)
-    with torch.no_grad():
-        entropy = -(every.exp() * every).sum(-1)
-    return every.gather(-1, rollout.response_ids[:, :, None])[:, :, 0], entropy
+    probabilities = every.exp()
+    cumulative = probabilities.cumsum(-1)
+    target = (uniform[alive, step] * cumulative[:, -1])[:, None]
+    tokens = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    going = ~finished
+    rows = alive[going]
+    out.response_ids[rows, step] = tokens[going]
+    out.mask[rows, step] = 1
+    out.logprobs[rows, step] = every.gather(1, tokens[:, None])[going, 0]
+    out.entropy[rows, step] = -(probabilities * every.clamp(min=torch.finfo(every.dtype).min)).sum(-1)[going]
+    return tokens
 
 
-def response_values(model: Any, rollout: Rollout) -> torch.Tensor:
-    """Values (B, T) in fp32 of the states before each response token, by a model with a `score` head."""
-    core = causal_lm(model)
-    ids, mask = rollout.conversation()
-    first = rollout.prompt_ids.shape[1] - 1
-    hidden = core.base_model(ids, attention_mask=mask, position_ids=position_ids(mask.long())).last_hidden_state
-    values: torch.Tensor = core.score(hidden[:, first:-1])[:, :, 0].float()
-    return values
+def response_logprobs(model: Any, rollout: Rollout, temperature: float) -> torch.Tensor:
+    """Log-probabilities (B, T) in fp32 of the rollout's responses under `model`, at `temperature`; 0 on padding.
+
+    Logits are made for response positions only, and no row pays for the length of another.
+    """
+    packed, states = rollout.conversation(last=False)
+    return _logprobs(model, rollout, hidden_states(model, packed.ids, packed.column, packed, states), temperature)
+
+
+def response_values(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
+    """Values (B, T+1) in fp32 of the rollout's states by `head` on the trunk of `model`; 0 where there is no state."""
+    packed, states = rollout.conversation()
+    return _values(head, rollout, hidden_states(model, packed.ids, packed.column, packed, states))
+
+
+def response_both(model: Any, head: Head, rollout: Rollout, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log-probabilities (B, T), values (B, T+1)) from one pass, the value head on the trunk of the language model."""
+    packed, states = rollout.conversation()
+    hidden = hidden_states(model, packed.ids, packed.column, packed, states)
+    before_token = states != packed.last[packed.row[states]]
+    return _logprobs(model, rollout, hidden[before_token], temperature), _values(head, rollout, hidden)
+
+
+def response_scores(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
+    """Scores (B,) in fp32 by `head` on the trunk of `model`, read at the last real token of each row."""
+    packed, _ = rollout.conversation()
+    return head(hidden_states(model, packed.ids, packed.column, packed, packed.last))
+
+
+def _logprobs(model: Any, rollout: Rollout, hidden: torch.Tensor, temperature: float) -> torch.Tensor:
+    real = rollout.mask.bool()
+    weight = transformer(model).get_output_embeddings().weight
+    logprobs = token_logprobs(hidden, weight, rollout.response_ids[real], temperature)
+    return torch.zeros_like(rollout.logprobs).masked_scatter(real, logprobs)
+
+
+def _values(head: Head, rollout: Rollout, hidden: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(rollout.values).masked_scatter(rollout.state_mask.bool(), head(hidden))
+
+
+def score_head(model: Any) -> Head:
+    """The `score` head of a reward or value model: values (n,) in fp32 of hidden states (n, d), less its offset."""
+    core = transformer(model)
+    offset = float(getattr(core.config, "reward_offset", 0.0))
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):  # bf16 would round to three digits
+            return core.score(hidden.float())[:, 0] - offset
+
+    return head

@@ -1,5 +1,7 @@
 """The PPO loop on a tiny model: first ratio, microbatches, frozen reference, and that it learns what is rewarded."""
 
+import gc
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,22 +10,29 @@ import pytest
 import torch
 
 from tasks.rlhf.models import load_causal_lm, new_reward_model
-from tasks.rlhf.ppo import PpoTrainer
+from tasks.rlhf.ppo import Diverged, PpoTrainer, describe
 from tasks.rlhf.rollout import Rollout
 
 SETTINGS = {
     "episodes": 64,
     "batch": 32,
     "minibatch": 16,
-    "microbatch": 8,
+    "microbatch_tokens": 80,
     "epochs": 2,
     "learning_rate": 1e-3,
+    "value": "separate",
+    "value_coef": 0.1,
     "kl_coef": 0.05,
+    "kl_estimator": "k1",
+    "kl_target": None,
+    "kl_horizon": 10000,
+    "kl_budget": None,
+    "max_kl": 1000.0,
+    "min_entropy": 0.0,
     "gamma": 1.0,
     "lam": 0.95,
     "clip_range": 0.2,
     "clip_range_value": 0.2,
-    "value_coef": 0.1,
     "max_grad_norm": 1.0,
     "temperature": 1.0,
     "max_new_tokens": 8,
@@ -40,31 +49,43 @@ def liked_tokens(rollout: Rollout) -> torch.Tensor:
 
 
 def trainer(folder: Path, seed: int = 0, **changed: Any) -> PpoTrainer:
-    torch.manual_seed(0)
+    settings = SimpleNamespace(**SETTINGS | changed)
     return PpoTrainer(
         load_causal_lm(folder),
         load_causal_lm(folder),
-        new_reward_model(folder, 0, 0),
+        new_reward_model(folder, 0, 0) if settings.value == "separate" else None,
         liked_tokens,
-        SimpleNamespace(**SETTINGS | changed),
+        settings,
         pad_token_id=0,
         stop_token_id=1,
         seed=seed,
     )
 
 
-def test_ratio_is_one_at_the_first_minibatch(tiny_model_folder: Path) -> None:
-    first = next(trainer(tiny_model_folder).train(PROMPTS))
+VALUES = pytest.mark.parametrize("value", ["separate", "shared"])
+
+
+@VALUES
+def test_ratio_is_one_at_the_first_minibatch(tiny_model_folder: Path, value: str) -> None:
+    first = next(trainer(tiny_model_folder, value=value).train(PROMPTS))
     assert first["val/first_ratio"] == pytest.approx(1, abs=1e-5)
     assert first["objective/kl"] == pytest.approx(0, abs=1e-4)  # the policy is the reference still
 
 
-def test_result_does_not_depend_on_the_microbatch(tiny_model_folder: Path) -> None:
-    whole, parts = (trainer(tiny_model_folder, microbatch=m, episodes=32, epochs=1) for m in (16, 3))
-    histories = [list(t.train(PROMPTS)) for t in (whole, parts)]
-    assert histories[0][0] == pytest.approx(histories[1][0], abs=1e-4)
-    for a, b in zip(whole.policy.parameters(), parts.policy.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-4)
+@VALUES
+def test_result_does_not_depend_on_the_microbatch(tiny_model_folder: Path, value: str) -> None:
+    """One step; plain gradient descent would show a difference that Adam's normalised step hides or blows up."""
+    grown = []
+    for budget in (10_000, 20):
+        t = trainer(tiny_model_folder, microbatch_tokens=budget, value=value, max_new_tokens=8)
+        t.optimizer = torch.optim.SGD([p for _, p in t._trainable()], lr=0.1)
+        experience = t.collect(PROMPTS)
+        steps = t._step(experience, torch.arange(16))
+        grown.append((t, {k: float(v) for k, v in steps.items()}))
+    assert len(grown[1][0]._parts(experience.rollout)) > 8
+    assert grown[0][1] == pytest.approx(grown[1][1], abs=1e-5)
+    for (_, a), (_, b) in zip(grown[0][0]._trainable(), grown[1][0]._trainable(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_same_seed_same_bytes_and_the_reference_stays(tiny_model_folder: Path) -> None:
@@ -78,22 +99,148 @@ def test_same_seed_same_bytes_and_the_reference_stays(tiny_model_folder: Path) -
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_learns_what_is_rewarded(tiny_model_folder: Path, seed: int) -> None:
     settings = {"episodes": 32 * 40, "learning_rate": 5e-3, "kl_coef": 0.0, "max_new_tokens": 4}
+    settings["value"] = ("separate", "shared")[seed % 2]
     history = list(trainer(tiny_model_folder, seed, **settings).train(PROMPTS))
     assert history[-1]["objective/scores"] > history[0]["objective/scores"] + 0.15
     assert history[-1]["objective/kl"] > 0
 
 
 def test_a_strong_kl_penalty_holds_the_policy_back(tiny_model_folder: Path) -> None:
-    settings = {"episodes": 32 * 12, "learning_rate": 5e-3}
+    settings = {"episodes": 32 * 25, "learning_rate": 5e-3}
     free, held = (
-        list(trainer(tiny_model_folder, **settings, kl_coef=coef).train(PROMPTS))[-1]["objective/kl"]
+        [m["objective/kl"] for m in trainer(tiny_model_folder, **settings, kl_coef=coef).train(PROMPTS)]
         for coef in (0.0, 2.0)
     )
-    assert held < 0.5 * free
+    assert sum(held[-10:]) < 0.6 * sum(free[-10:])
 
 
 def test_a_loss_that_is_not_finite_stops_it(tiny_model_folder: Path) -> None:
     t = trainer(tiny_model_folder)
     t.scorer = lambda r: torch.full((r.mask.shape[0],), float("nan"))
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(Diverged, match="no longer finite"):
         next(t.train(PROMPTS))
+
+
+def test_two_trainings_in_one_process_share_nothing(tiny_model_folder: Path) -> None:
+    """Also of different precision, which is a setting of the whole process where the library keeps it."""
+    alone = list(trainer(tiny_model_folder, 3).train(PROMPTS))
+    one, other = trainer(tiny_model_folder, 3), trainer(tiny_model_folder, 4, bf16=True)
+    steps = list(zip(one.train(PROMPTS), other.train(PROMPTS), strict=True))
+    assert [a for a, _ in steps] == alone
+    assert alone[0] != steps[0][1]
+
+
+@VALUES
+def test_a_training_goes_on_from_its_state_bit_for_bit(tiny_model_folder: Path, value: str) -> None:
+    settings = {"episodes": 32 * 4, "value": value, "kl_target": 0.01, "kl_horizon": 50}
+    whole, first, second = (trainer(tiny_model_folder, **settings) for _ in range(3))
+    history = list(whole.train(PROMPTS))
+    begun = first.train(PROMPTS)
+    part = [next(begun), next(begun)]
+    tensors, record = first.state()
+    torch.rand(3)
+    second.restore({k: v.clone() for k, v in tensors.items()}, json.loads(json.dumps(record)))
+    next(begun)  # what goes on elsewhere does not matter
+    assert part + list(second.train(PROMPTS)) == history
+    assert len({m["objective/kl_coef"] for m in history}) == 4
+    for (_, a), (_, b) in zip(whole._trainable(), second._trainable(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_training_ends_when_the_kl_budget_is_spent(tiny_model_folder: Path) -> None:
+    settings = {"episodes": 32 * 40, "learning_rate": 5e-3, "kl_coef": 0.0, "kl_budget": 0.5}
+    t = trainer(tiny_model_folder, **settings)
+    before: list[torch.Tensor] = []
+    history = []
+    for metrics in t.train(PROMPTS):
+        history.append(metrics)
+        if not t.stopped:
+            before = [p.clone() for p in t.policy.parameters()]
+    assert 1 < len(history) < 40
+    assert all(m["objective/kl"] < 0.5 for m in history[:-1]) and history[-1]["objective/kl"] >= 0.5
+    assert "loss/policy_avg" not in history[-1]
+    assert all(torch.equal(a, b) for a, b in zip(before, t.policy.parameters(), strict=True))
+    assert not list(t.train(PROMPTS))  # nor does it go on when asked again
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"), [({"max_kl": 0.05}, "KL to the reference exploded"), ({"min_entropy": 50.0}, "entropy")]
+)
+def test_divergence_aborts_with_its_reason(tiny_model_folder: Path, changed: dict[str, float], reason: str) -> None:
+    with pytest.raises(Diverged, match=reason):
+        list(trainer(tiny_model_folder, episodes=32 * 20, learning_rate=5e-3, kl_coef=0.0, **changed).train(PROMPTS))
+
+
+def test_answers_without_an_end_pay_the_penalty(tiny_model_folder: Path) -> None:
+    free, paid = (
+        trainer(tiny_model_folder, missing_eos_penalty=p, max_new_tokens=8).collect(PROMPTS) for p in (0.0, 3.0)
+    )
+    assert 0 < free.rollout.ended.sum() < 32 or not free.rollout.ended.any()
+    expected = free.scores - 3.0 * (~free.rollout.ended).float()
+    assert torch.equal(paid.scores, expected)
+
+
+def test_gradients_are_clipped_to_the_norm(tiny_model_folder: Path) -> None:
+    """With plain gradient descent and rate 1 the step's length is the clipped norm."""
+    t = trainer(tiny_model_folder, max_grad_norm=1e-3)
+    t.optimizer = torch.optim.SGD([p for _, p in t._trainable()], lr=1.0)
+    before = [p.detach().clone() for _, p in t._trainable()]
+    experience = t.collect(PROMPTS)
+    norm = t._step(experience, torch.arange(16))["policy/grad_norm"]
+    assert norm > 1e-3
+    moved = torch.cat([(p.detach() - b).flatten() for (_, p), b in zip(t._trainable(), before, strict=True)]).norm()
+    assert float(moved) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_adam_has_the_epsilon_of_the_paper_and_decays_nothing(tiny_model_folder: Path) -> None:
+    for group in trainer(tiny_model_folder).optimizer.param_groups:
+        assert (group["eps"], group["weight_decay"]) == (1e-5, 0.0)
+
+
+def test_dropout_is_off_in_every_pass(tiny_model_folder: Path) -> None:
+    t = trainer(tiny_model_folder)
+    next(t.train(PROMPTS))
+    assert not any(m.training for model in (t.policy, t.reference, t.value_model) for m in model.modules())
+
+
+def test_no_diagnostic_sees_padding(tiny_model_folder: Path) -> None:
+    """Whatever stands on padding, no gradient, loss or diagnostic changes."""
+    seen = []
+    for garbage in (0, 7):
+        t = trainer(tiny_model_folder, max_new_tokens=16)
+        t.stop_token_id = likely_stop(t)
+        experience = t.collect(PROMPTS)
+        pad = ~experience.rollout.mask.bool()
+        assert pad.any()
+        experience.rollout.response_ids[pad] = garbage
+        for tensor in (experience.rollout.logprobs, experience.kl, experience.rollout.entropy):
+            tensor[pad] += garbage if tensor is not experience.kl else 0
+        for tensor in (experience.values, experience.returns, experience.advantages):
+            tensor[~experience.rollout.state_mask.bool()] += garbage
+        metrics = {k: float(v) for k, v in t._step(experience, torch.arange(16)).items()}
+        seen.append((metrics | describe(experience), [p.clone() for _, p in t._trainable()]))
+    assert seen[0][0] == seen[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(seen[0][1], seen[1][1], strict=True))
+
+
+def likely_stop(t: PpoTrainer) -> int:
+    """A token that the policy often says, so that answers end at different lengths."""
+    return int(t.collect(PROMPTS).rollout.response_ids.flatten().mode().values)
+
+
+def test_no_tensor_over_the_vocabulary_outlives_the_rollout(tiny_model_folder: Path) -> None:
+    t = trainer(tiny_model_folder)
+    experience = t.collect(PROMPTS)
+    gc.collect()
+    vocabulary = t.policy.config.vocab_size
+    parameters = {p.data_ptr() for m in (t.policy, t.reference, t.value_model) for p in m.parameters()}
+    for found in (o for o in gc.get_objects() if isinstance(o, torch.Tensor)):
+        if found.dim() > 1 and found.shape[-1] == vocabulary and found.data_ptr() not in parameters:
+            assert found.numel() < experience.rollout.mask.sum() * vocabulary
+
+
+def test_statistics_of_advantages_are_over_the_whole_batch(tiny_model_folder: Path) -> None:
+    experience = trainer(tiny_model_folder).collect(PROMPTS)
+    real = experience.advantages[:, :-1][experience.rollout.mask.bool()]
+    assert float(real.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(real.std(unbiased=False)) == pytest.approx(1, abs=1e-4)

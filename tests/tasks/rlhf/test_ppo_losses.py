@@ -28,10 +28,18 @@ def test_lambda_one_gives_discounted_returns() -> None:
     assert torch.allclose(returns[:, 0], expected, atol=1e-5)
 
 
-def test_score_lands_on_the_last_real_token() -> None:
+def test_score_lands_one_past_the_last_token() -> None:
     kl = torch.tensor([[0.1, 0.2, 0.3], [0.5, 9.0, 9.0]])
     rewards = token_rewards(torch.tensor([1.0, -1.0]), kl, MASK, 0.1)
-    assert torch.allclose(rewards, torch.tensor([[-0.01, -0.02, 0.97], [-1.05, 0.0, 0.0]]))
+    assert torch.allclose(rewards, torch.tensor([[-0.01, -0.02, -0.03, 1.0], [-0.05, -1.0, 0.0, 0.0]]))
+
+
+def test_the_value_after_the_last_token_learns_the_score() -> None:
+    """β = .1, γ = λ = 1, one token with a KL of .5, score 2, V = (.3, 1.2): δ₁ = 2 − 1.2 = .8, δ₀ = −.05 + 1.2 − .3."""
+    rewards = token_rewards(torch.tensor([2.0]), torch.tensor([[0.5]]), torch.ones(1, 1), 0.1)
+    advantages, returns = gae(rewards, torch.tensor([[0.3, 1.2]]), torch.ones(1, 2), 1.0, 1.0)
+    assert torch.allclose(advantages, torch.tensor([[1.65, 0.8]]))
+    assert torch.allclose(returns, torch.tensor([[1.95, 2.0]]))
 
 
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.floats(-100, 100))
@@ -54,11 +62,18 @@ def test_policy_loss_clips_only_what_would_go_too_far() -> None:
     logprobs = torch.tensor([[1.5, 0.5]]).log()
     old, mask = torch.zeros(1, 2), torch.ones(1, 2)
     up, ratio, clipped = policy_loss(logprobs, old, torch.tensor([[1.0, 1.0]]), mask, 0.2)
-    assert float(up) == pytest.approx(-(1.2 + 0.5) / 2)
-    assert float(clipped) == pytest.approx(0.5)
+    assert torch.allclose(up, torch.tensor([[-1.2, -0.5]]))
+    assert torch.equal(clipped, torch.tensor([[1.0, 0.0]]))
     down, _, _ = policy_loss(logprobs, old, torch.tensor([[-1.0, -1.0]]), mask, 0.2)
-    assert float(down) == pytest.approx((1.5 + 0.8) / 2)
+    assert torch.allclose(down, torch.tensor([[1.5, 0.8]]))
     assert torch.allclose(ratio, torch.tensor([[1.5, 0.5]]))
+
+
+def test_losses_are_zero_on_padding() -> None:
+    logprobs, old, mask = torch.tensor([[-1.0, -9.0]]), torch.tensor([[-2.0, -1.0]]), torch.tensor([[1.0, 0.0]])
+    loss, ratio, clipped = policy_loss(logprobs, old, torch.tensor([[1.0, 5.0]]), mask, 0.2)
+    assert float(loss[0, 1]) == 0.0 and float(ratio[0, 1]) == 1.0 and float(clipped[0, 1]) == 0.0
+    assert float(value_loss(torch.tensor([[0.0, 5.0]]), old, old, mask, 0.2)[0, 1]) == 0.0
 
 
 def test_value_loss_takes_the_worse_of_both() -> None:

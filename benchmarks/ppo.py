@@ -1,0 +1,131 @@
+"""Speed of PPO on a workload folder, through the trainer that the stage `ppo` uses. Prints one JSON line.
+
+usage: python benchmarks/ppo.py WORKLOAD [--updates N] [--value separate|shared] [--dtype float32|bfloat16] [--seed N]
+
+A workload holds `policy/` and `reward/` (model folders), `prompts.jsonl` (one {"input_ids": […]} a line) and
+`workload.json` (hyper-parameters). One update more than asked for is run first, as warm-up, and not counted.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import transformers
+
+from tasks.rlhf import ppo
+from tasks.rlhf.models import load_causal_lm, load_reward_model
+from tasks.rlhf.scorers import reward_scorer
+
+MICROBATCH_TOKENS = 1024  # as in params.yaml
+
+
+def settings(w: dict[str, Any], value: str, dtype: str) -> SimpleNamespace:
+    """The workload's hyper-parameters under the names of params.yaml; the learning rate stays all but constant."""
+    return SimpleNamespace(
+        episodes=w["batch_size"] * 1_000_000,
+        batch=w["batch_size"],
+        minibatch=w["minibatch_size"],
+        microbatch_tokens=MICROBATCH_TOKENS,
+        epochs=w["ppo_epochs"],
+        learning_rate=w["learning_rate"],
+        value=value,
+        value_coef=w["vf_coef"],
+        kl_coef=w["kl_coef"],
+        kl_estimator="k1",
+        kl_target=None,
+        kl_horizon=1,
+        kl_budget=None,
+        max_kl=float("inf"),
+        min_entropy=0.0,
+        gamma=w["gamma"],
+        lam=w["lam"],
+        clip_range=w["cliprange"],
+        clip_range_value=w["cliprange_value"],
+        max_grad_norm=w["max_grad_norm"],
+        temperature=w["temperature"],
+        max_new_tokens=w["response_length"],
+        missing_eos_penalty=0.0,
+        whiten_rewards=w["whiten_rewards"],
+        bf16=dtype == "bfloat16",
+    )
+
+
+def clocked(owner: Any, name: str, clock: dict[str, float]) -> None:
+    """Add the seconds spent in `owner.name` to `clock[name]`."""
+    function = getattr(owner, name)
+
+    def timed(*args: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        result = function(*args, **options)
+        clock[name] = clock.get(name, 0.0) + time.perf_counter() - started
+        return result
+
+    setattr(owner, name, timed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workload", type=Path)
+    parser.add_argument("--updates", type=int, default=3)
+    parser.add_argument("--value", choices=["separate", "shared"], default="separate")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"])
+    parser.add_argument("--seed", type=int)
+    a = parser.parse_args()
+    w = json.loads((a.workload / "workload.json").read_text(encoding="utf-8"))
+    dtype = a.dtype or w["dtype"]
+    with (a.workload / "prompts.jsonl").open(encoding="utf-8") as lines:
+        prompts = [json.loads(line)["input_ids"] for line in lines]
+    reward_model = load_reward_model(a.workload / "reward")
+    trainer = ppo.PpoTrainer(
+        load_causal_lm(a.workload / "policy"),
+        load_causal_lm(a.workload / "policy"),
+        load_reward_model(a.workload / "reward") if a.value == "separate" else None,
+        reward_scorer(reward_model),
+        settings(w, a.value, dtype),
+        pad_token_id=w["pad"],
+        stop_token_id=w["eos"],
+        seed=w["seed"] if a.seed is None else a.seed,
+    )
+    reward_model.to(trainer.device).eval()
+    clock: dict[str, float] = {}
+    clocked(ppo, "sample", clock)
+    clocked(trainer, "update", clock)
+    training = trainer.train(prompts)
+    first = next(training)
+    clock.clear()
+    wall, cpu = time.perf_counter(), time.process_time()
+    seen = [next(training) for _ in range(a.updates)]
+    seconds, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    lengths = [m["val/response_length"] for m in seen]
+    n, episodes = a.updates, w["batch_size"] * a.updates
+    on = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu x{torch.get_num_threads()}"
+    figures = {
+        "system": f"attestrl-{a.value}" + ("-bf16" if dtype == "bfloat16" else ""),
+        "kind": w["kind"],
+        "episodes_per_s": round(episodes / seconds, 3),
+        "seconds_per_update": round(seconds / n, 3),
+        "response_tokens_per_s": round(sum(lengths) * w["batch_size"] / seconds, 1),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "gen_s": round(clock["sample"] / n, 3),
+        "train_s": round(clock["update"] / n, 3),
+        "cpu_s_per_update": round(cpu / n, 3),
+        "mean_response": round(sum(lengths) / n, 1),
+        "mean_response_by_update": [round(x, 1) for x in lengths],
+        "updates": n,
+        "optimizer_steps": w["ppo_epochs"] * w["batch_size"] // w["minibatch_size"],
+        "first_ratio_error": float(f"{abs(first['val/first_ratio'] - 1):.2e}"),
+        "kl": round(seen[-1]["objective/kl"], 4),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": on,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Checkpoints of a training that is not finished: `checkpoint-<step>/`, whole or absent, never unpickled.
+
+A checkpoint is a folder of two files: `tensors.safetensors`, and `state.json` with everything that is no tensor, the
+SHA-256 of the tensors, and the identity of the training: the digest of all that decides its result. Checkpoints live in
+the project's state folder, because DVC removes a stage's outputs before it runs the stage again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from governance.digest import canonical_json, sha256_bytes, sha256_path, write_json
+from governance.errors import MissingComponent
+from tasks import paths
+
+if TYPE_CHECKING:
+    import torch
+
+TENSORS, STATE = "tensors.safetensors", "state.json"
+CODE = Path(__file__).parent / "rlhf"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training goes on from: its step, its tensors by name, and the rest of its state as JSON values."""
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one training; the newest `keep` stay on the disk."""
+
+    def __init__(self, stage: str, decides: Mapping[str, Any], keep: int) -> None:
+        """`decides`: inputs (by digest) and parameters that decide the result, as JSON values.
+
+        The code of the trainers and the versions of the libraries are part of the identity, too: a training that
+        another version began is begun again, since its end would be that of neither.
+        """
+        self.identity = sha256_bytes(canonical_json({"stage": stage, "code": _code(), **decides}))
+        self.folder = paths.home() / "checkpoints" / stage / self.identity
+        self.keep = keep
+        self.refused: list[str] = []
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Write `checkpoint-<step>` under a temporary name, fsync, rename; then remove the oldest beyond `keep`."""
+        from safetensors.torch import save_file
+
+        partial = self.folder / f".checkpoint-{step}.partial"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, partial / TENSORS)
+            _sync(partial / TENSORS)
+            digest = sha256_path(partial / TENSORS)
+            write_json(
+                partial / STATE, {"step": step, "identity": self.identity, "sha256": digest, "state": dict(state)}
+            )
+            _sync(partial)
+            final = self.folder / f"checkpoint-{step}"
+            shutil.rmtree(final, ignore_errors=True)  # a refused one of the same step
+            partial.rename(final)
+            _sync(self.folder)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise MissingComponent(
+                f"{self.folder}: the checkpoint of step {step} cannot be written ({error.strerror or error}); free "
+                "some space or make the folder writable, then run again."
+            ) from None
+        for _, old in list(self._newest_first())[self.keep :]:
+            shutil.rmtree(old)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole and of this training; `refused` says in a sentence why others are not
+        taken."""
+        for stale in self.folder.glob(".checkpoint-*.partial"):
+            shutil.rmtree(stale)
+        for step, folder in self._newest_first():
+            try:
+                return self._read(step, folder)
+            except ValueError as error:
+                self.refused.append(f"{folder}: {error}; the checkpoint before it is taken, or a new start made.")
+        return None
+
+    def remove(self) -> None:
+        """Remove all of this training's checkpoints: it has finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _newest_first(self) -> Iterator[tuple[int, Path]]:
+        named = ((re.fullmatch(r"checkpoint-(\d+)", p.name), p) for p in self.folder.glob("checkpoint-*"))
+        yield from sorted(((int(m[1]), p) for m, p in named if m), reverse=True)
+
+    def _read(self, step: int, folder: Path) -> Checkpoint:
+        """The checkpoint in `folder`. Raises ValueError with the reason not to take it."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            record = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            whole = record["sha256"] == sha256_path(folder / TENSORS)
+            if record["identity"] != self.identity or record["step"] != step:
+                raise ValueError("is a checkpoint of another training (other inputs, parameters or code)")
+            if not whole:
+                raise ValueError("its tensors are truncated or changed (SHA-256 differs)")
+            return Checkpoint(step, load_file(folder / TENSORS), record["state"])
+        except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError):
+            raise ValueError("is truncated or no checkpoint") from None
+
+
+def _code() -> dict[str, str]:
+    """Digests of the trainers' code, and the versions of the libraries under it."""
+    import torch
+    import transformers
+
+    files = {p.name: sha256_path(p) for p in sorted(CODE.glob("*.py"))}
+    return files | {"torch": str(torch.__version__), "transformers": str(transformers.__version__)}
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,205 @@
+"""Rows of different lengths through a transformers model without padding: all tokens lie end to end in one row.
+
+Everything that works on tokens one by one (embedding, norms, projections, MLP) sees real tokens only. Attention is the
+only part in which tokens meet; transformers lets it be replaced by name, and hands what the caller passed to the model
+down to it: here a layout, which knows which token belongs to which row. Models whose tokens meet elsewhere, too
+(convolutions, recurrences), cannot be packed: `check_packing` finds that out by comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+NAME = "packed"
+
+
+class Layout(Protocol):
+    """How the tokens of one forward pass belong to rows."""
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+    ) -> torch.Tensor:
+        """Attention (N, heads, d) of the queries (N, heads, d) over the keys and values (N, kv heads, d)."""
+        ...
+
+
+def _attention(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **options: Any
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls in every layer. `query`, `key`, `value`: (1, heads, N, d)."""
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    scale, window = options.get("scaling") or q.shape[-1] ** -0.5, options.get("sliding_window")
+    out = options["layout"].attend(module.layer_idx, q.to(v.dtype), k.to(v.dtype), v, scale, window)
+    return out[None], None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """B rows laid end to end. `ids`, `row`, `column` (N,): token, its row, its place in it; `lengths` (B,)."""
+
+    ids: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+    lengths: torch.Tensor
+    width: int
+
+    @classmethod
+    def of(cls, ids: torch.Tensor, mask: torch.Tensor) -> Packed:
+        """Pack the real tokens of `ids` (B, W), wherever in the row the padding is. `mask` (B, W): 1 on real tokens."""
+        lengths = mask.sum(1)
+        row = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), lengths)
+        starts = lengths.cumsum(0) - lengths
+        column = torch.arange(len(row), device=ids.device) - starts[row]
+        return cls(ids[mask.bool()], row, column, lengths, int(lengths.max()))
+
+    @property
+    def last(self) -> torch.Tensor:
+        """(B,) index of each row's last token."""
+        return self.lengths.cumsum(0) - 1
+
+    def grid(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, heads, d) as (B, heads, width, d), zero where there is no token."""
+        shape = (len(self.lengths), self.width, *x.shape[1:])
+        if len(x) == shape[0] * shape[1]:
+            return x.reshape(shape).transpose(1, 2)
+        return x.new_zeros(shape).index_put((self.row, self.column), x).transpose(1, 2)
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+    ) -> torch.Tensor:
+        """Causal attention inside each row. Padding in the grid comes after the tokens, so that none of them sees it."""
+        groups = q.shape[1] // k.shape[1]
+        k, v = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k, v))
+        mask = None
+        if window is not None and self.width > window:
+            distance = torch.arange(self.width, device=q.device)[:, None] - torch.arange(self.width, device=q.device)
+            mask = (distance >= 0) & (distance < window)
+        queries, keys, values = (self.grid(x) for x in (q, k, v))
+        out = scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale
+        ).transpose(1, 2)
+        return out.reshape(q.shape) if len(q) == out.shape[0] * self.width else out[self.row, self.column]
+
+
+class KeyValueCache:
+    """Keys and values of rows that grow by a token a step, each kept at its place in the row.
+
+    `positions` (n,): place of the token that each of the n rows gets in this step.
+    """
+
+    def __init__(self, prompts: Packed, limit: int) -> None:
+        """For rows that begin with `prompts` and get at most `limit` tokens more."""
+        self._prompts: Packed | None = prompts
+        self._size = prompts.width + limit
+        self._keys: dict[int, torch.Tensor] = {}
+        self._values: dict[int, torch.Tensor] = {}
+        self.positions = prompts.lengths - 1
+
+    def advance(self) -> None:
+        """Go on to the next token of every row."""
+        self._prompts = None
+        self.positions = self.positions + 1
+        self._width = int(self.positions.max()) + 1
+        self._seen = torch.arange(self._width, device=self.positions.device) <= self.positions[:, None]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all rows but those at the indices `rows`."""
+        self.positions = self.positions[rows]
+        for held in (self._keys, self._values):
+            for layer in held:
+                held[layer] = held[layer][rows]
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+    ) -> torch.Tensor:
+        """Store keys and values; attention of the prompts' tokens, or of one token a row over what is stored."""
+        if (prompts := self._prompts) is not None:
+            for held, x in ((self._keys, k), (self._values, v)):
+                held[layer] = x.new_zeros(len(prompts.lengths), x.shape[1], self._size, x.shape[2])
+                held[layer][prompts.row, :, prompts.column] = x
+            return prompts.attend(layer, q, k, v, scale, window)
+        rows = torch.arange(len(q), device=q.device)
+        self._keys[layer][rows, :, self.positions] = k
+        self._values[layer][rows, :, self.positions] = v
+        seen = self._seen
+        if window is not None and self._width > window:
+            seen = seen & (torch.arange(self._width, device=q.device) > self.positions[:, None] - window)
+        keys, values = (held[layer][:, :, : self._width] for held in (self._keys, self._values))
+        grouped = q.reshape(len(q), k.shape[1], -1, q.shape[2])  # queries that share a key stand side by side
+        out = scaled_dot_product_attention(grouped, keys, values, attn_mask=seen[:, None, None], scale=scale)
+        return out.reshape(q.shape)
+
+
+def transformer(model: Any) -> Any:
+    """The transformers model inside an adapter wrapper, adapters in place; the model itself if there is none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def hidden_states(
+    model: Any, ids: torch.Tensor, positions: torch.Tensor, layout: Layout, keep: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Final hidden states (N, d) of the tokens `ids` at `positions` (N,) of their rows; with `keep` only of the tokens
+    at these indices, for which alone the last layer's MLP then works."""
+    body = transformer(model).base_model
+    with _named(body), _only(body, keep):
+        hidden = body(
+            input_ids=ids[None], position_ids=positions[None], use_cache=False, layout=layout
+        ).last_hidden_state[0]
+    return hidden if keep is None else hidden[keep]
+
+
+@contextmanager
+def _named(body: Any) -> Iterator[None]:
+    """Have transformers take the attention of this module."""
+    before = body.config._attn_implementation
+    body.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        body.config._attn_implementation = before
+
+
+@contextmanager
+def _only(body: Any, keep: torch.Tensor | None) -> Iterator[None]:
+    """Nothing after the last layer's MLP reads another token than those at `keep`: spare it the others."""
+    last = getattr(body, "layers", [None])[-1]
+    mlp = getattr(last, "mlp", None)
+    with ExitStack() as hooks:
+        if keep is not None and isinstance(mlp, torch.nn.Module):
+
+            def choose(_: Any, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+                sizes.append(inputs[0].shape[1])
+                return inputs[0][:, keep]
+
+            def spread(_: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+                return output.new_zeros(1, sizes[0], output.shape[2]).index_copy(1, keep, output)
+
+            sizes: list[int] = []
+            for handle in (mlp.register_forward_pre_hook(choose), mlp.register_forward_hook(spread)):
+                hooks.callback(handle.remove)
+        yield
+
+
+@torch.no_grad()
+def check_packing(model: Any, prompts: Sequence[Sequence[int]]) -> None:
+    """Compare packed rows with each row alone, read the ordinary way. Raises ValueError if the logits differ."""
+    core = transformer(model)
+    rows = [torch.tensor(p[:32]) for p in prompts[:3]]
+    lengths = torch.tensor([len(r) for r in rows])
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(core.device)
+    packed = Packed.of(ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(core.device))
+    together = hidden_states(core, packed.ids, packed.column, packed) @ core.get_output_embeddings().weight.T
+    for row, logits in zip(rows, together.split(lengths.tolist()), strict=True):
+        alone = core(input_ids=row[None].to(core.device), use_cache=False).logits[0]
+        if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
+            raise ValueError(f"rows of {type(core).__name__} cannot be packed: it gives them other logits than alone")

@@ -1,0 +1,20 @@
+"""Scorers: what a reward model, or several, say of the responses of a rollout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tasks.rlhf.ppo import Scorer
+from tasks.rlhf.rollout import Rollout, response_scores, score_head
+
+
+def reward_scorer(reward_model: Any) -> Scorer:
+    """Scorer that reads the reward model at the last real token of each conversation."""
+    head = score_head(reward_model)
+
+    def scorer(rollout: Rollout) -> torch.Tensor:
+        return response_scores(reward_model, head, rollout)
+
+    return scorer

@@ -1,0 +1,51 @@
+"""Log-probabilities of given tokens from hidden states, with one matrix of logits in memory and not four.
+
+log π(x|h) = z_x − log Σ_v exp z_v, with z = W h / T. Its gradient towards z is onehot(x) − softmax(z): the logits that
+the forward pass kept are turned into it in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, tokens: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        scaled = hidden / temperature
+        device = hidden.device.type
+        if torch.is_autocast_enabled(device):
+            scaled, weight = (x.to(torch.get_autocast_dtype(device)) for x in (scaled, weight))
+        with torch.autocast(device, enabled=False):
+            logits = torch.nn.functional.linear(scaled, weight.to(scaled.dtype)).float()
+        normaliser = torch.logsumexp(logits, -1)
+        logprobs = logits.gather(1, tokens[:, None])[:, 0] - normaliser
+        ctx.save_for_backward(scaled, weight, tokens, normaliser)
+        ctx.logits, ctx.temperature, ctx.dtypes = logits, temperature, (hidden.dtype, weight.dtype)
+        return logprobs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        scaled, weight, tokens, normaliser = ctx.saved_tensors
+        slope = ctx.logits.sub_(normaliser[:, None]).exp_().mul_(-gradient[:, None])
+        ctx.logits = None
+        slope.scatter_add_(1, tokens[:, None], gradient[:, None])
+        slope = slope.to(scaled.dtype)
+        to_hidden = (slope @ weight.to(slope.dtype)).to(ctx.dtypes[0]) / ctx.temperature
+        to_weight = (slope.T @ scaled).float() if ctx.needs_input_grad[1] else None
+        return to_hidden, to_weight, None, None
+
+
+def token_logprobs(
+    hidden: torch.Tensor, weight: torch.Tensor, tokens: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Log-probabilities (n,) in fp32 of `tokens` (n,) under softmax(hidden · weightᵀ / temperature).
+
+    `hidden` (n, d), `weight` (V, d). The gradient can be taken once.
+    """
+    logprobs: torch.Tensor = _TokenLogprobs.apply(hidden, weight, tokens, temperature)  # type: ignore[no-untyped-call]
+    return logprobs
