@@ -205,7 +205,7 @@ def _hub_dataset(name: str) -> Iterator[tuple[str, Row]]:
     hub_name(name)
     import datasets
     import huggingface_hub
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import HTTPError
 
     absent = f"{name}: is neither a file here nor to be had from the hub; check the name and the network."
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import run as runs
+from flows import recovery
 from governance import bundle
 from governance.ledger import Event, Ledger
 from governance.verify_bundle import verify
@@ -26,7 +26,7 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
         (Event.STAGE_FAILED, {}, {"stage": "sft", **data}),
     ):
         ledger.append(event, run_id=KILLED, actor="user:a", subject_digests=digests, data=more)
-    runs.close_abandoned(ledger)
+    recovery.close_abandoned(ledger)
     folder = home / "records" / KILLED
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["gate"]["verdict"]) == ("killed", "none")
@@ -37,5 +37,5 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
     assert reasons == []
     assert f"run {KILLED}: killed, release gate: none" in facts
     before = ledger.path.read_bytes()
-    runs.close_abandoned(ledger)
+    recovery.close_abandoned(ledger)
     assert ledger.path.read_bytes() == before
