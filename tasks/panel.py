@@ -44,14 +44,14 @@ def simulate(preferences: pl.DataFrame, panel: Panel, seed: int) -> tuple[pl.Dat
         a_is_chosen = bool(integers(2))
         for who in rng.choice(n, size=each, replace=False).tolist():
             choice = (random() < agreement[who]) == a_is_chosen
-            cast.append((who, choice, integers(2), integers(MONTH), 0.5 + 0.5 * random()))
+            cast.append((who, choice, int(integers(2)), int(integers(MONTH)), 0.5 + 0.5 * random()))
         items.append((a_is_chosen, random() < panel.golden_share))
-    a_is_chosen, is_golden = (pl.Series(column) for column in np.array(items, dtype=bool).reshape(-1, 2).T)
+    chosen_first, is_golden = (pl.Series(column) for column in np.array(items, dtype=bool).reshape(-1, 2).T)
     golden = preferences.select(
-        pl.col("id").alias("item_id"), a_is_chosen.cast(pl.Int8).alias("gold_choice"), simulated=pl.lit(True)
+        pl.col("id").alias("item_id"), chosen_first.cast(pl.Int8).alias("gold_choice"), simulated=pl.lit(True)
     ).filter(is_golden)
     names = pl.Series([name for name, _, _ in people], dtype=pl.String)
-    return _votes(preferences, a_is_chosen, names, np.array(cast, dtype=np.float64).reshape(-1, 5)), golden
+    return _votes(preferences, chosen_first, names, np.array(cast, dtype=np.float64).reshape(-1, 5)), golden
 
 
 def _votes(
