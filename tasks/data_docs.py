@@ -3,11 +3,12 @@
 The pages show, for each table and rule, how many rows were checked and which failed, by id; never a row's text.
 """
 
+import html
 import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -26,8 +27,16 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 VOLATILE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}[.\d]*(?:Z|\+00:00)?|\d{8}T\d{6}\.\d+Z")
 
 
-def write_data_docs(tables: dict[str, tuple[pl.DataFrame, dict[str, str]]], out: Path) -> None:
-    """Write the site to `out`. `tables`: name → (frame of `id` and a boolean column a rule, sentence of each rule)."""
+class Shown(NamedTuple):
+    """What is shown of a table: `verdicts` (`id`, and a boolean column a rule), what each rule says, and a note."""
+
+    verdicts: pl.DataFrame
+    sentences: dict[str, str]
+    note: str | None
+
+
+def write_data_docs(tables: dict[str, Shown], out: Path) -> None:
+    """Write the site to `out`: pages of rules and of verdicts for each of the tables, by name."""
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
@@ -35,10 +44,11 @@ def write_data_docs(tables: dict[str, tuple[pl.DataFrame, dict[str, str]]], out:
     with tempfile.TemporaryDirectory() as folder:
         context.add_data_docs_site(site_name="attestrl", site_config=_site(folder))
         source = context.data_sources.add_pandas("tables")
-        for name, (frame, sentences) in tables.items():
-            _validate(gx, context, source, name.replace("/", "-"), frame, sentences)
+        for name, table in tables.items():
+            _validate(gx, context, source, name.replace("/", "-"), table.verdicts, table.sentences)
         shutil.rmtree(out, ignore_errors=True)
-        _copy_offline(Path(folder), out)
+        notes = {f"tables-{name.replace('/', '-')}.html": table.note for name, table in tables.items() if table.note}
+        _copy_offline(Path(folder), out, notes)
 
 
 def _site(folder: str) -> dict[str, Any]:
@@ -70,8 +80,8 @@ def _validate(gx: Any, context: Any, source: Any, name: str, frame: pl.DataFrame
     context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=run)
 
 
-def _copy_offline(source: Path, out: Path) -> None:
-    """Copy the pages without anything foreign, and without times of day and random ids: the same rows, the same bytes."""
+def _copy_offline(source: Path, out: Path, notes: dict[str, str]) -> None:
+    """Copy the pages, with the `notes` on those they belong to, but without anything foreign, and without times of day and random ids: the same rows, the same bytes."""
     pages = sorted(source.rglob("*.html"))
     names = {page: VOLATILE.sub("run", page.relative_to(source).as_posix()) for page in pages}
     for page in pages:
@@ -79,4 +89,6 @@ def _copy_offline(source: Path, out: Path) -> None:
         text = VOLATILE.sub("run", text).replace("</head>", f"<style>{STYLE}</style></head>", 1)
         for number, found in enumerate(dict.fromkeys(UUID.findall(text)), start=1):
             text = text.replace(found, f"id-{number}")
+        if note := notes.get(Path(names[page]).name):
+            text = text.replace("<body>", f"<body><p><strong>{html.escape(note)}</strong></p>", 1)
         write_atomic(out / names[page], text)

@@ -183,11 +183,12 @@ def _messages(value: Any, role: str, place: str, field: str) -> Messages:
 
 
 def _are_messages(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_is_message(m) for m in value)
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+    if not isinstance(value, list) or not value:
+        return False
+    for m in value:
+        if not isinstance(m, dict) or not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str):
+            return False
+    return True
 
 
 def _conversation(value: Any, place: str, field: str) -> Messages:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tasks.params import Panel
-from tasks.votes import GOLDEN, VOTES
 
 SPREAD = 0.06  # standard deviation of honest annotators' accuracies
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -34,42 +34,52 @@ def behaviours(panel: Panel, seed: int) -> list[tuple[str, str, float]]:
 def simulate(preferences: pl.DataFrame, panel: Panel, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(votes, golden) on every row of `preferences` (columns id, chosen, rejected); see `tasks.votes` for columns."""
     people = behaviours(panel, seed)
-    names = [name for name, _, _ in people]
     agreement = [probability for _, _, probability in people]
     n, each = len(people), min(panel.votes_per_item, len(people))
-    cast: list[tuple[object, ...]] = []
-    golden: list[tuple[str, int, bool]] = []
-    lengths = (preferences[side].list.eval(CONTENT.str.len_chars()).list.sum() for side in ("chosen", "rejected"))
-    for item, chosen, rejected in zip(preferences["id"].to_list(), *lengths, strict=True):
+    items: list[tuple[bool, bool]] = []  # a is the chosen one, the item is golden
+    cast: list[tuple[int, int, int, int, float]] = []  # annotator, choice, a first, seconds, confidence
+    for item in preferences["id"].to_list():
         rng = _generator(f"{seed}:{item}")
         integers, random = rng.integers, rng.random
         a_is_chosen = bool(integers(2))
-        len_a, len_b = (chosen, rejected) if a_is_chosen else (rejected, chosen)
         for who in rng.choice(n, size=each, replace=False).tolist():
-            choice = int((random() < agreement[who]) == a_is_chosen)
-            a_first, after, confidence = bool(integers(2)), int(integers(MONTH)), 0.5 + 0.5 * random()
-            cast.append((item, names[who], choice, a_first, len_a, len_b, after, confidence, a_is_chosen))
-        if random() < panel.golden_share:
-            golden.append((item, int(a_is_chosen), True))
-    return _votes(cast), pl.DataFrame(golden, schema=GOLDEN, orient="row")
+            choice = (random() < agreement[who]) == a_is_chosen
+            cast.append((who, choice, int(integers(2)), int(integers(MONTH)), 0.5 + 0.5 * random()))
+        items.append((a_is_chosen, random() < panel.golden_share))
+    chosen_first, is_golden = (pl.Series(column) for column in np.array(items, dtype=bool).reshape(-1, 2).T)
+    golden = preferences.select(
+        pl.col("id").alias("item_id"), chosen_first.cast(pl.Int8).alias("gold_choice"), simulated=pl.lit(True)
+    ).filter(is_golden)
+    names = pl.Series([name for name, _, _ in people], dtype=pl.String)
+    return _votes(preferences, chosen_first, names, np.array(cast, dtype=np.float64).reshape(-1, 5)), golden
+
+
+def _votes(
+    preferences: pl.DataFrame, a_is_chosen: pl.Series, names: pl.Series, cast: NDArray[np.float64]
+) -> pl.DataFrame:
+    """The table of votes; `cast` [votes, 5]: annotator, choice, a first, seconds since START, confidence."""
+    length = {c: pl.col(c).list.eval(CONTENT.str.len_chars()).list.sum() for c in ("chosen", "rejected")}
+    items = preferences.select("id", **length).with_columns(a_is_chosen=a_is_chosen)
+    each = len(cast) // max(len(items), 1)
+    of = items[np.repeat(np.arange(len(items)), each)]
+    seconds = pl.duration(seconds=pl.lit(pl.Series(cast[:, 3].astype(np.int64))))
+    a = pl.col("a_is_chosen")
+    return of.select(
+        pl.col("id").alias("item_id"),
+        names[cast[:, 0].astype(np.int64)].alias("annotator_id"),
+        pl.Series("choice", cast[:, 1].astype(np.int8)),
+        pl.Series("a_first", cast[:, 2].astype(bool)),
+        pl.when(a).then("chosen").otherwise("rejected").cast(pl.Int64).alias("len_a"),
+        pl.when(a).then("rejected").otherwise("chosen").cast(pl.Int64).alias("len_b"),
+        pl.lit(None, dtype=pl.String).alias("topic"),
+        (pl.lit(START.replace(tzinfo=None)) + seconds).dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("created_at"),
+        pl.Series("confidence", cast[:, 4]).round(3),
+        "a_is_chosen",
+        pl.lit(True).alias("simulated"),
+    )
 
 
 def _generator(text: str) -> np.random.Generator:
     """A generator that follows from the text; as `default_rng` of the digest's first 16 bytes, in a third of its time."""
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype=np.uint8)
     return np.random.Generator(np.random.PCG64(digest.astype(np.uint32)))
-
-
-def _votes(cast: list[tuple[object, ...]]) -> pl.DataFrame:
-    names = ("item_id", "annotator_id", "choice", "a_first", "len_a", "len_b", "after", "confidence", "a_is_chosen")
-    columns: list[tuple[object, ...]] = list(zip(*cast, strict=True)) or [()] * len(names)
-    table = [pl.Series(n, values, dtype=VOTES.get(n, pl.Int64)) for n, values in zip(names, columns, strict=True)]
-    at = pl.lit(START.replace(tzinfo=None)) + pl.duration(seconds="after")
-    return pl.DataFrame(table).select(
-        pl.col("item_id", "annotator_id", "choice", "a_first", "len_a", "len_b"),
-        pl.lit(None, dtype=pl.String).alias("topic"),
-        at.dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("created_at"),
-        pl.col("confidence").round(3),
-        "a_is_chosen",
-        pl.lit(True).alias("simulated"),
-    )

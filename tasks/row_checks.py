@@ -12,7 +12,7 @@ import pandera.polars as pa
 import polars as pl
 
 from tasks import rules
-from tasks.data_docs import SHOWN
+from tasks.data_docs import SHOWN, Shown
 from tasks.keys import Mask
 from tasks.rules import Rule
 
@@ -46,17 +46,17 @@ class RowChecks:
         self.bad += len(bad)
         return keep, entries
 
-    def shown(self) -> tuple[pl.DataFrame, dict[str, str]]:
-        """What Data Docs are made from: (sample of verdicts with ids, what each rule says and has found)."""
+    def shown(self) -> Shown:
+        """What Data Docs are made from."""
         sample = pl.concat(self._sample)
-        said = {name: f"{rule.field}: {rule.sentence}" for name, rule in self._rules.items()}
+        note = None
         if sample.height < self.checked:
-            part = f"the figures on this page are of a sample of {sample.height:,}"
-            said = {
-                name: f"{text} — {self.failed[name]:,} of all {self.checked:,} rows; {part}"
-                for name, text in said.items()
-            }
-        return sample, said
+            failed = ", ".join(f"{rule}: {n:,}" for rule, n in self.failed.items() if n) or "none"
+            note = (
+                f"The table has {self.checked:,} rows. This page shows a sample of {sample.height:,}: the first ones, "
+                f"and of the others some that fail. Failures among all rows: {failed}."
+            )
+        return Shown(sample, {name: f"{rule.field}: {rule.sentence}" for name, rule in self._rules.items()}, note)
 
     def _failures(self, good: pl.DataFrame) -> list[tuple[int, str]]:
         """(row in the chunk, rule) by pandera, lazily: all failures at once."""
@@ -71,8 +71,9 @@ class RowChecks:
         """Keep the first rows of the table, and of the later ones the first that fail each rule."""
         first = verdicts.head(max(0, SAMPLE - self.checked))
         later = verdicts[first.height :].with_row_index("row")
-        wanted = [later.filter(~pl.col(name))["row"].head(max(0, SHOWN - self.failed[name])) for name in self._rules]
-        rows = pl.concat(wanted).unique()
+        rows = pl.concat(
+            later.filter(~pl.col(name))["row"].head(max(0, SHOWN - self.failed[name])) for name in self._rules
+        )
         self._sample.append(pl.concat([first, later.filter(pl.col("row").is_in(rows.implode())).drop("row")]))
 
     def _entry(self, name: str, row: int, rule: Rule) -> dict[str, Any]:

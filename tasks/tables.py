@@ -1,5 +1,6 @@
 """Tables on the disk: Parquet read and written in chunks, whole or not at all, and a digest that no encoding changes."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -42,15 +43,18 @@ class TableWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            self._writer.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
             if kind is None:
+                self._writer.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
                 self._temporary.replace(self.path)
+            else:  # the first error is the one to tell of
+                with contextlib.suppress(OSError):
+                    self._writer.close()
         finally:
-            self._file.close()
             self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 class ContentDigest:

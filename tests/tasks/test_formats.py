@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from governance.errors import BadInput, MissingComponent
-from tasks.formats import read_demonstrations, read_preferences
+from governance.errors import BadInput
+from tasks.formats import preference_chunks, read_demonstrations, read_preferences
+from tasks.tables import ContentDigest
 
 PROMPT = [{"role": "user", "content": "The sky is"}]
 CHOSEN = [{"role": "assistant", "content": "blue."}]
@@ -40,12 +41,28 @@ def test_every_preference_format_gives_the_same_row(form: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "csv", "parquet", "folder"])
-def test_every_kind_of_file_gives_the_same_table(kind: str, tmp_path: Path) -> None:
-    rows = [FORMS["string, explicit"] | {"id": f"r{k}", "margin": 0.5 * k, "annotator_id": f"a{k}"} for k in range(3)]
-    source = tmp_path / f"p.{kind}"
+@pytest.mark.parametrize("form", ["string, explicit", "string, implicit"])
+def test_every_kind_of_file_gives_the_same_content(form: str, kind: str, tmp_path: Path) -> None:
+    rows = [FORMS[form] | {"id": f"r{k}", "margin": 0.5 * k, "annotator_id": f"a{k}"} for k in range(3)]
+    table = read_preferences(save(rows, kind, tmp_path))
+    assert table["id"].to_list() == ["r0", "r1", "r2"]
+    assert table["margin"].to_list() == [0.0, 0.5, 1.0]
+    assert table["annotator_id"].to_list() == ["a0", "a1", "a2"]
+    assert table["chosen"].to_list() == [CHOSEN] * 3
+    assert digest(table) == digest(read_preferences(write(tmp_path / "same.jsonl", rows)))
+
+
+@pytest.mark.parametrize("kind", ["jsonl.gz", "parquet", "folder"])
+def test_real_conversations_have_one_content_digest(kind: str, tmp_path: Path, hh_rows: list[dict[str, Any]]) -> None:
+    expected = digest(read_preferences(write(tmp_path / "p.jsonl", hh_rows)))
+    assert digest(read_preferences(save(hh_rows, kind, tmp_path))) == expected
+
+
+def save(rows: list[dict[str, Any]], kind: str, folder: Path) -> str:
+    source = folder / f"p.{kind}"
     if kind == "jsonl":
-        write(source, rows)
-    elif kind == "jsonl.gz":
+        return write(source, rows)
+    if kind == "jsonl.gz":
         source.write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in rows).encode()))
     elif kind == "csv":
         pl.DataFrame(rows).write_csv(source)
@@ -55,11 +72,13 @@ def test_every_kind_of_file_gives_the_same_table(kind: str, tmp_path: Path) -> N
         import datasets
 
         datasets.Dataset.from_list(rows).save_to_disk(str(source))
-    table = read_preferences(str(source))
-    assert table["id"].to_list() == ["r0", "r1", "r2"]
-    assert table["margin"].to_list() == [0.0, 0.5, 1.0]
-    assert table["annotator_id"].to_list() == ["a0", "a1", "a2"]
-    assert table["chosen"].to_list() == [CHOSEN] * 3
+    return str(source)
+
+
+def digest(table: pl.DataFrame) -> str:
+    found = ContentDigest()
+    found.update(table)
+    return found.hexdigest()
 
 
 def test_a_ranking_of_k_responses_gives_every_pair(tmp_path: Path) -> None:
@@ -76,44 +95,84 @@ def test_demonstrations_from_messages_or_prompt_and_completion(tmp_path: Path) -
     assert table["messages"].to_list() == [PROMPT + CHOSEN] * 2
 
 
+PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
+TALK = {"prompt": PROMPT, "chosen": CHOSEN, "rejected": REJECTED}
+RANKED = {"prompt": "a", "responses": ["b", "c"], "ranking": [0, 1]}
+
+
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("rows", "words"),
     [
-        (b"", ["empty"]),
-        (b"\n\n", ["no rows"]),
-        (b'{"prompt": "a"\n', ["line 1", "JSON"]),
-        (b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n[1]\n', ["line 2", "object"]),
-        (b'{"prompt": "a", "chosen": "b"}\n', ["line 1", "rejected"]),
-        (b'{"prompt": "a", "chosen": {"x": 1}, "rejected": "c"}\n', ["line 1", "chosen"]),
-        (b'{"prompt": "a", "chosen": [{"role": "assistant"}], "rejected": "c"}\n', ["line 1", "chosen", "content"]),
-        (b'{"chosen": "one", "rejected": "two"}\n', ["line 1", "prompt"]),
-        (b'{"prompt": "a", "chosen": "b", "rejected": "c", "margin": "much"}\n', ["line 1", "margin", "much"]),
-        (b'{"prompt": "a", "responses": ["b", "c"], "ranking": [0, 0]}\n', ["line 1", "ranking"]),
-        (
-            b'{"prompt": "a", "responses": ["b", "c"], "ranking": [0, 1]}\n{"prompt":"a","chosen":"b","rejected":"c"}',
-            ["line 2", "mixes"],
-        ),
-        ('{"prompt": "grün", "chosen": "b", "rejected": "c"}\n'.encode("latin-1"), ["UTF-8"]),
+        ([{"question": "a", "answer": "b"}], ["line 1", "no field chosen", "answer, question"]),
+        ([PAIR, {"prompt": "a", "chosen": "b"}], ["line 2", "no field rejected"]),
+        ([PAIR | {"chosen": None}], ["line 1", "no value in the field chosen"]),
+        ([PAIR | {"chosen": 5}], ["line 1", "field chosen", "a number"]),
+        ([PAIR | {"prompt": True}], ["line 1", "field prompt", "a truth value"]),
+        ([PAIR | {"chosen": {"x": 1}}], ["line 1", "field chosen", "an object"]),
+        ([PAIR | {"chosen": []}], ["line 1", "field chosen", "a list of something else"]),
+        ([PAIR | {"rejected": [{"role": "assistant"}]}], ["line 1", "field rejected", "content"]),
+        ([PAIR | {"rejected": [{"role": "assistant", "content": 7}]}], ["line 1", "field rejected", "content"]),
+        ([{"chosen": "one", "rejected": "two"}], ["line 1", "share no beginning", "prompt"]),
+        ([PAIR | {"margin": "much"}], ["line 1", "field margin", "'much'"]),
+        ([PAIR | {"margin": float("nan")}], ["line 1", "field margin", "nan"]),
+        ([PAIR | {"margin": [1]}], ["line 1", "field margin", "[1]"]),
+        ([PAIR | {"annotator_id": {"name": "x"}}], ["line 1", "field annotator_id", "an object"]),
+        ([PAIR | {"id": ["x"]}], ["line 1", "field id", "a list"]),
+        ([RANKED | {"ranking": [0, 0]}], ["line 1", "field ranking", "once"]),
+        ([RANKED | {"ranking": [0, "1"]}], ["line 1", "field ranking", "once"]),
+        ([RANKED | {"ranking": 0}], ["line 1", "field ranking", "must be a list"]),
+        ([RANKED | {"responses": "b"}], ["line 1", "field responses", "must be a list"]),
+        ([RANKED | {"responses": ["b"], "ranking": [0]}], ["line 1", "field ranking", "two or more"]),
+        ([RANKED, PAIR], ["line 2", "mixes formats", "rankings"]),
+        ([PAIR, RANKED], ["line 2", "mixes formats", "rankings"]),
+        ([PAIR, TALK], ["line 2", "mixes formats", "messages", "text"]),
+        ([PAIR, PAIR, FORMS["string, implicit"]], ["line 3", "mixes formats", "no field prompt"]),
+        ([FORMS["conversational, implicit"], TALK], ["line 2", "mixes formats", "a field prompt"]),
+        ([PAIR | {"chosen": CHOSEN}], ["line 1", "mixes formats", "one is text"]),
     ],
 )
-def test_bad_input_is_one_sentence_with_its_place(content: bytes, words: list[str], tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_bytes(content)
+def test_bad_rows_are_one_sentence_with_their_place(rows: list[Any], words: list[str], tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
-        read_preferences(str(tmp_path / "bad.jsonl"))
+        read_preferences(write(tmp_path / "bad.jsonl", rows))
     said = str(error.value)
     assert all(word in said for word in [*words, "bad.jsonl"]), said
     assert "\n" not in said
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.csv", b"\xff\xfe\x00x"), ("a.parquet", b"PAR1 no"), ("a.gz", b"x")])
-def test_files_that_are_not_what_their_name_says(name: str, content: bytes, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadInput, match=name):
-        read_preferences(str(tmp_path / name))
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"messages": "hi"}, None),
+        ({"messages": 3}, ["line 1", "field messages", "a number"]),
+        ({"prompt": "a"}, ["line 1", "no field completion"]),
+        ({"text": "a"}, ["line 1", "no field prompt"]),
+        ({"messages": PROMPT + CHOSEN, "source": {}}, ["line 1", "field source", "an object"]),
+    ],
+)
+def test_bad_demonstrations_are_one_sentence(row: dict[str, Any], words: list[str] | None, tmp_path: Path) -> None:
+    source = write(tmp_path / "bad.jsonl", [row])
+    if words is None:  # a lone user turn: validate's rules judge it
+        assert read_demonstrations(source).height == 1
+        return
+    with pytest.raises(BadInput) as error:
+        read_demonstrations(source)
+    assert all(word in str(error.value) for word in [*words, "bad.jsonl"]), error.value
 
 
-def test_an_absent_file_and_an_unreachable_hub_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no such file"):
-        read_preferences(str(tmp_path / "absent.jsonl"))
-    with pytest.raises(MissingComponent, match="nobody/none"):  # offline
-        read_preferences("nobody/none")
+def test_text_that_looks_like_a_list_is_text(tmp_path: Path) -> None:
+    row = {"prompt": "[1, 2] reversed?", "chosen": "[2, 1]", "rejected": '[{"a": 1}]'}
+    found = read_preferences(write(tmp_path / "p.jsonl", [row])).row(0, named=True)
+    assert [found[c][0]["content"] for c in row] == list(row.values())
+
+
+def test_ids_name_people_by_their_new_names_only(tmp_path: Path) -> None:
+    rows = [RANKED | {"item_id": "i", "annotator_id": who} for who in ("anna", "bert")]
+    table = next(preference_chunks(write(tmp_path / "r.jsonl", rows), rename=str.upper))
+    assert table["id"].to_list() == ["i:0-1:ANNA", "i:0-1:BERT"]
+    assert table["annotator_id"].to_list() == ["ANNA", "BERT"]
+
+
+def test_two_annotators_of_one_pair_without_ids_are_two_rows(tmp_path: Path) -> None:
+    rows = [PAIR | {"annotator_id": who} for who in ("anna", "bert", "anna")]
+    ids = read_preferences(write(tmp_path / "p.jsonl", rows))["id"].to_list()
+    assert ids[0] == ids[2] != ids[1]

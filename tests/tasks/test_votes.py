@@ -7,7 +7,7 @@ import pytest
 
 from governance.errors import BadInput
 from tasks.pseudonyms import pseudonymise
-from tasks.votes import GOLDEN, VOTES, read_golden, read_votes
+from tasks.votes import GOLDEN, VOTES, read_golden, read_votes, refuse_foreign_golden
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +46,9 @@ def test_parquet_and_csv_are_the_same(tmp_path: Path) -> None:
         ("item_id,annotator_id,choice\n1,a,1\n,b,0\n", ["line 3", "item_id"]),
         ("item_id,annotator_id,choice,confidence\n1,a,1,very\n", ["confidence"]),
         ("item_id,annotator_id,choice\n", ["no rows"]),
+        ("item_id,annotator_id,choice,len_a\n1,a,1,2.5\n", ["line 2", "len_a", "whole"]),
+        ("item_id,annotator_id,choice\n1,a,1\n2,a,0\n", ["all 2 votes", "one annotator"]),
+        ("item_id,annotator_id,choice\n1,a,\"['yes']\"\n", ["no votes", "0 or 1"]),
     ],
 )
 def test_bad_votes_are_one_sentence(text: str, words: list[str], tmp_path: Path) -> None:
@@ -53,6 +56,27 @@ def test_bad_votes_are_one_sentence(text: str, words: list[str], tmp_path: Path)
     with pytest.raises(BadInput) as error:
         read_votes(str(tmp_path / "v.csv"))
     assert all(word in str(error.value) for word in [*words, "v.csv"]), error.value
+
+
+def test_parquet_of_other_types_is_read_row_by_row(tmp_path: Path) -> None:
+    whole = pl.DataFrame({"item_id": [1, 2], "annotator_id": ["x", "y"], "choice": [0, 1], "confidence": [0.5, None]})
+    words = whole.with_columns(choice=pl.Series(["no", "yes"]), len_a=pl.Series(["3", None]))
+    for name, frame in (("whole", whole.with_columns(len_a=pl.Series([3, None]))), ("words", words)):
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    found = [read_votes(str(tmp_path / f"{name}.parquet"))[0] for name in ("whole", "words")]
+    assert found[0].equals(found[1])
+    assert found[0]["a_is_chosen"].to_list() == [True, True]
+    whole.with_columns(choice=pl.Series([0, 2])).write_parquet(tmp_path / "two.parquet")
+    with pytest.raises(BadInput, match="row 2: field choice: '2' is not 0 or 1"):
+        read_votes(str(tmp_path / "two.parquet"))
+
+
+def test_golden_items_of_other_votes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("item_id,gold\nx,1\ny,0\n")
+    golden = read_golden(str(tmp_path / "g.csv"))
+    refuse_foreign_golden(golden, {"y", "z"}, "g.csv", "v.csv")  # one is: the others are validate's to judge
+    with pytest.raises(BadInput, match=r"g\.csv: none of its 2 golden items .*'x'.* items of v\.csv"):
+        refuse_foreign_golden(golden, {"1", "2"}, "g.csv", "v.csv")
 
 
 def test_pseudonyms_are_stable_keyed_and_leave_the_simulated_alone() -> None:
