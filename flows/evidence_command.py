@@ -65,6 +65,30 @@ def verify(
 
 
 @app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="Run id.")],
+    after: Annotated[str, typer.Argument(help="Run id, or 'latest'.")],
+    as_json: Json = False,
+) -> None:
+    """Say what changed between two runs: code, parameters, data, models, figures, verdict."""
+    from flows import listing, project
+    from governance.difference import difference
+    from tasks import paths
+
+    project.enter()
+    folders = [paths.home() / "records" / listing.load(run)["run_id"] for run in (before, after)]
+    changes = difference(*folders)
+
+    def people(_: Any) -> None:
+        for change in changes:
+            typer.echo(change.sentence())
+        if not changes:
+            typer.echo("nothing changed.")
+
+    print_result([c.as_dict() for c in changes], as_json, people)
+
+
+@app.command()
 def key(out: Annotated[Path, typer.Option("--out", help="PEM file to write.")]) -> None:
     """Write the public key that signs now, for auditors."""
     from flows import project, sealing

@@ -23,10 +23,10 @@ from typing import Any
 
 from governance import checkpoint, dsse, story
 from governance.checkpoint import Stored
-from governance.digest import canonical_json, sha256_bytes, write_atomic
+from governance.digest import canonical_json, sha256_bytes, sha256_path, write_atomic
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED
-from governance.ledger import Entry, Log, entry_line
+from governance.ledger import Entry, Event, Log, entry_line
 from governance.mapping import mapping, read_declarations
 from governance.merkle import Proofs
 from governance.notary import Notary
@@ -34,14 +34,15 @@ from governance.notary import Notary
 PAYLOAD_TYPE = "application/vnd.attestrl.evidence+json"
 FORMAT = "attestrl-evidence/1"
 DECLARATIONS = "declarations.yaml"
+ENDS = (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED)
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def export(folder: Path, notary: Notary, actor: str, out: Path) -> str:
     """Write the bundle of the run whose records are in `folder`; gives the SHA-256 of the file.
 
-    Signs a checkpoint first if none covers the run yet. Raises GateRefused if the ledger does not verify, BadInput if
-    it does not know the run.
+    Signs a checkpoint first if none covers the run yet. Raises GateRefused if the ledger does not verify or the records
+    are not those that it names, BadInput if it does not know the run.
     """
     found = notary.verify()
     if not found.ok:
@@ -49,6 +50,7 @@ def export(folder: Path, notary: Notary, actor: str, out: Path) -> str:
     entries = list(notary.ledger.entries(folder.name))
     if not entries:
         raise BadInput(f"{folder.name}: the ledger does not know this run; `attestrl runs` lists them.")
+    _check_unchanged(folder, entries)
     covering = _covering(notary, entries[-1].seq) or notary.seal(actor)
     assert covering is not None  # the log has entries
     content = {f"run/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in _files(folder)}
@@ -80,6 +82,19 @@ def archive(content: dict[str, bytes]) -> bytes:
 def _files(folder: Path) -> list[Path]:
     """Files of a run's folder, without what an interrupted write left."""
     return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
+
+
+def _check_unchanged(folder: Path, entries: list[Entry]) -> None:
+    """Raises GateRefused unless the run's files are exactly those whose digests its last entry holds."""
+    ended = next((e for e in reversed(entries) if e.type in ENDS), None)
+    if ended is None:
+        raise GateRefused(f"{folder.name}: has not ended, says the ledger; export it when it has.")
+    found = {p.relative_to(folder).as_posix(): sha256_path(p) for p in _files(folder)}
+    for name in sorted(found.keys() | ended.subject_digests.keys()):
+        if found.get(name) != ended.subject_digests.get(name):
+            raise GateRefused(
+                f"{folder / name}: is not the record that the ledger names; it was changed after the run."
+            )
 
 
 def _covering(notary: Notary, seq: int) -> Stored | None:

@@ -351,6 +351,30 @@ def test_nothing_is_exported_from_a_log_that_does_not_verify(tmp_path: Path) -> 
     assert not (tmp_path / "evidence.zip").exists()
 
 
+@pytest.mark.parametrize("how", ["changed", "missing", "added", "link"])
+def test_records_that_were_changed_after_the_run_are_not_exported(tmp_path: Path, how: str) -> None:
+    notary = make_notary(tmp_path)
+    folder = make_run(notary, tmp_path / "records")
+    sheet = folder / "datasheet-preferences.md"
+    if how == "changed":
+        sheet.write_text("# Better\n")
+    elif how == "added":
+        (folder / "more.md").write_text("x")
+    else:
+        sheet.unlink()
+        if how == "link":
+            sheet.symlink_to("/etc/passwd")
+    with pytest.raises(GateRefused, match=r"is not the record that the ledger names"):
+        bundle.export(folder, notary, "user:a", tmp_path / "evidence.zip")
+
+
+def test_a_run_that_has_not_ended_is_not_exported(tmp_path: Path) -> None:
+    notary = make_notary(tmp_path)
+    notary.ledger.append(Event.RUN_STARTED, run_id="alive", actor="user:a", subject_digests={}, data={})
+    with pytest.raises(GateRefused, match="has not ended"):
+        bundle.export(tmp_path / "records/alive", notary, "user:a", tmp_path / "evidence.zip")
+
+
 def test_an_unknown_run_is_bad_input(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not know this run"):
         bundle.export(tmp_path / "nothing", exported.notary, "user:a", tmp_path / "evidence.zip")
