@@ -13,33 +13,43 @@ app = typer.Typer(no_args_is_help=True, help="Evidence for auditors.")
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")],
-    out: Annotated[Path, typer.Option("--out", help="Zip file to write.")],
+    run: Annotated[str, typer.Argument(help="Run id, 'latest', or 'all'.")],
+    out: Annotated[Path, typer.Option("--out", help="Zip file to write; for 'all' a folder.")],
     as_json: Json = False,
 ) -> None:
     """Write the evidence of a run, its page for people and its own verify.py into one file."""
     from flows import listing, project, sealing
     from governance import bundle
     from governance.decision import current_actor
+    from governance.digest import sha256_bytes, write_atomic
     from governance.ledger import Event
     from tasks import paths
 
     target = out.absolute()
     project.enter()
-    run_id = listing.load(run)["run_id"]
+    runs = [r["run_id"] for r in listing.runs()] if run == "all" else [listing.load(run)["run_id"]]
+    if not runs:
+        raise BadInput("there are no runs yet; `attestrl run` makes the first.")
     notary, actor = sealing.notary(), current_actor()
+    written: list[dict[str, str]] = []
     try:
-        digest = bundle.export(paths.home() / "records" / run_id, notary, actor, target)
+        for folder, data in bundle.export([paths.home() / "records" / r for r in runs], notary, actor):
+            file = target / f"evidence-{folder.name}.zip" if run == "all" else target
+            write_atomic(file, data)
+            written.append({"run_id": folder.name, "file": str(file), "sha256": sha256_bytes(data)})
     except OSError as error:
         raise BadInput(f"--out {out}: cannot be written ({error.strerror}); name another file.") from None
-    notary.ledger.append(
-        Event.EXPORTED, run_id="", actor=actor, subject_digests={"bundle": digest}, data={"run": run_id}
-    )
+    finally:
+        with notary.ledger.batch() as add:
+            for w in written:
+                digests = {"bundle": w["sha256"]}
+                add(Event.EXPORTED, run_id="", actor=actor, subject_digests=digests, data={"run": w["run_id"]})
     key = notary.keyring.active()
-    document = {"run_id": run_id, "file": str(out), "sha256": digest, "key": key.keyid if key else None}
+    document = {"bundles": written, "key": key.keyid if key else None}
 
     def people(_: Any) -> None:
-        typer.echo(f"{out}: evidence of run {run_id}, sha256 {digest}")
+        for w in written:
+            typer.echo(f"{w['file']}: evidence of run {w['run_id']}, sha256 {w['sha256']}")
         typer.echo(f"signed by key {document['key']}; give this, or its public half, to the auditor in another way.")
 
     print_result(document, as_json, people)
@@ -62,6 +72,30 @@ def verify(
 
     print_result({"verified": not reasons, "reasons": reasons, "facts": facts}, as_json, people)
     raise typer.Exit(1 if reasons else 0)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="Run id.")],
+    after: Annotated[str, typer.Argument(help="Run id, or 'latest'.")],
+    as_json: Json = False,
+) -> None:
+    """Say what changed between two runs: code, parameters, data, models, figures, verdict."""
+    from flows import listing, project
+    from governance.difference import difference
+    from tasks import paths
+
+    project.enter()
+    folders = [paths.home() / "records" / listing.load(run)["run_id"] for run in (before, after)]
+    changes = difference(*folders)
+
+    def people(_: Any) -> None:
+        for change in changes:
+            typer.echo(change.sentence())
+        if not changes:
+            typer.echo("nothing changed.")
+
+    print_result([c.as_dict() for c in changes], as_json, people)
 
 
 @app.command()

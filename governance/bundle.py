@@ -15,6 +15,7 @@ The zip is stored, not compressed, in the order of names, dated 1980-01-01: no b
 
 import json
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from io import BytesIO
@@ -23,10 +24,10 @@ from typing import Any
 
 from governance import checkpoint, dsse, story
 from governance.checkpoint import Stored
-from governance.digest import canonical_json, sha256_bytes, write_atomic
+from governance.digest import canonical_json, sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED
-from governance.ledger import Entry, Log, entry_line
+from governance.ledger import Entry, Event, Log, entry_line
 from governance.mapping import mapping, read_declarations
 from governance.merkle import Proofs
 from governance.notary import Notary
@@ -34,36 +35,67 @@ from governance.notary import Notary
 PAYLOAD_TYPE = "application/vnd.attestrl.evidence+json"
 FORMAT = "attestrl-evidence/1"
 DECLARATIONS = "declarations.yaml"
+ENDS = (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED)
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def export(folder: Path, notary: Notary, actor: str, out: Path) -> str:
-    """Write the bundle of the run whose records are in `folder`; gives the SHA-256 of the file.
+def export(folders: Sequence[Path], notary: Notary, actor: str) -> Iterator[tuple[Path, bytes]]:
+    """Bundles of the runs whose records are in `folders`, one after the other, each with its folder.
 
-    Signs a checkpoint first if none covers the run yet. Raises GateRefused if the ledger does not verify, BadInput if
-    it does not know the run.
+    The log is verified once. A checkpoint is signed first if none covers all of these runs yet. Raises GateRefused if
+    the ledger does not verify or the records are not those that it names, BadInput if it does not know a run.
     """
     found = notary.verify()
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
-    entries = list(notary.ledger.entries(folder.name))
-    if not entries:
-        raise BadInput(f"{folder.name}: the ledger does not know this run; `attestrl runs` lists them.")
-    covering = _covering(notary, entries[-1].seq) or notary.seal(actor)
-    assert covering is not None  # the log has entries
+    log = _Extract(notary.ledger, {folder.name for folder in folders})
+    if log.last_seq >= found.covered:
+        notary.seal(actor)
+        log = _Extract(notary.ledger, {folder.name for folder in folders})
+    stored, _ = checkpoint.load(notary.place)
+    keys = notary.keyring.keys()
+    trusted = [s for s in stored if keys[s.keyid].status != REVOKED]
+    for folder in folders:
+        entries = log.entries.get(folder.name, [])
+        if not entries:
+            raise BadInput(f"{folder.name}: the ledger does not know this run; `attestrl runs` lists them.")
+        _check_unchanged(folder, entries)
+        covering = next(s for s in trusted if s.checkpoint.size > entries[-1].seq)
+        content = _content(folder, entries, covering, log.hashes)
+        content["manifest.json"] = _manifest(content, folder.name, notary)
+        yield folder, archive(content)
+
+
+class _Extract:
+    """One pass over the log: the hash of every entry (32 bytes each), and the entries of some runs."""
+
+    def __init__(self, ledger: Log, runs: set[str]) -> None:
+        self.hashes: list[bytes] = []
+        self.entries: dict[str, list[Entry]] = {}
+        self.last_seq = -1
+        for entry in ledger.entries():
+            self.hashes.append(bytes.fromhex(entry.entry_hash))
+            if entry.run_id in runs:
+                self.entries.setdefault(entry.run_id, []).append(entry)
+                self.last_seq = entry.seq
+
+
+def _content(folder: Path, entries: list[Entry], covering: Stored, hashes: list[bytes]) -> dict[str, bytes]:
+    """Every file of the bundle but its manifest."""
     content = {f"run/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in _files(folder)}
-    content |= _ledger(notary.ledger, entries, covering)
-    schemas = sorted((p for p in (files("governance") / "schemas").iterdir()), key=lambda p: p.name)
+    proofs = Proofs(hashes[: covering.checkpoint.size])
+    paths = {str(e.seq): [h.hex() for h in proofs.of(e.seq)] for e in entries}
+    content["ledger/entries.jsonl"] = b"".join(entry_line(e) for e in entries)
+    content["ledger/proofs.json"] = canonical_json(paths) + b"\n"
+    content["ledger/checkpoint.json"] = covering.envelope.as_bytes()
+    schemas = sorted((files("governance") / "schemas").iterdir(), key=lambda p: p.name)
     content |= {f"schemas/{p.name}": p.read_bytes() for p in schemas if p.name.endswith(".json")}
     content["verify.py"] = (files("governance") / "verify_bundle.py").read_bytes()
     declared = content.get(f"run/{DECLARATIONS}")
     mapped = mapping(content, read_declarations(declared.decode(), DECLARATIONS) if declared else {})
     content["mapping.json"] = _pretty(mapped)
     content["index.html"] = story.index(content, entries, covering, mapped).encode()
-    content["manifest.json"] = _manifest(content, folder.name, notary)
-    data = archive(content)
-    write_atomic(out, data)
-    return sha256_bytes(data)
+    return content
 
 
 def archive(content: dict[str, bytes]) -> bytes:
@@ -82,22 +114,17 @@ def _files(folder: Path) -> list[Path]:
     return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
 
 
-def _covering(notary: Notary, seq: int) -> Stored | None:
-    """The first checkpoint over the entry `seq` by a key that is not revoked."""
-    keys = notary.keyring.keys()
-    stored, _ = checkpoint.load(notary.place)
-    return next((s for s in stored if s.checkpoint.size > seq and keys[s.keyid].status != REVOKED), None)
-
-
-def _ledger(ledger: Log, entries: list[Entry], covering: Stored) -> dict[str, bytes]:
-    hashes = (bytes.fromhex(e.entry_hash) for e in ledger.entries() if e.seq < covering.checkpoint.size)
-    proofs = Proofs(hashes)
-    paths = {str(e.seq): [h.hex() for h in proofs.of(e.seq)] for e in entries}
-    return {
-        "ledger/entries.jsonl": b"".join(entry_line(e) for e in entries),
-        "ledger/proofs.json": canonical_json(paths) + b"\n",
-        "ledger/checkpoint.json": covering.envelope.as_bytes(),
-    }
+def _check_unchanged(folder: Path, entries: list[Entry]) -> None:
+    """Raises GateRefused unless the run's files are exactly those whose digests its last entry holds."""
+    ended = next((e for e in reversed(entries) if e.type in ENDS), None)
+    if ended is None:
+        raise GateRefused(f"{folder.name}: has not ended, says the ledger; export it when it has.")
+    found = {p.relative_to(folder).as_posix(): sha256_path(p) for p in _files(folder)}
+    for name in sorted(found.keys() | ended.subject_digests.keys()):
+        if found.get(name) != ended.subject_digests.get(name):
+            raise GateRefused(
+                f"{folder / name}: is not the record that the ledger names; it was changed after the run."
+            )
 
 
 def _manifest(content: dict[str, bytes], run_id: str, notary: Notary) -> bytes:

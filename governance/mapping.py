@@ -7,6 +7,7 @@ person's declarations (a YAML file) may say that a row is not applicable, and wh
 import csv
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -35,6 +36,7 @@ TABLES = (
 )
 
 
+@cache
 def reference(name: str) -> list[dict[str, str]]:
     """Rows of a list."""
     text = (files("governance") / "reference" / f"{name}.csv").read_text(encoding="utf-8")

@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from governance.checkpoint import Stored
 from governance.digest import sha256_bytes
@@ -22,14 +23,7 @@ def index(content: dict[str, bytes], entries: list[Entry], covering: Stored, map
     order = {s["name"]: (i, s["outcome"]) for i, s in enumerate(run["stages"])}
     stages.sort(key=lambda s: order.get(s["stage"], (len(order), ""))[0])
     outcomes = {name: outcome for name, (_, outcome) in order.items()}
-    environment = Environment(
-        loader=PackageLoader("governance"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("evidence.html.j2").render(
+    return _page().render(
         run=run,
         stages=stages,
         outcomes=outcomes,
@@ -48,6 +42,18 @@ def index(content: dict[str, bytes], entries: list[Entry], covering: Stored, map
         files={name: sha256_bytes(data) for name, data in sorted(content.items())},
         disclaimer=DISCLAIMER,
     )
+
+
+@cache
+def _page() -> Template:
+    environment = Environment(
+        loader=PackageLoader("governance"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("evidence.html.j2")
 
 
 def _found(content: dict[str, bytes], entries: list[Entry]) -> list[str]:

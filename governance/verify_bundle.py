@@ -59,6 +59,8 @@ def bad_name(name: str) -> str:
 def read_zip(path: str) -> dict[str, bytes]:
     """Content of every file by its name. Nothing is written to the disk."""
     try:
+        if Path(path).stat().st_size > 2 * MOST_BYTES:
+            raise Refused(f"{path}: is larger than {2 * MOST_BYTES} bytes, which no bundle is")
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise Refused(f"{path}: is not a readable zip file ({error})") from None

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from flows import recovery
-from governance import bundle
 from governance.ledger import Event, Ledger
 from governance.verify_bundle import verify
 from tests.governance.conftest import notary_of
+from tests.governance.runs import export_to
 
 KILLED = "20260101T000000Z-0a1b2c3d"
 
@@ -32,7 +32,7 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
     assert (record["status"], record["gate"]["verdict"]) == ("killed", "none")
     outcomes = {s["name"]: s["outcome"] for s in record["stages"]}
     assert (outcomes["base"], outcomes["sft"], outcomes["ppo"]) == ("made", "failed", "skipped")
-    bundle.export(folder, notary_of(ledger), "user:a", empty_project / "evidence.zip")
+    export_to(folder, notary_of(ledger), "user:a", empty_project / "evidence.zip")
     reasons, facts = verify(str(empty_project / "evidence.zip"))
     assert reasons == []
     assert f"run {KILLED}: killed, release gate: none" in facts

@@ -17,8 +17,9 @@ def test_export_and_verify(empty_project: Path, tmp_path: Path) -> None:
         done = attestrl(empty_project, "evidence", "export", "latest", "--out", name, "--json")
         assert done.returncode == 0, done.stderr
         document = json.loads(done.stdout)
-        assert document["run_id"] == RUN
-        digests.add(document["sha256"])
+        (written,) = document["bundles"]
+        assert written["run_id"] == RUN
+        digests.add(written["sha256"])
     assert len(digests) == 1
     (exported, _) = [e for e in Ledger(home / "ledger.jsonl").entries() if e.type == "evidence.exported"]
     assert exported.subject_digests == {"bundle": digests.pop()}
@@ -30,6 +31,10 @@ def test_export_and_verify(empty_project: Path, tmp_path: Path) -> None:
     assert f"run {RUN}: done, release gate: pass" in done.stdout
     done = attestrl(empty_project, "evidence", "export", "latest", "--out", ".")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert attestrl(empty_project, "evidence", "export", "all", "--out", "year").returncode == 0
+    (same,) = (empty_project / "year").iterdir()
+    assert same.name == f"evidence-{RUN}.zip"
+    assert same.read_bytes() == Path(bundle).read_bytes()
     Path(bundle).write_bytes(Path(bundle).read_bytes()[:-1])
     done = attestrl(tmp_path, "evidence", "verify", bundle, "--json")
     assert done.returncode == 1
@@ -38,6 +43,7 @@ def test_export_and_verify(empty_project: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported_is_one_sentence(empty_project: Path) -> None:
     assert attestrl(empty_project, "evidence", "export", "latest", "--out", "x.zip").returncode == 2
+    assert attestrl(empty_project, "evidence", "export", "all", "--out", "year").returncode == 2
     done = attestrl(empty_project, "evidence", "export", "../outside", "--out", "x.zip")
     assert done.returncode == 2
     assert "there is no such run" in done.stderr

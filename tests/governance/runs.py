@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from governance import bundle
 from governance.digest import sha256_bytes, sha256_path, write_atomic, write_json
 from governance.ledger import Event, Ledger
 from governance.notary import Notary
@@ -107,3 +108,10 @@ def rewrite(files: dict[str, bytes], name: str, **fields: Any) -> dict[str, byte
     """The same files with other fields in one JSON document."""
     document = json.loads(files[name]) | fields
     return files | {name: json.dumps(document).encode()}
+
+
+def export_to(folder: Path, notary: Notary, actor: str, out: Path) -> str:
+    """Write the bundle of one run; its SHA-256."""
+    ((_, data),) = bundle.export([folder], notary, actor)
+    write_atomic(out, data)
+    return sha256_bytes(data)

@@ -24,7 +24,7 @@ from governance.errors import BadInput, GateRefused
 from governance.ledger import Event
 from governance.mapping import TABLES, mapping, read_declarations, reference
 from governance.verify_bundle import container, verify
-from tests.governance.runs import OTHER, RUN, make_notary, make_run, rewrite
+from tests.governance.runs import OTHER, RUN, export_to, make_notary, make_run, rewrite
 
 Files = dict[str, bytes]
 SOURCE = Path(bundle.__file__).with_name("verify_bundle.py")
@@ -39,7 +39,7 @@ class Exported:
         self.run = make_run(self.notary, folder / "records")
         self.other = make_run(self.notary, folder / "records", OTHER)
         self.zip = folder / "evidence.zip"
-        bundle.export(self.run, self.notary, "user:a", self.zip)
+        export_to(self.run, self.notary, "user:a", self.zip)
         self.files = read(self.zip)
         self.key = folder / "key.pem"
         active = self.notary.keyring.active()
@@ -82,7 +82,7 @@ def says(reasons: list[str], sentence: str) -> None:
 
 
 def test_the_same_run_gives_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
-    digest = bundle.export(exported.run, exported.notary, "user:b", tmp_path / "again.zip")
+    digest = export_to(exported.run, exported.notary, "user:b", tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == exported.zip.read_bytes()
     assert digest == sha256_bytes(exported.zip.read_bytes())
 
@@ -259,7 +259,7 @@ def test_what_somebody_with_the_key_changes_is_named(exported: Exported, tmp_pat
 def test_a_stale_model_or_another_base_is_refused(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
     notary = make_notary(tmp_path)
     folder = make_run(notary, tmp_path / "records", **changes)
-    bundle.export(folder, notary, "user:a", tmp_path / "evidence.zip")
+    export_to(folder, notary, "user:a", tmp_path / "evidence.zip")
     reasons, _ = verify(str(tmp_path / "evidence.zip"))
     says(reasons, sentence)
     assert len(reasons) == 1
@@ -320,12 +320,12 @@ def test_a_run_that_no_checkpoint_covers_is_covered_by_the_export(tmp_path: Path
     folder = make_run(notary, tmp_path / "records")
     data = {"reason": "read it", "shown": "Policy: <i>demo</i>"}
     notary.ledger.append(Event.APPROVED, run_id=RUN, actor="user:b", subject_digests={}, data=data)
-    bundle.export(folder, notary, "user:a", tmp_path / "one.zip")
+    export_to(folder, notary, "user:a", tmp_path / "one.zip")
     assert verify(str(tmp_path / "one.zip"))[0] == []
     page = read(tmp_path / "one.zip")["index.html"].decode()
     assert "approved by <code>user:b</code>: “read it”" in page
     assert "&lt;i&gt;demo" in page
-    bundle.export(folder, notary, "user:a", tmp_path / "two.zip")
+    export_to(folder, notary, "user:a", tmp_path / "two.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
@@ -337,7 +337,7 @@ def test_after_rotation_and_revocation_it_verifies_under_the_new_key(tmp_path: P
         active = notary.keyring.active()
         assert active is not None
         (tmp_path / "key.pem").write_text(active.public)
-        bundle.export(folder, notary, "user:a", tmp_path / "evidence.zip")
+        export_to(folder, notary, "user:a", tmp_path / "evidence.zip")
         assert verify(str(tmp_path / "evidence.zip"), str(tmp_path / "key.pem"))[0] == []
 
 
@@ -347,13 +347,45 @@ def test_nothing_is_exported_from_a_log_that_does_not_verify(tmp_path: Path) -> 
     lines = notary.ledger.path.read_bytes().splitlines(keepends=True)
     notary.ledger.path.write_bytes(b"".join(lines[:-2]))
     with pytest.raises(GateRefused, match="does not verify"):
-        bundle.export(folder, notary, "user:a", tmp_path / "evidence.zip")
+        export_to(folder, notary, "user:a", tmp_path / "evidence.zip")
     assert not (tmp_path / "evidence.zip").exists()
+
+
+@pytest.mark.parametrize("how", ["changed", "missing", "added", "link"])
+def test_records_that_were_changed_after_the_run_are_not_exported(tmp_path: Path, how: str) -> None:
+    notary = make_notary(tmp_path)
+    folder = make_run(notary, tmp_path / "records")
+    sheet = folder / "datasheet-preferences.md"
+    if how == "changed":
+        sheet.write_text("# Better\n")
+    elif how == "added":
+        (folder / "more.md").write_text("x")
+    else:
+        sheet.unlink()
+        if how == "link":
+            sheet.symlink_to("/etc/passwd")
+    with pytest.raises(GateRefused, match=r"is not the record that the ledger names"):
+        export_to(folder, notary, "user:a", tmp_path / "evidence.zip")
+
+
+def test_many_runs_are_exported_one_after_the_other_as_if_alone(exported: Exported, tmp_path: Path) -> None:
+    made = dict(bundle.export([exported.other, exported.run], exported.notary, "user:a"))
+    assert list(made) == [exported.other, exported.run]
+    assert made[exported.run] == exported.zip.read_bytes()
+    (tmp_path / "other.zip").write_bytes(made[exported.other])
+    assert verify(str(tmp_path / "other.zip"), str(exported.key))[0] == []
+
+
+def test_a_run_that_has_not_ended_is_not_exported(tmp_path: Path) -> None:
+    notary = make_notary(tmp_path)
+    notary.ledger.append(Event.RUN_STARTED, run_id="alive", actor="user:a", subject_digests={}, data={})
+    with pytest.raises(GateRefused, match="has not ended"):
+        export_to(tmp_path / "records/alive", notary, "user:a", tmp_path / "evidence.zip")
 
 
 def test_an_unknown_run_is_bad_input(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not know this run"):
-        bundle.export(tmp_path / "nothing", exported.notary, "user:a", tmp_path / "evidence.zip")
+        export_to(tmp_path / "nothing", exported.notary, "user:a", tmp_path / "evidence.zip")
 
 
 # --- page and mapping ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from governance import bundle
 from governance.datasheet import DatasetFacts, Declared, document
-from tests.governance.runs import make_notary, make_run
+from tests.governance.runs import export_to, make_notary, make_run
 from tests.governance.test_bundle import read
 
 SCHEMAS = Path(bundle.__file__).parent / "schemas"
@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("bundle")
     notary = make_notary(folder)
     run = make_run(notary, folder / "records")
-    bundle.export(run, notary, "user:a", folder / "evidence.zip")
+    export_to(run, notary, "user:a", folder / "evidence.zip")
     return read(folder / "evidence.zip")
 
 
