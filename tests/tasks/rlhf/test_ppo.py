@@ -228,6 +228,18 @@ def likely_stop(t: PpoTrainer) -> int:
     return int(t.collect(PROMPTS).rollout.response_ids.flatten().mode().values)
 
 
+def test_cost_grows_with_real_tokens_and_not_with_padding(tiny_model_folder: Path) -> None:
+    """Tokens that reach the first MLP while training: those of prompts and responses, whatever the longest row is."""
+    t = trainer(tiny_model_folder, max_new_tokens=8)
+    t.stop_token_id = likely_stop(t)
+    prompts = [*PROMPTS[:-1], [9] * 100]  # one long row, which padding would give to all
+    experience = t.collect(prompts)
+    seen: list[int] = []
+    t.policy.model.layers[0].mlp.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].shape[1]))
+    t._step(experience, torch.arange(32))
+    assert sum(seen) == sum(experience.rollout.lengths) - 32  # nothing is predicted from a last token
+
+
 def test_no_tensor_over_the_vocabulary_outlives_the_rollout(tiny_model_folder: Path) -> None:
     t = trainer(tiny_model_folder)
     experience = t.collect(PROMPTS)
