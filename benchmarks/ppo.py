@@ -3,7 +3,8 @@
 usage: python benchmarks/ppo.py WORKLOAD [--updates N] [--value separate|shared] [--dtype float32|bfloat16] [--seed N]
 
 A workload holds `policy/` and `reward/` (model folders), `prompts.jsonl` (one {"input_ids": […]} a line) and
-`workload.json` (hyper-parameters). One update more than asked for is run first, as warm-up, and not counted.
+`workload.json` (hyper-parameters). One update more than asked for is run first, as warm-up, and not counted. Several
+processes share the rows: `torchrun --nproc-per-node=2 benchmarks/ppo.py WORKLOAD`; memory is then that of the first.
 """
 
 import argparse
@@ -123,8 +124,10 @@ def main() -> None:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": on,
+        "processes": trainer.shared.count,
     }
-    print(json.dumps(figures))
+    if trainer.shared.index == 0:
+        print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -25,3 +25,15 @@ def bradley_terry(
         difference = difference - margin
     losses = -(1 - label_smoothing) * logsigmoid(difference) - label_smoothing * logsigmoid(-difference)
     return (losses if weight is None else losses * weight).mean()
+
+
+def plackett_luce(scores: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of K-way rankings, a scalar: mean over rankings of −Σ_k [s_k − log Σ_{j ≥ k} exp s_j].
+
+    `scores` (n, K): of the responses in the order of the ranking, best first. The best is chosen from all K, the next
+    from those that are left, and so on; with K = 2 this is the Bradley–Terry loss. Computed in fp32.
+    Source: Luce (1959); Plackett (1975).
+    """
+    scores = scores.float()
+    left = scores.flip(-1).logcumsumexp(-1).flip(-1)
+    return (left - scores).sum(-1).mean()

@@ -3,6 +3,9 @@
 
 Each update: 1. sample responses; 2. score them, and take log-probabilities of the reference and values; 3. rewards per
 token and advantages; 4. several epochs of clipped updates. Statistics are fp32 and masked; dropout is off.
+
+Under torchrun or `accelerate launch` each process samples, scores and differentiates its share of the rows; what it
+found is added up over the processes, so that every process knows the whole batch and takes the same step.
 """
 
 from __future__ import annotations
@@ -10,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 
 from tasks.rlhf import ppo_losses as losses
 from tasks.rlhf.kl import adapted_coefficient, kl_per_token
 from tasks.rlhf.packing import check_packing, transformer
+from tasks.rlhf.ppo_settings import PpoSettings
+from tasks.rlhf.processes import Shared
 from tasks.rlhf.rollout import (
     Rollout,
     response_both,
@@ -30,40 +35,11 @@ from tasks.rlhf.rollout import (
 Scorer = Callable[[Rollout], torch.Tensor]
 Metrics = dict[str, float]
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
+DIAGNOSTICS = ("policy/approxkl_avg", "policy/clipfrac_avg", "loss/policy_avg", "loss/value_avg", "val/ratio")
 
 
 class Diverged(ArithmeticError):
     """The training went wrong in a way that it does not recover from; the message says how."""
-
-
-class PpoSettings(Protocol):
-    """`ppo` of params.yaml."""
-
-    episodes: int
-    batch: int
-    minibatch: int
-    microbatch_tokens: int
-    epochs: int
-    learning_rate: float
-    value: Literal["separate", "shared"]
-    value_coef: float
-    kl_coef: float
-    kl_estimator: Literal["k1", "k2", "k3"]
-    kl_target: float | None
-    kl_horizon: int
-    kl_budget: float | None
-    max_kl: float
-    min_entropy: float
-    gamma: float
-    lam: float
-    clip_range: float
-    clip_range_value: float
-    max_grad_norm: float
-    temperature: float
-    max_new_tokens: int
-    missing_eos_penalty: float
-    whiten_rewards: bool
-    bf16: bool
 
 
 @dataclass
@@ -97,8 +73,11 @@ class PpoTrainer:
         """`reference` is None where the policy has adapters: without them it is the reference. `value_model` is None
         where the value function is a head on the policy's trunk; the head begins at 0."""
         from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
 
-        self.device = PartialState().device
+        no_accelerator = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+        processes = PartialState(cpu=no_accelerator)
+        self.device, self.shared = processes.device, Shared(processes.process_index, processes.num_processes)
         self.policy = policy.to(self.device)
         self.reference = reference.to(self.device) if reference is not None else None
         self.value_model = value_model.to(self.device) if value_model is not None else None
@@ -169,7 +148,10 @@ class PpoTrainer:
                 temperature=s.temperature,
                 generator=self.generator,
                 value_head=self._values_of if self.value_model is None else None,
+                share=self.shared.share,
             )
+            for name in ("response_ids", "mask", "logprobs", "entropy", "values", "ended"):
+                setattr(rollout, name, self.shared.whole(getattr(rollout, name)))
             ref_logprobs, values, scores = self._judge(rollout)
         scores = scores - s.missing_eos_penalty * (~rollout.ended).float()
         penalty = kl_per_token(rollout.logprobs, ref_logprobs, s.kl_estimator)
@@ -186,14 +168,16 @@ class PpoTrainer:
         ref_logprobs, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
         scores = torch.zeros_like(values[:, 0])
         model = self.policy if self.reference is None else self.reference
-        for index in self._parts(rollout):
+        own = torch.arange(len(scores), device=self.device)[self.shared.share]
+        for group in self._parts(rollout.rows(own)):
+            index = own[group]
             part = rollout.rows(index)
             with self.policy.disable_adapter() if self.reference is None else nullcontext():
                 ref_logprobs[index] = response_logprobs(model, part, self.settings.temperature)
             if self.value_model is not None:
                 values[index] = response_values(self.value_model, score_head(self.value_model), part)
             scores[index] = self.scorer(part).float()
-        return ref_logprobs, values, scores
+        return self.shared.whole(ref_logprobs), self.shared.whole(values), self.shared.whole(scores)
 
     def update(self, experience: Experience) -> Metrics:
         """Several epochs of minibatch steps on one batch; gives the means of their diagnostics over the real tokens."""
@@ -209,18 +193,23 @@ class PpoTrainer:
 
     def _step(self, experience: Experience, index: torch.Tensor) -> dict[str, torch.Tensor]:
         """One optimiser step on the rows `index`; their mean over tokens does not depend on the microbatches."""
-        minibatch = experience.rollout.rows(index)
-        tokens, states = minibatch.mask.sum(), minibatch.state_mask.sum()
+        tokens = experience.rollout.mask[index].sum()
+        states = tokens + len(index)
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, torch.Tensor] = {}
-        for part in self._parts(minibatch):
-            rows = index[part]
+        sums = dict.fromkeys(DIAGNOSTICS, torch.zeros((), device=self.device))
+        own = index[self.shared.share]
+        for part in self._parts(experience.rollout.rows(own)):
+            rows = own[part]
             rollout = experience.rollout.rows(rows)
             for name, value in self._backward(experience, rollout, rows, tokens, states).items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-        sums["policy/grad_norm"] = torch.nn.utils.clip_grad_norm_(
-            [p for _, p in self._trainable()], self.settings.max_grad_norm
-        )
+                sums[name] = sums[name] + value
+        parameters = [p for _, p in self._trainable()]
+        sums = dict(zip(sums, self.shared.total(torch.stack(list(sums.values()))), strict=True))
+        for parameter in parameters:
+            parameter.grad = self.shared.total(
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            )
+        sums["policy/grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
         if not torch.isfinite(sums["policy/grad_norm"]):
             raise Diverged("the loss is no longer finite")
         self.optimizer.step()
@@ -248,13 +237,9 @@ class PpoTrainer:
         v_loss = losses.value_loss(values, old, returns, rollout.state_mask, s.clip_range_value).sum() / states
         torch.autograd.backward(loss + s.value_coef * v_loss if shared else s.value_coef * v_loss)
         log_ratio = (logprobs - rollout.logprobs).detach() * rollout.mask
-        return {
-            "policy/approxkl_avg": 0.5 * (log_ratio**2).sum() / tokens,
-            "policy/clipfrac_avg": clipped.sum() / tokens,
-            "loss/policy_avg": loss.detach(),
-            "loss/value_avg": v_loss.detach(),
-            "val/ratio": (ratio.detach() * rollout.mask).sum() / tokens,
-        }
+        approximate_kl, mean_ratio = 0.5 * (log_ratio**2).sum(), (ratio.detach() * rollout.mask).sum()
+        parts = (approximate_kl / tokens, clipped.sum() / tokens, loss.detach(), v_loss.detach(), mean_ratio / tokens)
+        return dict(zip(DIAGNOSTICS, parts, strict=True))
 
     def _parts(self, rollout: Rollout) -> list[torch.Tensor]:
         """Row indices in groups that are in memory at once."""

@@ -20,8 +20,9 @@ Head = Callable[[torch.Tensor], torch.Tensor]
 class Rollout:
     """Prompts and sampled responses of one batch.
 
-    `prompt_ids`, `prompt_mask` (B, P): left-padded. `response_ids`, `mask`, `logprobs`, `entropy` (B, T): right-padded,
-    cut after the end token, which counts as real; the last two in fp32 at the sampling temperature. `values` (B, T+1):
+    `prompt_ids`, `prompt_mask` (B, P): left-padded. `response_ids`, `mask`, `logprobs`, `entropy` (B, T), T the most
+    that was allowed: right-padded, cut after the end token, which counts as real; the last two in fp32 at the sampling
+    temperature. `values` (B, T+1):
     of the states before each token and after the last one, where a value head was given, else 0. `ended` (B,): whether
     the end token came.
     """
@@ -102,12 +103,13 @@ def sample(
     generator: torch.Generator,
     group: int = 64,
     value_head: Head | None = None,
+    share: slice = slice(None),
 ) -> Rollout:
     """Sample one response for each prompt from softmax(logits / temperature), `group` rows of similar length at a time.
 
     `generator` lives on the CPU and draws one uniform number per row and token before anything else, so that a seed
     gives the same responses whatever the groups are and whichever rows have ended. Call under autocast for bf16.
-    `value_head` maps hidden states (n, d) to values (n,).
+    `value_head` maps hidden states (n, d) to values (n,). Rows outside of `share` stay empty, for others to fill.
     """
     model.eval()
     device = transformer(model).device
@@ -124,12 +126,9 @@ def sample(
         values=zeros,
         ended=torch.zeros(len(prompts), dtype=torch.bool, device=device),
     )
-    for rows in length_groups([len(p) for p in prompts], group):
-        _sample_group(model, out, torch.tensor(rows, device=device), uniform, stop_token_id, temperature, value_head)
-    width = max(1, int(out.mask.sum(-1).max()))
-    for name in ("response_ids", "mask", "logprobs", "entropy"):
-        setattr(out, name, getattr(out, name)[:, :width])
-    out.values = out.values[:, : width + 1]
+    own = torch.arange(len(prompts), device=device)[share]
+    for rows in length_groups([len(p) for p in prompts[share]], group):
+        _sample_group(model, out, own[rows], uniform, stop_token_id, temperature, value_head)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,3 +19,32 @@ def reward_scorer(reward_model: Any) -> Scorer:
         return response_scores(reward_model, head, rollout)
 
     return scorer
+
+
+def ensemble(scorers: Sequence[Scorer], combine: Callable[[torch.Tensor], torch.Tensor]) -> Scorer:
+    """One scorer of several; `combine` makes scores (B,) of theirs (M, B)."""
+
+    def scorer(rollout: Rollout) -> torch.Tensor:
+        return combine(torch.stack([s(rollout) for s in scorers]))
+
+    return scorer
+
+
+def ensemble_mean(scores: torch.Tensor) -> torch.Tensor:
+    """Mean of the members."""
+    return scores.mean(0)
+
+
+def worst_case(scores: torch.Tensor) -> torch.Tensor:
+    """Lowest of the members: what no member doubts. Coste et al. (2023), worst-case optimization."""
+    return scores.amin(0)
+
+
+def mean_minus_variance(weight: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Mean less `weight` times the variance between the members. Coste et al. (2023), uncertainty-weighted
+    optimization."""
+
+    def combine(scores: torch.Tensor) -> torch.Tensor:
+        return scores.mean(0) - weight * scores.var(0, unbiased=False)
+
+    return combine

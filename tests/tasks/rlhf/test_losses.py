@@ -1,11 +1,12 @@
 import math
+from itertools import permutations
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.rlhf.losses import bradley_terry
+from tasks.rlhf.losses import bradley_terry, plackett_luce
 
 scores = st.lists(st.floats(-20, 20), min_size=1, max_size=8)
 
@@ -47,3 +48,20 @@ def test_bf16_scores_are_compared_in_fp32() -> None:
     loss = bradley_terry(chosen, torch.zeros(1, dtype=torch.bfloat16))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(math.log1p(math.exp(-1)), rel=1e-6)
+
+
+def test_plackett_luce_of_two_is_bradley_terry() -> None:
+    scores = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(plackett_luce(scores), bradley_terry(scores[:, 0], scores[:, 1]))
+
+
+def test_plackett_luce_by_hand_and_as_a_distribution() -> None:
+    """P(a > b > c) = e^a/(e^a + e^b + e^c) · e^b/(e^b + e^c); over all orders the probabilities sum to 1."""
+    a, b, c = 0.3, -1.0, 2.0
+    scores = torch.tensor([a, b, c])
+    e = scores.exp()
+    expected = -torch.log(e[0] / e.sum() * e[1] / (e[1] + e[2]))
+    torch.testing.assert_close(plackett_luce(scores[None]), expected)
+    orders = torch.tensor(list(permutations(range(3))))
+    total = sum(float((-plackett_luce(scores[order][None])).exp()) for order in orders)
+    assert total == pytest.approx(1, abs=1e-6)

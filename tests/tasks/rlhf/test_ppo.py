@@ -67,7 +67,7 @@ VALUES = pytest.mark.parametrize("value", ["separate", "shared"])
 
 @VALUES
 def test_ratio_is_one_at_the_first_minibatch(tiny_model_folder: Path, value: str) -> None:
-    first = next(trainer(tiny_model_folder, value=value).train(PROMPTS))
+    first = next(trainer(tiny_model_folder, value=value, temperature=0.7).train(PROMPTS))
     assert first["val/first_ratio"] == pytest.approx(1, abs=1e-5)
     assert first["objective/kl"] == pytest.approx(0, abs=1e-4)  # the policy is the reference still
 
@@ -226,6 +226,18 @@ def test_no_diagnostic_sees_padding(tiny_model_folder: Path) -> None:
 def likely_stop(t: PpoTrainer) -> int:
     """A token that the policy often says, so that answers end at different lengths."""
     return int(t.collect(PROMPTS).rollout.response_ids.flatten().mode().values)
+
+
+def test_cost_grows_with_real_tokens_and_not_with_padding(tiny_model_folder: Path) -> None:
+    """Tokens that reach the first MLP while training: those of prompts and responses, whatever the longest row is."""
+    t = trainer(tiny_model_folder, max_new_tokens=8)
+    t.stop_token_id = likely_stop(t)
+    prompts = [*PROMPTS[:-1], [9] * 100]  # one long row, which padding would give to all
+    experience = t.collect(prompts)
+    seen: list[int] = []
+    t.policy.model.layers[0].mlp.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].shape[1]))
+    t._step(experience, torch.arange(32))
+    assert sum(seen) == sum(experience.rollout.lengths) - 32  # nothing is predicted from a last token
 
 
 def test_no_tensor_over_the_vocabulary_outlives_the_rollout(tiny_model_folder: Path) -> None:

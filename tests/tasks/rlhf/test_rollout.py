@@ -140,7 +140,10 @@ def test_scores_are_read_at_the_last_real_token(tiny_model_folder: Path, model: 
     rows = [[*p, *r[m.bool()].tolist()] for p, r, m in zip(PROMPTS, rollout.response_ids, rollout.mask, strict=True)]
     with torch.no_grad():
         scores = response_scores(reward_model, score_head(reward_model), rollout)
+        values = response_values(reward_model, score_head(reward_model), rollout)
     assert torch.allclose(scores, score_conversations(reward_model, rows, 0), atol=1e-5)
+    last = rollout.mask.sum(1).long()[:, None]  # a value model that starts from it values a whole response so
+    assert torch.allclose(values.gather(1, last)[:, 0], scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("budget", [1, 10, 40, 1000])

@@ -1,0 +1,36 @@
+"""Rows of one batch shared between processes. With one process all of it does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Process `index` of `count`: it works on every `count`-th row."""
+
+    index: int
+    count: int
+
+    @property
+    def share(self) -> slice:
+        """The rows of a batch that are this process's own."""
+        return slice(self.index, None, self.count)
+
+    def whole(self, rows: torch.Tensor) -> torch.Tensor:
+        """`rows` (B, …) with every process's own rows as that process has them."""
+        if self.count == 1:
+            return rows
+        own = torch.zeros_like(rows, dtype=torch.float64 if rows.is_floating_point() else torch.long)
+        own[self.share] = rows[self.share].to(own.dtype)
+        return self.total(own).to(rows.dtype)
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over the processes."""
+        if self.count > 1:
+            tensor = tensor.clone()
+            distributed.all_reduce(tensor)
+        return tensor
