@@ -71,6 +71,7 @@ class Annotators(Section):
     max_false_discovery_rate: Share
     golden_level: Share
     min_votes: Count
+    minority_share: Share
     max_flagged_share: Share
 
 

@@ -1,9 +1,13 @@
 """Votes of several annotators on items, and golden items, from vendors' files into the project's tables."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import polars as pl
 
 from governance.errors import BadInput
 from tasks.reading import Row, read_rows
+from tasks.stats.ballots import UNKNOWN, Ballots
 from tasks.tables import Schema
 
 VOTES: Schema = {
@@ -21,6 +25,7 @@ VOTES: Schema = {
 }
 GOLDEN: Schema = {"item_id": pl.String, "gold_choice": pl.Int8, "simulated": pl.Boolean}
 ALIASES = {"label": "choice", "gold": "gold_choice", "submitted_at": "created_at", "worker_id": "annotator_id"}
+TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f")
 YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "yes": 1, "no": 0, "true": 1, "false": 0, "a": 1, "b": 0}
 
 
@@ -31,8 +36,13 @@ def read_votes(source: str) -> tuple[pl.DataFrame, int]:
     """
     if source.endswith(".parquet"):
         frame = _renamed(pl.read_parquet(source), source, ("item_id", "annotator_id", "choice"))
+        for name in ("item_id", "annotator_id", "choice"):
+            if frame[name].null_count():
+                row = int(frame[name].is_null().arg_max() or 0) + 1
+                raise BadInput(f"{source}: row {row}: has no {name}; fill it in or remove the row.")
         if frame.schema["choice"].is_integer() and frame["choice"].is_between(0, 1).all():
             return complete(frame.with_columns(pl.col("item_id", "annotator_id").cast(pl.String)), VOTES), 0
+        del frame
     rows: list[Row] = []
     left_out = 0
     for place, raw in read_rows(source):
@@ -120,3 +130,85 @@ def complete(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
         for name, kind in schema.items()
     ]
     return frame.select(columns)
+
+
+@dataclass(frozen=True)
+class Poll:
+    """Votes as arrays, with the names behind their codes; `repeated`: votes left out because the annotator had voted on
+    the item before, `contradicted`: those of them that say otherwise; `undated`: times that cannot be read."""
+
+    ballots: Ballots
+    annotators: list[str]
+    items: pl.Series
+    topics: list[str]
+    repeated: int
+    contradicted: int
+    undated: int
+
+
+def poll(votes: pl.DataFrame, golden: pl.DataFrame | None) -> Poll:
+    """Codes for names, sorted by item and annotator; the first vote of an annotator on an item counts."""
+    who, annotators = _codes(votes["annotator_id"])
+    item, items = _codes(votes["item_id"])
+    choice = votes["choice"].to_numpy().astype(np.int8)
+    key = item.astype(np.int64) * max(1, len(annotators)) + who
+    order = np.argsort(key, kind="stable").astype(np.int32)
+    key = key[order]
+    again = np.r_[False, key[1:] == key[:-1]] if len(key) else np.zeros(0, dtype=bool)
+    contradicted = int((choice[order][1:] != choice[order][:-1])[again[1:]].sum()) if len(key) else 0
+    order = order[~again]
+    topic, topics = _codes(votes["topic"]) if _given(votes, "topic") else (None, pl.Series([], dtype=pl.String))
+    time, undated = _seconds(votes["created_at"]) if _given(votes, "created_at") else (None, 0)
+    columns = {
+        "first": _flags(votes["a_first"]) if _given(votes, "a_first") else None,
+        "longer": _longer(votes) if _given(votes, "len_a") and _given(votes, "len_b") else None,
+        "topic": topic,
+        "time": time,
+        "confidence": votes["confidence"].cast(pl.Float32).to_numpy() if _given(votes, "confidence") else None,
+    }
+    sorted_columns = {name: None if v is None else v[order] for name, v in columns.items()}
+    known = _known(items, golden)
+    ballots = Ballots(who[order], item[order], choice[order], known, len(annotators), **sorted_columns)
+    return Poll(ballots, annotators.to_list(), items, topics.to_list(), int(again.sum()), contradicted, undated)
+
+
+def _given(votes: pl.DataFrame, name: str) -> bool:
+    return name in votes.columns and votes[name].null_count() < votes.height
+
+
+def _codes(column: pl.Series) -> tuple[np.ndarray, pl.Series]:
+    """(int32 codes by first appearance, −1 for null; the values)."""
+    values = column.drop_nulls().unique(maintain_order=True)
+    table = pl.DataFrame({column.name: values, "code": np.arange(len(values), dtype=np.int32)})
+    found = column.to_frame().join(table, on=column.name, how="left", maintain_order="left")["code"]
+    return found.fill_null(UNKNOWN).to_numpy(), values
+
+
+def _flags(column: pl.Series) -> np.ndarray:
+    return column.cast(pl.Int8).fill_null(UNKNOWN).to_numpy()
+
+
+def _longer(votes: pl.DataFrame) -> np.ndarray:
+    """1 where a is longer, 0 where b is, −1 where they are equal or unknown."""
+    longer = pl.when(pl.col("len_a") != pl.col("len_b")).then(pl.col("len_a") > pl.col("len_b")).otherwise(None)
+    return _flags(votes.select(longer.alias("longer"))["longer"])
+
+
+def _seconds(column: pl.Series) -> tuple[np.ndarray, int]:
+    """((votes,) seconds since 1970, −1 unknown; number of times that cannot be read)."""
+    parsed = column.str.to_datetime(TIMES[0], strict=False).dt.epoch("s")
+    for form in TIMES[1:]:
+        if parsed.null_count() == column.null_count():
+            break
+        missing = parsed.is_null() & column.is_not_null()
+        rest = column.filter(missing).str.to_datetime(form, strict=False)
+        parsed = parsed.scatter(missing.arg_true(), rest.dt.epoch("s"))
+    return parsed.fill_null(UNKNOWN).to_numpy(), parsed.null_count() - column.null_count()
+
+
+def _known(items: pl.Series, golden: pl.DataFrame | None) -> np.ndarray:
+    if golden is None or golden.height == 0:
+        return np.full(len(items), UNKNOWN, dtype=np.int8)
+    answers = golden.select("item_id", "gold_choice").unique("item_id", keep="first")
+    found = items.rename("item_id").to_frame().join(answers, on="item_id", how="left", maintain_order="left")
+    return found["gold_choice"].cast(pl.Int8).fill_null(UNKNOWN).to_numpy()
