@@ -164,5 +164,3 @@ def _leanings(b: Ballots, level: float) -> dict[str, Leaning]:
             unusual = holm(leaning_p_values(follows, known), level)
             found[name] = Leaning(follows / np.maximum(known, 1), known, unusual)
     return found
-
-

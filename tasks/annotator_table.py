@@ -86,22 +86,20 @@ def _against(found: Findings, poll: Poll, k: int) -> list[str]:
 
 def _way(found: Findings, poll: Poll, k: int) -> str:
     way = WAYS[int(np.argmax(found.suspicion.ways[k]))]
-    reliability = f"right on about {found.reliability[k]:.0%}"
-    leaning = found.leanings.get(way)
-    if way == "guesses":
-        return f"agrees with the others hardly more than guessing would ({reliability})"
-    if way == "inverts":
-        return f"answers the other way round ({reliability})"
-    if way in ("position", "length", "constant") and leaning is not None:
-        cue = {"position": "the response shown first", "length": "the longer response", "constant": "response a"}[way]
-        return f"takes {cue} in {leaning.follows[k]:.0%} of votes, whatever the item"
-    if way == "changed":
-        at = round(found.suspicion.moment[k] * float(found.informative[k]))
-        return f"read until about vote {at}, and then answered like a coin or the other way round"
-    if way == "topic":
-        return f"answers the topic {poll.topics[found.suspicion.target[k]]!r} the other way round, and others well"
+    follows = found.leanings[way].follows[k] if way in found.leanings else 0.0
+    changed_at = round(found.suspicion.moment[k] * float(found.informative[k]))
+    topic = poll.topics[found.suspicion.target[k]] if way == "topic" else ""
     golden = found.golden
-    return f"knows the golden items: right on {golden.right[k]} of {golden.votes[k]}, and unreliable on the rest"
+    return {
+        "guesses": f"agrees with the others hardly more than guessing would (right on about {found.reliability[k]:.0%})",
+        "inverts": f"answers the other way round (right on about {found.reliability[k]:.0%})",
+        "position": f"takes the response shown first in {follows:.0%} of votes, whatever the item",
+        "length": f"takes the longer response in {follows:.0%} of votes, whatever the item",
+        "constant": f"answers a in {follows:.0%} of votes, whatever the item",
+        "changed": f"read until about vote {changed_at}, and then answered like a coin or the other way round",
+        "topic": f"answers the topic {topic!r} the other way round, and others well",
+        "knows golden": f"knows the golden items: right on {golden.right[k]} of {golden.votes[k]}, unreliable on others",
+    }[way]
 
 
 def _noted(found: Findings, poll: Poll, k: int) -> list[str]:
@@ -114,7 +112,9 @@ def _noted(found: Findings, poll: Poll, k: int) -> list[str]:
     if found.regular[k]:
         said.append("answers follow a pattern of their own, not the items")
     if found.always_sure[k] and found.calibration is not None:
-        said.append(f"is always sure, unlike the crowd (confidence {found.calibration.overconfidence[k]:+.0%} over what is right)")
+        said.append(
+            f"is always sure, unlike the crowd (confidence {found.calibration.overconfidence[k]:+.0%} over what is right)"
+        )
     for name, leaning in found.leanings.items():
         if leaning.unusual[k] and not found.unreliable[k]:
             cue = {"position": "the first response", "length": "the longer response", "constant": "response a"}[name]

@@ -41,8 +41,16 @@ def check_annotators(votes: pl.DataFrame, golden: pl.DataFrame | None, settings:
 def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
     """Judge every annotator of a poll."""
     if len(cast.ballots.who) == 0:
-        empty = pl.DataFrame(schema={"annotator_id": pl.String, "flag": pl.Boolean, "score": pl.Float64,
-                                     "weight": pl.Float64, "reason": pl.String, "reliability": pl.Float64})
+        empty = pl.DataFrame(
+            schema={
+                "annotator_id": pl.String,
+                "flag": pl.Boolean,
+                "score": pl.Float64,
+                "weight": pl.Float64,
+                "reason": pl.String,
+                "reliability": pl.Float64,
+            }
+        )
         return AnnotatorReport(empty, {"summary": "There are no votes, so nothing is known of annotators."})
     found = find(cast.ballots, settings)
     rows = table(found, cast, simulated)

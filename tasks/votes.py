@@ -38,8 +38,8 @@ def read_votes(source: str) -> tuple[pl.DataFrame, int]:
         frame = _renamed(pl.read_parquet(source), source, ("item_id", "annotator_id", "choice"))
         for name in ("item_id", "annotator_id", "choice"):
             if frame[name].null_count():
-                row = int(frame[name].is_null().arg_max() or 0) + 1
-                raise BadInput(f"{source}: row {row}: has no {name}; fill it in or remove the row.")
+                first = int(frame[name].is_null().arg_max() or 0) + 1
+                raise BadInput(f"{source}: row {first}: has no {name}; fill it in or remove the row.")
         if frame.schema["choice"].is_integer() and frame["choice"].is_between(0, 1).all():
             return complete(frame.with_columns(pl.col("item_id", "annotator_id").cast(pl.String)), VOTES), 0
         del frame

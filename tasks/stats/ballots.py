@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Ballots:
     def only(self, kept: np.ndarray) -> "Ballots":
         """The votes in `kept`, (votes,) bool; items and annotators keep their codes."""
         columns = ("who", "item", "choice", "first", "longer", "topic", "time", "confidence")
-        given = {name: getattr(self, name) for name in columns}
+        given: dict[str, Any] = {name: getattr(self, name) for name in columns}
         rest = replace(self, **{name: None if v is None else v[kept] for name, v in given.items()})
         if self.time is not None:  # the order stays, and sorting is dear
             row = np.cumsum(kept, dtype=np.int32) - 1

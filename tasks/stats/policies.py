@@ -1,9 +1,9 @@
-"""Answers that do not come from reading: the one shown first, the longer one, always a.
+"""Answers that do not come from reading: the one shown first, the longer one, one answer whatever the item.
 
-Of n votes for which the cue is known, k follow it. Under the policy the rate r is uniform on [FOLLOWS, 1] (or, for the
-opposite cue, on [0, 1 − FOLLOWS]):
+Of n votes for which the cue is known, k follow it. Under the policy the rate r is uniform on [least, 1] and, for the
+opposite cue, on [0, 1 − least]:
 
-    evidence = Σ_n log ∫ r^k (1 − r)^(n−k) dr / (1 − FOLLOWS)      a truncated beta-binomial (Skellam 1948)
+    evidence = log ∫ r^k (1 − r)^(n−k) dr / (2 (1 − least))      a truncated beta-binomial (Skellam 1948)
 
 and votes without the cue are as good as a coin's. Real people lean to the first and the longer response a little;
 the test for that is the two-sided beta-binomial one against the crowd's own distribution of leanings, fitted by
@@ -16,7 +16,8 @@ from scipy.stats import betabinom, norm
 
 from tasks.stats.ballots import UNKNOWN, Ballots
 
-FOLLOWS = 0.8  # four votes of five
+FOLLOWS = 0.8  # four votes of five: who follows a cue less than that may be reading, too
+ANY = 0.5  # a coin with any bias
 
 
 def cue_counts(ballots: Ballots, cue: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -28,14 +29,14 @@ def cue_counts(ballots: Ballots, cue: np.ndarray | None) -> tuple[np.ndarray, np
     return ballots.per_annotator(known & (cue == ballots.choice)), ballots.per_annotator(known)
 
 
-def policy_evidence(follows: np.ndarray, known: np.ndarray, votes: np.ndarray) -> np.ndarray:
+def policy_evidence(follows: np.ndarray, known: np.ndarray, votes: np.ndarray, least: float) -> np.ndarray:
     """(annotators,) log-likelihood of the policy, for or against the cue with equal weight."""
     k, n = follows, known
     whole = betaln(k + 1, n - k + 1)
     with np.errstate(divide="ignore"):
-        up = np.log(betainc(n - k + 1, k + 1, 1 - FOLLOWS))
-        down = np.log(betainc(k + 1, n - k + 1, 1 - FOLLOWS))
-    evidence: np.ndarray = whole + np.logaddexp(up, down) - np.log(2 * (1 - FOLLOWS)) + (votes - n) * np.log(0.5)
+        up = np.log(betainc(n - k + 1, k + 1, 1 - least))
+        down = np.log(betainc(k + 1, n - k + 1, 1 - least))
+    evidence: np.ndarray = whole + np.logaddexp(up, down) - np.log(2 * (1 - least)) + (votes - n) * np.log(0.5)
     return np.maximum(evidence, -1e6)
 
 

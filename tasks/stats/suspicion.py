@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from tasks.stats import ballots as votes
 from tasks.stats.change_points import change_evidence
 from tasks.stats.mixture import Mixture, fit_any_tail, skill_weights
-from tasks.stats.policies import cue_counts, policy_evidence
+from tasks.stats.policies import ANY, FOLLOWS, cue_counts, policy_evidence
 from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, Crowd, ResponseModel
 from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
 
@@ -57,7 +57,8 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     by_skill, evidence = crowd.by_skill, crowd.evidence
     weights = skill_weights(SKILLS, crowd.mixture.centre, crowd.mixture.spread, crowd.mixture.tail)[BY_SKILL]
     weights = weights / weights.sum()
-    table, disputed, groups = None, np.zeros(0, dtype=bool), []
+    table: Contrast | None = None
+    disputed, groups = np.zeros(0, dtype=bool), list[Groups]()
     if b.topic is not None:
         table, disputed, groups = _topics(b, crowd, minority_share)
     if groups:  # what a group holds about its topic is not held against its members
@@ -72,7 +73,8 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     target, moment = np.full(n, -1), np.zeros(n)
     for name, cue in (("position", b.first), ("length", b.longer), ("constant", None)):
         if name == "constant" or cue is not None:
-            columns[name] = policy_evidence(*cue_counts(b, cue), b.per_annotator())
+            least = ANY if name == "constant" else FOLLOWS
+            columns[name] = policy_evidence(*cue_counts(b, cue), b.per_annotator(), least)
     if b.time is not None:
         order = b.in_time
         change = change_evidence(b.who, n, order, by_skill, weights)
