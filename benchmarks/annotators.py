@@ -96,7 +96,7 @@ def peer_figures(crowd: Any) -> dict[str, Any]:
     from tasks.stats.pairwise_agreement import pairwise_agreement
     from tasks.votes import poll
 
-    cast = poll(crowd.votes, None)
+    cast = poll(crowd.votes.lazy(), None)
     good = np.isin([crowd.behaviour[a] for a in cast.annotators], HONEST)
     if good.all():
         return {}

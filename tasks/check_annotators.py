@@ -35,7 +35,7 @@ class AnnotatorReport:
 def check_annotators(votes: pl.DataFrame, golden: pl.DataFrame | None, settings: Annotators) -> AnnotatorReport:
     """Judge every annotator in `votes` (columns as in `tasks.votes.VOTES`, of which optional ones may lack)."""
     simulated = "simulated" in votes.columns and bool(votes["simulated"].any())
-    return judge(poll(votes, golden), settings, simulated)
+    return judge(poll(votes.lazy(), golden), settings, simulated)
 
 
 def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
@@ -64,13 +64,11 @@ def write_report(report: AnnotatorReport, out: Path) -> None:
 
 def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: Annotators) -> dict[str, Any]:
     """Check a vendor's file and write the report to `out`; ids stay as the file has them."""
-    from tasks.votes import read_golden, read_votes
+    from tasks.votes import open_votes, read_golden
 
-    frame, left_out = read_votes(str(votes))
-    simulated = bool(frame["simulated"].any())
-    cast = poll(frame, read_golden(str(golden)) if golden else None)
-    del frame  # its text is most of the memory
-    report = judge(cast, settings, simulated)
+    frame, left_out = open_votes(str(votes))
+    simulated = bool(frame.select(pl.col("simulated").any()).collect().item())
+    report = judge(poll(frame, read_golden(str(golden)) if golden else None), settings, simulated)
     if left_out:
         report.summary["left_out"] = left_out
         report.summary["summary"] += f" {left_out} rows were left out: their label is not a choice between two."

@@ -30,19 +30,27 @@ YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "yes": 1, "no": 0, "true": 1, "fal
 
 
 def read_votes(source: str) -> tuple[pl.DataFrame, int]:
-    """(votes, number of left-out rows). Rows whose label is a list of several answers are not votes on a pair.
+    """(votes, number of left-out rows). Rows whose label is a list of several answers are not votes on a pair."""
+    votes, left_out = open_votes(source)
+    return votes.collect(), left_out
 
-    Parquet with the right column types is taken as it is, without a loop over rows.
-    """
+
+def open_votes(source: str) -> tuple[pl.LazyFrame, int]:
+    """As `read_votes`; Parquet with the right column types is not read yet, so that columns can be read one by one."""
+    needed = ("item_id", "annotator_id", "choice")
     if source.endswith(".parquet"):
-        frame = _renamed(pl.read_parquet(source), source, ("item_id", "annotator_id", "choice"))
-        for name in ("item_id", "annotator_id", "choice"):
-            if frame[name].null_count():
-                first = int(frame[name].is_null().arg_max() or 0) + 1
-                raise BadInput(f"{source}: row {first}: has no {name}; fill it in or remove the row.")
-        if frame.schema["choice"].is_integer() and frame["choice"].is_between(0, 1).all():
-            return complete(frame.with_columns(pl.col("item_id", "annotator_id").cast(pl.String)), VOTES), 0
-        del frame
+        frame = _renamed(_scan(source), source, needed)
+        empty = frame.select(
+            pl.col(needed).is_null().arg_max().name.keep(), pl.col(needed).null_count().name.suffix("#")
+        )
+        found = empty.collect().row(0, named=True)
+        for name in needed:
+            if found[f"{name}#"]:
+                raise BadInput(f"{source}: row {found[name] + 1}: has no {name}; fill it in or remove the row.")
+        if frame.collect_schema()["choice"].is_integer():
+            (binary,) = frame.select(pl.col("choice").is_between(0, 1).all()).collect().row(0)
+            if binary:
+                return _completed(frame, VOTES), 0
     rows: list[Row] = []
     left_out = 0
     for place, raw in read_rows(source):
@@ -60,7 +68,7 @@ def read_votes(source: str) -> tuple[pl.DataFrame, int]:
     if not rows:
         raise BadInput(f"{source}: has no votes with a choice between two; expected 0 or 1 in choice.")
     every = {name: [row.get(name) for row in rows] for name in VOTES if any(name in row for row in rows)}
-    return complete(_framed(every, source), VOTES), left_out
+    return _completed(_framed(every, source).lazy(), VOTES), left_out
 
 
 def read_golden(source: str) -> pl.DataFrame:
@@ -93,13 +101,25 @@ def _named(raw: Row, place: str, needed: tuple[str, ...]) -> Row:
     return row
 
 
-def _renamed(frame: pl.DataFrame, source: str, needed: tuple[str, ...]) -> pl.DataFrame:
-    frame = frame.rename({k: v for k, v in ALIASES.items() if k in frame.columns and v not in frame.columns})
+def _scan(source: str) -> pl.LazyFrame:
+    try:
+        frame = pl.scan_parquet(source)
+        if frame.select(pl.len()).collect().item() == 0:
+            raise BadInput(f"{source}: has no rows; it must hold at least one.")
+    except FileNotFoundError:
+        raise BadInput(f"{source}: there is no such file; correct the path.") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadInput(f"{source}: cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
+    return frame
+
+
+def _renamed(frame: pl.LazyFrame, source: str, needed: tuple[str, ...]) -> pl.LazyFrame:
+    names = frame.collect_schema().names()
+    frame = frame.rename({k: v for k, v in ALIASES.items() if k in names and v not in names})
+    names = frame.collect_schema().names()
     for name in needed:
-        if name not in frame.columns:
-            raise BadInput(f"{source}: has no column {name} (columns: {', '.join(frame.columns)}).")
-    if frame.height == 0:
-        raise BadInput(f"{source}: has no rows; it must hold at least one.")
+        if name not in names:
+            raise BadInput(f"{source}: has no column {name} (columns: {', '.join(names)}).")
     return frame
 
 
@@ -124,9 +144,14 @@ def _framed(columns: dict[str, list[object]], source: str) -> pl.DataFrame:
 
 def complete(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """All columns of the table, in order; what the vendor did not give is null, `simulated` false."""
+    return _completed(frame.lazy(), schema).collect()
+
+
+def _completed(frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
     defaults = {"simulated": False, "a_is_chosen": True}
+    names = frame.collect_schema().names()
     columns = [
-        (pl.col(name) if name in frame.columns else pl.lit(defaults.get(name))).cast(kind).alias(name)
+        (pl.col(name) if name in names else pl.lit(defaults.get(name))).cast(kind).alias(name)
         for name, kind in schema.items()
     ]
     return frame.select(columns)
@@ -146,34 +171,43 @@ class Poll:
     undated: int
 
 
-def poll(votes: pl.DataFrame, golden: pl.DataFrame | None) -> Poll:
-    """Codes for names, sorted by item and annotator; the first vote of an annotator on an item counts."""
-    who, annotators = _codes(votes["annotator_id"])
-    item, items = _codes(votes["item_id"])
-    choice = votes["choice"].to_numpy().astype(np.int8)
+def poll(votes: pl.LazyFrame, golden: pl.DataFrame | None) -> Poll:
+    """Codes for names, sorted by item and annotator; the first vote of an annotator on an item counts.
+
+    Columns are collected one at a time: as text, a million votes would take more memory than all that is done to them.
+    """
+    names = votes.collect_schema().names()
+
+    def given(*wanted: str) -> pl.DataFrame | None:
+        if any(name not in names for name in wanted):
+            return None
+        frame = votes.select(wanted).collect()
+        return None if any(frame[name].null_count() == frame.height for name in wanted) else frame
+
+    who, annotators = _codes(votes.select("annotator_id").collect()["annotator_id"])
+    item, items = _codes(votes.select("item_id").collect()["item_id"])
+    choice = votes.select(pl.col("choice").cast(pl.Int8)).collect()["choice"].to_numpy()
     key = item.astype(np.int64) * max(1, len(annotators)) + who
     order = np.argsort(key, kind="stable").astype(np.int32)
     key = key[order]
-    again = np.r_[False, key[1:] == key[:-1]] if len(key) else np.zeros(0, dtype=bool)
-    contradicted = int((choice[order][1:] != choice[order][:-1])[again[1:]].sum()) if len(key) else 0
+    again = np.diff(key, prepend=-1) == 0
+    contradicted = int((np.diff(choice[order], prepend=choice[order][:1]) != 0)[again].sum())
     order = order[~again]
-    topic, topics = _codes(votes["topic"]) if _given(votes, "topic") else (None, pl.Series([], dtype=pl.String))
-    time, undated = _seconds(votes["created_at"]) if _given(votes, "created_at") else (None, 0)
-    columns = {
-        "first": _flags(votes["a_first"]) if _given(votes, "a_first") else None,
-        "longer": _longer(votes) if _given(votes, "len_a") and _given(votes, "len_b") else None,
-        "topic": topic,
-        "time": time,
-        "confidence": votes["confidence"].cast(pl.Float32).to_numpy() if _given(votes, "confidence") else None,
-    }
-    sorted_columns = {name: None if v is None else v[order] for name, v in columns.items()}
-    known = _known(items, golden)
-    ballots = Ballots(who[order], item[order], choice[order], known, len(annotators), **sorted_columns)
+    columns: dict[str, np.ndarray | None] = {}
+    topics, undated = pl.Series([], dtype=pl.String), 0
+    if (frame := given("topic")) is not None:
+        columns["topic"], topics = _codes(frame["topic"].cast(pl.String))
+    if (frame := given("created_at")) is not None:
+        columns["time"], undated = _seconds(frame["created_at"])
+    if (frame := given("a_first")) is not None:
+        columns["first"] = _flags(frame["a_first"])
+    if (frame := given("len_a", "len_b")) is not None:
+        columns["longer"] = _longer(frame)
+    if (frame := given("confidence")) is not None:
+        columns["confidence"] = frame["confidence"].cast(pl.Float32).to_numpy()
+    in_order = {name: v[order] for name, v in columns.items() if v is not None}
+    ballots = Ballots(who[order], item[order], choice[order], _known(items, golden), len(annotators), **in_order)
     return Poll(ballots, annotators.to_list(), items, topics.to_list(), int(again.sum()), contradicted, undated)
-
-
-def _given(votes: pl.DataFrame, name: str) -> bool:
-    return name in votes.columns and votes[name].null_count() < votes.height
 
 
 def _codes(column: pl.Series) -> tuple[np.ndarray, pl.Series]:

@@ -13,7 +13,7 @@ import numpy as np
 
 PRIOR = (4.0, 2.0)  # annotators are more often right than wrong; worth four votes, so that data decides soon
 STEPS = 100
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
 LIMIT = 30.0  # log odds of a golden item, and the most that votes may say
 
 

@@ -34,7 +34,7 @@ TOLERATED = np.r_[np.ones(len(SKILLS) + len(CARELESS), dtype=bool), np.zeros(len
 SLIP = 0.01
 PASSES = 8
 MOVED = 0.01
-CHUNK = 20_000
+CHUNK = 40_000
 LEARNING_VOTES = 200_000  # a sample of so many votes is enough to begin with
 CERTAIN = 60.0
 LEVELS = 10  # of confidence, by quantiles
