@@ -21,7 +21,7 @@ from tasks.stats.suspicion import WAYS
 from tasks.votes import Poll, poll
 
 POWER = 0.9
-RESAMPLES = 500
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)

@@ -30,19 +30,20 @@ def change_evidence(
 ) -> Change:
     """`order`: (votes,) rows by annotator and time; `by_skill`: (votes, skills) probability of the vote that was cast;
     `weights`: (skills,) of honest skills."""
-    counts = np.bincount(who, minlength=n_annotators)
+    counts = np.bincount(who, minlength=n_annotators).astype(np.int32)
     sorted_who = who[order]
-    rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[sorted_who]
+    rank = np.arange(len(order), dtype=np.int32) - (np.cumsum(counts, dtype=np.int32) - counts)[sorted_who]
+    block = (rank * np.float32(BLOCKS) / counts[sorted_who]).astype(np.int32)
     cell = np.empty(len(order), dtype=np.int32)
-    cell[order] = sorted_who * BLOCKS + rank * BLOCKS // np.maximum(counts, 1)[sorted_who]
-    paths = []
+    cell[order] = sorted_who * np.int32(BLOCKS) + np.minimum(block, BLOCKS - 1)
+    joint = np.full((n_annotators, BLOCKS - 2 * MARGIN + 1), -np.inf)
     inner = slice(MARGIN - 1, BLOCKS - MARGIN)
     guesses = np.log(0.5) * _cumulated(cell, None, n_annotators)
     for cast, weight in zip(by_skill.T, weights, strict=True):
         reads = _cumulated(cell, np.log(cast), n_annotators)
         for after in (guesses, _cumulated(cell, np.log1p(-cast), n_annotators)):
-            paths.append(reads[:, inner] + after[:, -1:] - after[:, inner] + np.log(weight / 2))
-    joint = logsumexp(np.stack(paths), axis=0)
+            path = reads[:, inner] + after[:, -1:] - after[:, inner] + np.log(weight / 2)
+            joint = np.logaddexp(joint, path)
     moment = (MARGIN + np.argmax(joint, axis=1)) / BLOCKS
     return Change(logsumexp(joint, axis=1) - np.log(joint.shape[1]), moment)
 

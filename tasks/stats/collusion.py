@@ -27,7 +27,6 @@ from tasks.stats.response_model import ResponseModel
 
 CROWDED = 64
 LEAST_SHARED = 8  # fewer shared items cannot be significant among many pairs
-BUCKETS = 1 << 22
 HIGH_SKILL = 2.0  # spreads above the typical skill
 
 
@@ -82,12 +81,13 @@ def find_groups(model: ResponseModel, spread: float, level: float) -> Collusion:
 def shared_items(ballots: Ballots) -> Pairs:
     """Pairs of annotators with at least LEAST_SHARED items in common."""
     n = ballots.n_annotators
-    crowd = np.zeros(BUCKETS, dtype=np.int32)  # a pair's bucket holds at least as many items as the pair shares
+    buckets = 1 << int(np.ceil(np.log2(2 * len(ballots.who) + 2)))
+    crowd = np.zeros(buckets, dtype=np.int32)  # a pair's bucket holds at least as many items as the pair shares
     for key, _ in _meetings(ballots):
-        crowd += np.bincount(key % BUCKETS, minlength=BUCKETS).astype(np.int32)
+        crowd += np.bincount(key % buckets, minlength=buckets).astype(np.int32)
     keys, alike = [], []
     for key, agreed in _meetings(ballots):
-        kept = crowd[key % BUCKETS] >= LEAST_SHARED
+        kept = crowd[key % buckets] >= LEAST_SHARED
         keys.append(key[kept])
         alike.append(agreed[kept])
     if not keys:

@@ -58,6 +58,7 @@ def fit_mixture(
     cells: np.ndarray | None = None,
     *,
     tail: float = 16.0,
+    tolerance: float = TOLERANCE,
 ) -> Mixture:
     """Fit to `evidence` (annotators, classes): the first classes are honest ones at `skills`, the rest have free
     weights; `tolerated`: (classes,) bool, which of all classes are not unreliable. `cells`: (annotators,) codes."""
@@ -95,7 +96,7 @@ def fit_mixture(
         careless = np.where(tolerated, total, 0.0) / max(total[tolerated].sum(), 1e-300)
         careless[:honest] = 0.0
         moved, share = abs(updated - share), updated
-        if moved < TOLERANCE:
+        if moved < tolerance:
             break
     weights = share * within + (1 - share) * fine
     return Mixture(posterior, weights, centre, spread, tail, float(np.log(likelihood).sum()))

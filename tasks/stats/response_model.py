@@ -100,7 +100,7 @@ class ResponseModel:
         """Take what items, annotators and confidence are like from every `stride`-th chunk of items."""
         levels = np.zeros(self.emission.shape)
         evidence, prior = self._pass(levels=levels, stride=stride)
-        mixture = fit_mixture(evidence, SKILLS, TOLERATED)
+        mixture = fit_mixture(evidence, SKILLS, TOLERATED, tolerance=1e-4)
         self._learn_confidence(levels)
         self.clarity, self.prior = _regrid(self.clarity * mixture.centre, prior)
         self._update(mixture)
