@@ -103,6 +103,9 @@ def find(b: Ballots, settings: Annotators) -> Findings:
     log_odds = np.where(judged, suspicion.log_odds, np.minimum(suspicion.log_odds, 0.0))
     unreliable = np.zeros(b.n_annotators, dtype=bool)
     unreliable[judged] = bayesian_fdr(expit(log_odds[judged]), settings.max_false_discovery_rate)
+    unreliable &= (
+        expit(-log_odds) <= settings.max_doubt
+    )  # the rate is an average: it must not accuse a likely honest one
     log_odds = np.maximum(log_odds, np.where(colluding, -np.log(np.maximum(collusion.p_value, 1e-300)), -np.inf))
     reliability, spread = crowd.accuracy(suspicion.mixture.posterior)
     agreement, pair_agreement = pairwise_agreement(b)

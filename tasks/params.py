@@ -72,6 +72,7 @@ class Annotators(Section):
     golden_level: Share
     min_votes: Count
     minority_share: Share
+    max_doubt: Share
     max_flagged_share: Share
 
 

@@ -31,6 +31,8 @@ TURNED = np.array([0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # from 0.35 
 SKILL = np.r_[SKILLS, np.ones(len(CARELESS) + len(TURNED))]
 FLIP = np.r_[np.zeros(len(SKILLS)), CARELESS, TURNED]
 TOLERATED = np.r_[np.ones(len(SKILLS) + len(CARELESS), dtype=bool), np.zeros(len(TURNED), dtype=bool)]
+USEFUL = 1 / 3  # below this share of the typical skill an annotator is as good as one who guesses, however honest
+TRUSTED = TOLERATED & (SKILL > USEFUL)
 SLIP = 0.01
 PASSES = 8
 MOVED = 0.01

@@ -19,7 +19,7 @@ from tasks.stats import ballots as votes
 from tasks.stats.change_points import change_evidence
 from tasks.stats.mixture import Mixture, fit_any_tail, skill_weights
 from tasks.stats.policies import ANY, FOLLOWS, cue_counts, policy_evidence
-from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, Crowd, ResponseModel
+from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
 from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
 
 WAYS = ("guesses", "inverts", "position", "length", "constant", "changed", "topic", "knows golden")
@@ -86,17 +86,17 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     every = np.column_stack([evidence, *columns.values()])
     tolerated = np.r_[TOLERATED, np.zeros(len(columns), dtype=bool)]
     mixture = fit_any_tail(every, SKILLS, tolerated, cells)
-    return Suspicion(*_posteriors(mixture, tolerated), target, moment, groups, mixture)
+    return Suspicion(*_posteriors(mixture), target, moment, groups, mixture)
 
 
-def _posteriors(mixture: Mixture, tolerated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _posteriors(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     """(log odds, posterior of each way)."""
     of_class = mixture.posterior
-    flips = len(TOLERATED)
-    guesses = (~TOLERATED) & (FLIP <= INVERTS)
-    inverts = (~TOLERATED) & (FLIP > INVERTS)
+    flips = len(TRUSTED)
+    guesses = (~TRUSTED) & (FLIP <= INVERTS)
+    inverts = (~TRUSTED) & (FLIP > INVERTS)
     ways = np.column_stack([of_class[:, :flips][:, k].sum(axis=1) for k in (guesses, inverts)] + [of_class[:, flips:]])
-    good, bad = of_class[:, tolerated].sum(axis=1), of_class[:, ~tolerated].sum(axis=1)
+    good, bad = of_class[:, :flips][:, TRUSTED].sum(axis=1), ways.sum(axis=1)
     return np.log(np.maximum(bad, 1e-300)) - np.log(np.maximum(good, 1e-300)), ways
 
 
