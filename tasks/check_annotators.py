@@ -1,4 +1,4 @@
-"""Whom to trust: reliability, golden audit and weight of every annotator, from votes alone or with golden items.
+"""Whom to trust: reliability, weight and findings of every annotator, from votes alone or with golden items.
 
 Used by the stage `annotators` and by `attestrl check annotators`. Nobody's vote is ever turned round.
 """
@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import expit
-from scipy.stats import beta
 
-from governance.digest import write_atomic, write_json
+from tasks.annotator_findings import Findings, find
+from tasks.annotator_report import write_pages
+from tasks.annotator_table import ACTIONS, table
 from tasks.params import Annotators
-from tasks.plots import canvas, save
-from tasks.stats.dawid_skene import PRIOR, one_coin
-from tasks.stats.false_discovery import bayesian_fdr
-from tasks.stats.golden import golden_audit
-from tasks.stats.unreliable import probability_unreliable
+from tasks.polls import Poll, poll
+from tasks.stats.fleiss import fleiss_kappa
+from tasks.stats.golden_design import golden_items_needed, golden_power, to_retire
+from tasks.stats.krippendorff import Alpha, Level, krippendorff_alpha
+from tasks.stats.suspicion import WAYS
 
-LEAST_WEIGHT = 0.05  # an annotator who is not flagged keeps a little say
+POWER = 0.9
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -32,150 +33,33 @@ class AnnotatorReport:
 
 
 def check_annotators(votes: pl.DataFrame, golden: pl.DataFrame | None, settings: Annotators) -> AnnotatorReport:
-    """Judge every annotator in `votes` (columns as in `tasks.votes.VOTES`)."""
-    votes = votes.unique(["item_id", "annotator_id"], keep="first", maintain_order=True)
-    if votes.height == 0:
-        return AnnotatorReport(_table({}), {"summary": "There are no votes, so nothing is known of annotators."})
-    who, names = _codes(votes["annotator_id"])
-    item, items = _codes(votes["item_id"])
-    choice = votes["choice"].to_numpy().astype(np.int64)
-    known = _known_answers(items, golden)
-    fitted = one_coin(who, item, choice, known)
-    informative = np.bincount(item)[item] > 1  # alone on an item, a vote is judged by nobody
-    counts = np.bincount(who, weights=informative, minlength=len(names))
-    agreeing = np.bincount(who, weights=fitted.own_left_out * informative, minlength=len(names))
-    log_odds = probability_unreliable(agreeing, counts)
-    judged = (counts >= settings.min_votes) & (len(names) > 1)
-    log_odds = np.where(judged, log_odds, np.minimum(log_odds, 0.0))
-    unreliable = np.zeros(len(names), dtype=bool)
-    unreliable[judged] = bayesian_fdr(expit(log_odds[judged]), settings.max_false_discovery_rate)
-    on_golden = known[item] >= 0
-    n_golden = np.bincount(who, weights=on_golden, minlength=len(names)).astype(int)
-    correct = np.bincount(who, weights=on_golden & (choice == known[item]), minlength=len(names)).astype(int)
-    failed, _ = golden_audit(correct, n_golden, settings.golden_level)
-    low, high = (beta.ppf(q, PRIOR[0] + fitted.right, PRIOR[1] + fitted.counts - fitted.right) for q in (0.025, 0.975))
-    flag = unreliable | failed
-    columns = {
-        "annotator_id": names,
-        "flag": flag,
-        "score": log_odds,
-        "weight": np.where(flag, 0.0, np.clip(2 * low - 1, LEAST_WEIGHT, 1.0)),
-        "reason": _reasons(unreliable, failed, judged, fitted.reliability, correct, n_golden),
-        "n_votes": fitted.counts.astype(int),
-        "reliability": fitted.reliability,
-        "low": low,
-        "high": high,
-        "n_golden": n_golden,
-        "golden_correct": correct,
-        "simulated": np.full(len(names), bool(votes["simulated"].any())),
-    }
-    table = _table(columns).sort("score", descending=True, maintain_order=True)
-    return AnnotatorReport(table, _summary(table, votes, settings, golden, int(n_golden.sum())))
+    """Judge every annotator in `votes` (columns as in `tasks.votes.VOTES`, of which optional ones may lack)."""
+    simulated = "simulated" in votes.columns and bool(votes["simulated"].any())
+    return judge(poll(votes.lazy(), golden), settings, simulated)
 
 
-def _codes(column: pl.Series) -> tuple[np.ndarray, list[str]]:
-    """(integer codes by first appearance, the values)."""
-    values = column.unique(maintain_order=True)
-    table = pl.DataFrame({column.name: values, "code": np.arange(len(values))})
-    return column.to_frame().join(table, on=column.name, how="left", maintain_order="left")[
-        "code"
-    ].to_numpy(), values.to_list()
-
-
-def _known_answers(items: list[str], golden: pl.DataFrame | None) -> np.ndarray:
-    known = np.full(len(items), -1)
-    if golden is not None and golden.height:
-        answers = dict(zip(golden["item_id"].to_list(), golden["gold_choice"].to_list(), strict=True))
-        for k, name in enumerate(items):
-            known[k] = answers.get(name, -1)
-    return known
-
-
-def _reasons(
-    unreliable: np.ndarray,
-    failed: np.ndarray,
-    judged: np.ndarray,
-    reliability: np.ndarray,
-    correct: np.ndarray,
-    n_golden: np.ndarray,
-) -> list[str]:
-    out = []
-    for k in range(len(reliability)):
-        said = []
-        if unreliable[k]:
-            said.append(f"agrees with the others no more than guessing would (reliability {reliability[k]:.2f})")
-        if failed[k]:
-            said.append(f"right on {correct[k]} of {n_golden[k]} golden items only")
-        if not said:
-            said.append("nothing against" if judged[k] else "too few votes to judge")
-        out.append("; ".join(said))
-    return out
-
-
-def _table(columns: dict[str, Any]) -> pl.DataFrame:
-    schema = {
-        "annotator_id": pl.String,
-        "flag": pl.Boolean,
-        "score": pl.Float64,
-        "weight": pl.Float64,
-        "reason": pl.String,
-        "n_votes": pl.Int64,
-        "reliability": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "n_golden": pl.Int64,
-        "golden_correct": pl.Int64,
-        "simulated": pl.Boolean,
-    }
-    return pl.DataFrame(columns, schema=schema) if columns else pl.DataFrame(schema=schema)
-
-
-def _summary(
-    table: pl.DataFrame, votes: pl.DataFrame, settings: Annotators, golden: pl.DataFrame | None, on_golden: int
-) -> dict[str, Any]:
-    flagged = table.filter("flag")
-    simulated = bool(votes["simulated"].any())
-    share = flagged["n_votes"].sum() / votes.height
-    said = (
-        f"{table.height} annotators{' (simulated)' if simulated else ''} gave {votes.height} votes; {flagged.height} "
-        f"of them, with {share:.1%} of the votes, are not to be trusted."
-    )
-    if table.height == 1:
-        said += " With a single annotator there is nobody to compare with: nothing can be said."
-    if golden is not None and golden.height and on_golden == 0:
-        said += " No golden item is among the votes, so the golden audit says nothing."
-    return {
-        "summary": said,
-        "votes": votes.height,
-        "annotators": table.height,
-        "flagged": flagged.height,
-        "flagged_share": flagged.height / table.height,
-        "flagged_votes_share": float(share),
-        "golden_votes": on_golden,
-        "mean_reliability": float(table["reliability"].to_numpy().mean()),
-        "simulated": simulated,
-        "method": "one-coin Dawid–Skene, empirical-Bayes false-discovery control, golden audit",
-        "settings": settings.model_dump(),
-    }
+def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
+    """Judge every annotator of a poll."""
+    if len(cast.ballots.who) == 0:
+        empty = pl.DataFrame(
+            schema={
+                "annotator_id": pl.String,
+                "flag": pl.Boolean,
+                "score": pl.Float64,
+                "weight": pl.Float64,
+                "reason": pl.String,
+                "reliability": pl.Float64,
+            }
+        )
+        return AnnotatorReport(empty, {"summary": "There are no votes, so nothing is known of annotators."})
+    found = find(cast.ballots, settings)
+    rows = table(found, cast, simulated)
+    return AnnotatorReport(rows, _summary(rows, found, cast, settings, simulated))
 
 
 def write_report(report: AnnotatorReport, out: Path) -> None:
-    """Write annotators.csv, summary.json and reliability.png."""
-    write_atomic(out / "annotators.csv", report.table.write_csv(float_precision=6))
-    write_json(out / "summary.json", report.summary)
-    figure, (axis,) = canvas(1, "Annotators" + (" (simulated)" if report.summary.get("simulated") else ""))
-    for flag, colour in ((False, "tab:blue"), (True, "tab:red")):
-        part = report.table.filter(pl.col("flag") == flag)
-        reliability = part["reliability"].to_numpy()
-        error = np.abs(np.array([reliability - part["low"].to_numpy(), part["high"].to_numpy() - reliability]))
-        label = "flagged" if flag else "not flagged"
-        axis.errorbar(
-            part["n_votes"].to_numpy(), reliability, yerr=error, fmt=".", color=colour, alpha=0.6, label=label
-        )
-    axis.set(xlabel="votes", ylabel="reliability", ylim=(0, 1))
-    axis.axhline(0.5, color="0.6", linewidth=1)
-    axis.legend(fontsize=7)
-    save(figure, out / "reliability.png")
+    """Write annotators.csv, summary.json, report.html and reliability.png."""
+    write_pages(report.table, report.summary, out)
 
 
 def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: Annotators) -> dict[str, Any]:
@@ -192,3 +76,121 @@ def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: 
         report.summary["summary"] += f" {left_out} rows were left out: their label is not a choice between two."
     write_report(report, out)
     return report.summary
+
+
+def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotators, simulated: bool) -> dict[str, Any]:
+    b = found.ballots
+    flagged = rows.filter("flag")
+    share = float(flagged["n_votes"].sum() / max(1, len(b.who)))
+    on_golden = int(b.on_golden.sum())
+    ways = np.where(found.unreliable, np.argmax(found.suspicion.ways, axis=1), -1)
+    return {
+        "summary": _sentence(rows, found, cast, share, simulated),
+        "votes": len(b.who),
+        "annotators": rows.height,
+        "items": b.n_items,
+        "flagged": flagged.height,
+        "flagged_share": flagged.height / rows.height,
+        "flagged_votes_share": share,
+        "actions": {name: int((rows["action"] == name).sum()) for name in ACTIONS},
+        "flagged_for": {name: int((ways == k).sum()) for k, name in enumerate(WAYS)}
+        | {"collusion": int((found.collusion.group >= 0).sum()), "golden items": int(found.golden.failed.sum())},
+        "golden_votes": on_golden,
+        "golden_advice": _golden_advice(found, cast, settings) if on_golden else None,
+        "mean_reliability": float(found.reliability.mean()),
+        "agreement": _agreement(found),
+        "disagreements": _disagreements(found, cast),
+        "expected_calibration_error": found.calibration.ece if found.calibration else None,
+        "calibration": found.calibration.curve if found.calibration else [],
+        "repeated_votes": cast.repeated,
+        "repeated_votes_that_contradict": cast.contradicted,
+        "unreadable_times": cast.undated,
+        "simulated": simulated,
+        "method": "crossed response model with empirical-Bayes false-discovery control; collusion and golden audits",
+        "settings": settings.model_dump(),
+    }
+
+
+def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float, simulated: bool) -> str:
+    b, flagged = found.ballots, int(rows["flag"].sum())
+    who = f"{rows.height} annotators{' (simulated)' if simulated else ''}"
+    said = f"{who} gave {len(b.who)} votes; {flagged} of them, with {share:.1%} of the votes, are not to be trusted."
+    review = int((rows["action"] == ACTIONS[1]).sum())
+    if review:
+        said += f" A person should look at {review} more."
+    for group in found.suspicion.groups:
+        said += (
+            f" {int(group.members.sum())} annotators ({group.share:.0%} of those who voted on it) agree among "
+            f"themselves and see the topic {cast.topics[group.topic]!r} differently: a disagreement, not an attack."
+        )
+    if rows.height == 1 and not b.on_golden.any():
+        said += " With a single annotator there is nobody to compare with: nothing can be said."
+    elif not found.judged.any():
+        said += " Nobody has enough votes on items that others voted on, so nobody can be judged."
+    if (b.known >= 0).sum() == 0:
+        said += " No golden item is among the votes, so the golden audit says nothing."
+    if cast.repeated:
+        said += f" {cast.repeated} repeated votes on an item were left out; {cast.contradicted} contradict the first."
+    if cast.undated:
+        said += f" {cast.undated} times could not be read."
+    return said
+
+
+def _golden_advice(found: Findings, cast: Poll, settings: Annotators) -> dict[str, Any]:
+    """Power of the golden set as it is, items needed for POWER, and golden items whose answer may be wrong."""
+    seen = found.golden.votes[found.golden.votes > 0]
+    tested, median = len(seen), int(np.median(seen))
+    honest = float(np.median(found.reliability[~found.flag])) if (~found.flag).any() else 0.75
+    level = settings.golden_level / 2
+    trusted = ~found.flag & (found.log_odds < 0)
+    retire = to_retire(found.ballots, trusted, settings.golden_level)
+    return {
+        "golden_items_per_annotator": median,
+        "power_against_inverters": golden_power(median, 1 - honest, tested, level),
+        "power_against_guessers": golden_power(median, 0.5, tested, level),
+        "needed_against_inverters": golden_items_needed(1 - honest, tested, level, POWER),
+        "needed_against_guessers": golden_items_needed(0.5, tested, level, POWER),
+        "power_wanted": POWER,
+        "retire": cast.items.gather(retire).to_list(),
+    }
+
+
+def _agreement(found: Findings) -> dict[str, Any]:
+    b = found.ballots
+    votes = np.bincount(b.item, minlength=b.n_items)
+    ones = np.bincount(b.item, b.choice, b.n_items)
+    result: dict[str, Any] = {
+        "pairwise": None if np.isnan(found.pair_agreement) else found.pair_agreement,
+        "fleiss_kappa": _number(fleiss_kappa(np.stack([votes - ones, ones], axis=1))),
+        "krippendorff_alpha": _alpha(b.item, b.choice, "nominal"),
+    }
+    if b.confidence is not None:
+        stated = np.isfinite(b.confidence)
+        tenths = np.round(b.confidence[stated], 1)
+        sure = np.where(tenths >= np.median(tenths), 2, 1)
+        graded = np.where(b.choice[stated] == 1, sure, -sure)  # surely b, rather b, rather a, surely a
+        result["krippendorff_alpha_graded_preference"] = _alpha(b.item[stated], graded, "ordinal")
+        result["krippendorff_alpha_confidence"] = _alpha(b.item[stated], tenths, "interval")
+    return result
+
+
+def _alpha(item: np.ndarray, value: np.ndarray, level: Level) -> dict[str, Any]:
+    a: Alpha = krippendorff_alpha(item, value, level, resamples=RESAMPLES)
+    return {"level": level, "alpha": _number(a.alpha), "low": _number(a.low), "high": _number(a.high), "items": a.units}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _disagreements(found: Findings, cast: Poll) -> list[dict[str, Any]]:
+    return [
+        {
+            "topic": cast.topics[group.topic],
+            "share_of_annotators": group.share,
+            "members": int(group.members.sum()),
+            "golden_right": group.golden_right,
+            "golden_votes": group.golden,
+        }
+        for group in found.suspicion.groups
+    ]

@@ -71,6 +71,8 @@ class Annotators(Section):
     max_false_discovery_rate: Share
     golden_level: Share
     min_votes: Count
+    minority_share: Share
+    max_doubt: Share
     max_flagged_share: Share
 
 

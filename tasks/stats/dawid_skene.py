@@ -13,7 +13,7 @@ import numpy as np
 
 PRIOR = (4.0, 2.0)  # annotators are more often right than wrong; worth four votes, so that data decides soon
 STEPS = 100
-TOLERANCE = 1e-6
+TOLERANCE = 1e-3
 LIMIT = 30.0  # log odds of a golden item, and the most that votes may say
 
 
@@ -28,8 +28,15 @@ class OneCoin:
     own_left_out: np.ndarray
 
 
-def one_coin(annotator: np.ndarray, item: np.ndarray, choice: np.ndarray, golden: np.ndarray | None = None) -> OneCoin:
-    """Fit to votes given as integer codes, (votes,) each; `golden`: (items,) 1 or 0 where known, −1 elsewhere."""
+def one_coin(
+    annotator: np.ndarray,
+    item: np.ndarray,
+    choice: np.ndarray,
+    golden: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+) -> OneCoin:
+    """Fit to votes given as integer codes, (votes,) each; `golden`: (items,) 1 or 0 where known, −1 elsewhere;
+    `start`: (annotators,) reliability to start from, by default what golden items say."""
     n_annotators, n_items = int(annotator.max()) + 1, int(item.max()) + 1
     sign = 2.0 * choice - 1.0
     counts = np.bincount(annotator, minlength=n_annotators).astype(np.float64)
@@ -40,6 +47,8 @@ def one_coin(annotator: np.ndarray, item: np.ndarray, choice: np.ndarray, golden
     right_on_known = np.bincount(annotator, weights=on_known & (sign == np.sign(known[item])), minlength=n_annotators)
     n_known = np.bincount(annotator, weights=on_known, minlength=n_annotators)
     reliability = (a - 1 + right_on_known) / (a + b - 2 + n_known)
+    if start is not None:
+        reliability = np.clip(start, 1e-3, 1 - 1e-3)
     for _ in range(STEPS):
         log_odds = _item_log_odds(reliability, annotator, item, sign, n_items, known)
         correct = 1.0 / (1.0 + np.exp(-sign * log_odds[item]))

@@ -1,13 +1,11 @@
-"""Dawid–Skene, false-discovery control, golden audit and the unreliability model on hand-worked and simulated crowds."""
+"""Dawid–Skene, false-discovery control and golden audit on hand-worked and simulated crowds."""
 
 import numpy as np
 import pytest
-from scipy.special import expit
 
 from tasks.stats.dawid_skene import one_coin
 from tasks.stats.false_discovery import bayesian_fdr, holm
 from tasks.stats.golden import golden_audit
-from tasks.stats.unreliable import probability_unreliable
 
 
 def crowd(accuracy: np.ndarray, items: int, votes: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,20 +56,3 @@ def test_golden_audit_is_an_exact_binomial() -> None:
     assert p[0] == pytest.approx(0.4**5)  # at an accuracy of 0.6
     assert p[2] == 1.0
     assert flags.tolist() == [True, False, False]
-
-
-@pytest.mark.parametrize(("honest", "power"), [(0.72, 0.2), (0.9, 0.9)])
-def test_few_honest_people_are_flagged_and_guessers_are(honest: float, power: float) -> None:
-    """Whatever honest people reach: over 20 crowds, at a false-discovery rate of 1 %."""
-    false = true = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        counts = rng.integers(30, 200, 60)
-        bad = np.arange(60) < 6
-        rate = np.where(bad, 0.5, np.clip(rng.normal(honest, 0.05, 60), 0.55, 0.98))
-        odds = probability_unreliable(rng.binomial(counts, rate), counts)
-        flags = bayesian_fdr(expit(odds), 0.01)
-        false += int((flags & ~bad).sum())
-        true += int((flags & bad).sum())
-    assert false <= 0.05 * max(1, true + false)
-    assert true >= power * 6 * 20

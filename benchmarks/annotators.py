@@ -1,0 +1,184 @@
+"""How many bad annotators are found, and how many honest ones are accused, on simulated crowds. One JSON line.
+
+    python benchmarks/annotators.py [--scenario NAME …] [--seeds 10] [--items N --annotators N] [--peers]
+
+Every seed makes a crowd, and `attestrl check annotators`'s own code reads it from Parquet in a fresh process that
+reports its time after imports (wall and CPU) and its peak memory. Recall and false discoveries are pooled over seeds,
+with Wilson intervals. `--peers` adds leave-one-out agreement and, where crowd-kit is installed, its methods, on the
+same votes, with the threshold that an oracle would choose for 1 % false discoveries.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import polars as pl  # noqa: E402
+
+MIX = {
+    "inverted": 0.02, "random": 0.03, "always_first": 0.01, "always_longer": 0.01, "flipper40": 0.02,
+    "topic_inverter": 0.02, "drift": 0.01, "colluding": 0.004, "overconfident": 0.01, "burst_bot": 0.01,
+    "minority": 0.10,
+}  # fmt: skip
+BIG = {"items": 200_000, "annotators": 5_000}
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "mixture": {**BIG, "bad": MIX},
+    "inverted": {**BIG, "bad": {"inverted": 0.02}},
+    "inverted_at_64": {**BIG, "bad": {"inverted": 0.02}, "agreement": 0.64},
+    "inverted_golden": {"items": 20_000, "annotators": 1_000, "bad": {"inverted": 0.02}, "golden_per_annotator": 20},
+    "coalition_55": {**BIG, "bad": {"inverted": 0.55}, "golden_share": 0.02},
+    "honest": {**BIG, "bad": {}},
+    "minority": {**BIG, "bad": {"minority": 0.10}},
+    **{
+        name: {**BIG, "bad": {name: 0.02}}
+        for name in ("random", "always_first", "always_longer", "flipper40", "overconfident", "burst_bot", "drift",
+                     "topic_inverter", "colluding")
+    },
+    "golden_known": {"items": 20_000, "annotators": 500, "bad": {"knows_golden": 0.05}, "golden_per_annotator": 20},
+}  # fmt: skip
+
+
+def child(folder: Path) -> None:
+    """Check the votes in `folder`; one JSON line with time after imports and peak memory."""
+    import matplotlib.figure  # noqa: F401
+    import scipy.stats  # noqa: F401
+
+    from tasks import params
+    from tasks.check_annotators import run_check_annotators
+
+    settings = params.load(ROOT / "params.yaml").annotators
+    golden = folder / "golden.csv"
+    wall, cpu = time.perf_counter(), time.process_time()
+    run_check_annotators(folder / "votes.parquet", golden if golden.exists() else None, folder / "out", settings)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": round(wall, 2), "cpu_seconds": round(cpu, 2), "peak_mb": round(peak)}))
+
+
+def one(name: str, seed: int, sizes: dict[str, int], peers: bool) -> dict[str, Any]:
+    """Simulate, check in a fresh process, and count."""
+    from sklearn.metrics import roc_auc_score
+
+    from benchmarks.crowds import HONEST, simulate
+
+    crowd = simulate(**{**SCENARIOS[name], **sizes}, seed=seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        crowd.votes.write_parquet(folder / "votes.parquet")
+        if crowd.golden.height:
+            crowd.golden.write_csv(folder / "golden.csv")
+        command = [sys.executable, str(Path(__file__)), "--child", str(folder)]
+        cost = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        table = pl.read_csv(folder / "out/annotators.csv")
+        others = peer_figures(crowd) if peers else {}
+    behaviour = np.array([crowd.behaviour[a] for a in table["annotator_id"]])
+    flag, honest = table["flag"].to_numpy(), np.isin(behaviour, HONEST)
+    counts = {b: (int(flag[behaviour == b].sum()), int((behaviour == b).sum())) for b in np.unique(behaviour).tolist()}
+    auroc = float(roc_auc_score(~honest, table["score"].to_numpy())) if 0 < honest.sum() < len(honest) else None
+    return {"counts": counts, "false": int((flag & honest).sum()), "flagged": int(flag.sum()), "auroc": auroc,
+            "votes": crowd.votes.height, "cost": cost, "peers": others}  # fmt: skip
+
+
+def peer_figures(crowd: Any) -> dict[str, Any]:
+    """Seconds, AUROC and recall at the oracle's threshold of 1 % false discoveries, for each peer."""
+    from sklearn.metrics import roc_auc_score
+
+    from benchmarks.crowds import HONEST
+    from tasks.polls import poll
+    from tasks.stats.pairwise_agreement import pairwise_agreement
+
+    cast = poll(crowd.votes.lazy(), None)
+    good = np.isin([crowd.behaviour[a] for a in cast.annotators], HONEST)
+    if good.all():
+        return {}
+
+    def agreement() -> np.ndarray:
+        return np.nan_to_num(pairwise_agreement(cast.ballots)[0], nan=0.5)
+
+    def crowdkit(method: str) -> np.ndarray:
+        import crowdkit.aggregation as ck
+        import pandas as pd
+
+        frame = pd.DataFrame({"task": cast.ballots.item, "worker": cast.ballots.who, "label": cast.ballots.choice})
+        model = getattr(ck, method)().fit(frame)
+        skills = np.full(cast.ballots.n_annotators, 0.5)
+        skills[model.skills_.index] = model.skills_.to_numpy()
+        return skills
+
+    figures = {}
+    for name, score in (("leave-one-out agreement", agreement),
+                        *((f"crowd-kit {m}", lambda m=m: crowdkit(m)) for m in ("Wawa", "OneCoinDawidSkene"))):  # fmt: skip
+        start = time.perf_counter()
+        try:
+            skill = score()
+        except ImportError:
+            figures[name] = "not installed"
+            continue
+        seconds = time.perf_counter() - start
+        order = np.argsort(skill, kind="stable")
+        false = np.cumsum(good[order]) / np.arange(1, len(order) + 1)
+        cut = int(np.flatnonzero(false <= 0.01).max(initial=-1)) + 1
+        recall = float((~good[order[:cut]]).sum() / (~good).sum())
+        figures[name] = {"seconds": round(seconds, 2), "auroc": round(float(roc_auc_score(~good, -skill)), 4),
+                         "oracle_recall": round(recall, 3)}  # fmt: skip
+    return figures
+
+
+def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Recall of each behaviour and false discoveries over all seeds, with 95 % Wilson intervals."""
+    from tasks.stats.intervals import wilson
+
+    def share(successes: int, n: int) -> dict[str, Any]:
+        low, high = wilson(successes, n)
+        return {"share": round(successes / max(1, n), 4), "low": round(low, 4), "high": round(high, 4), "n": n}
+
+    names = sorted({b for run in runs for b in run["counts"]})
+    flagged = {b: [run["counts"].get(b, (0, 0)) for run in runs] for b in names}
+    aurocs = [run["auroc"] for run in runs if run["auroc"] is not None]
+    return {
+        "flagged": {b: share(sum(x for x, _ in c), sum(n for _, n in c)) for b, c in flagged.items()},
+        "false_discoveries": share(sum(r["false"] for r in runs), sum(r["flagged"] for r in runs)),
+        "false_discovery_rate_mean": round(float(np.mean([r["false"] / max(1, r["flagged"]) for r in runs])), 4),
+        "auroc_min": round(min(aurocs), 4) if aurocs else None,
+        "votes": runs[0]["votes"],
+        "seconds_median": float(np.median([r["cost"]["seconds"] for r in runs])),
+        "cpu_seconds_median": float(np.median([r["cost"]["cpu_seconds"] for r in runs])),
+        "peak_mb_max": max(r["cost"]["peak_mb"] for r in runs),
+        "peers": runs[0]["peers"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--items", type=int)
+    parser.add_argument("--annotators", type=int)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        child(given.child)
+        return
+    sizes = {k: v for k, v in (("items", given.items), ("annotators", given.annotators)) if v}
+    result = {}
+    for name in given.scenario:
+        runs = []
+        for seed in range(given.seeds):
+            print(f"{name}, seed {seed}", file=sys.stderr)
+            runs.append(one(name, seed, sizes, given.peers and seed == 0))
+        result[name] = pooled(runs)
+    print(json.dumps({"benchmark": "annotators", "simulated": True, "seeds": given.seeds, "scenarios": result}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Everything that votes say about annotators, each by its method in `tasks.stats`, in the order in which they build on
+each other. Figures only: words are in `annotator_table.py`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from tasks.params import Annotators
+from tasks.stats.ballots import Ballots
+from tasks.stats.collusion import Collusion, find_groups
+from tasks.stats.dawid_skene import one_coin
+from tasks.stats.false_discovery import bayesian_fdr, holm
+from tasks.stats.full_dawid_skene import TwoCoin, two_coin
+from tasks.stats.golden import golden_audit
+from tasks.stats.pairwise_agreement import pairwise_agreement
+from tasks.stats.policies import cue_counts, leaning_p_values
+from tasks.stats.rater_calibration import Calibration, calibration
+from tasks.stats.regularity import regularity_p_values
+from tasks.stats.response_model import Crowd, ResponseModel
+from tasks.stats.sequential import Sequential, sequential_test
+from tasks.stats.suspicion import Suspicion, suspect
+from tasks.stats.timing import Timing, timing
+
+
+@dataclass(frozen=True)
+class Golden:
+    """(annotators,) golden votes, right ones, and who fails: by the exact test, or earlier by the sequential one."""
+
+    votes: np.ndarray
+    right: np.ndarray
+    failed: np.ndarray
+    sequential: Sequential | None
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """(annotators,) share of votes that follow a cue, of `known` votes, and who leans unlike the crowd."""
+
+    follows: np.ndarray
+    known: np.ndarray
+    unusual: np.ndarray
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All of it; None where the votes lack the column that it needs. Arrays are (annotators,)."""
+
+    ballots: Ballots
+    crowd: Crowd
+    collusion: Collusion
+    suspicion: Suspicion
+    golden: Golden
+    timing: Timing | None
+    calibration: Calibration | None
+    fast: np.ndarray
+    always_sure: np.ndarray
+    regular: np.ndarray
+    tiring: np.ndarray
+    leanings: dict[str, Leaning]
+    informative: np.ndarray
+    judged: np.ndarray
+    unreliable: np.ndarray
+    flag: np.ndarray
+    log_odds: np.ndarray
+    reliability: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    agreement: np.ndarray
+    pair_agreement: float
+    left_out: np.ndarray
+    one_coin: np.ndarray
+    two_coin: TwoCoin
+
+
+def find(b: Ballots, settings: Annotators) -> Findings:
+    """Run every method on `b`, which holds at least one vote."""
+    level = settings.golden_level
+    model = ResponseModel(b)
+    typical = model.fit()
+    collusion = find_groups(model, typical.spread, level)
+    colluding = collusion.group >= 0
+    if colluding.any():
+        model.silence(colluding)
+    crowd = model.judge()
+    nobody = np.zeros(b.n_annotators, dtype=bool)
+    fast, tiring, regular, times = nobody, nobody, nobody, None
+    if b.time is not None:
+        times = timing(b.who, b.time, crowd.right, b.in_time, b.n_annotators)
+        fast, tiring = holm(times.fast_p, level), holm(times.tiring_p, level)
+        regular = holm(regularity_p_values(b.who, crowd.residual, b.in_time, b.n_annotators), level)
+    stated = None
+    always_sure = nobody
+    if b.confidence is not None:
+        stated = calibration(b.who, b.confidence, crowd.right, b.n_annotators)
+        always_sure = holm(stated.sure_p, level)
+    suspicion = suspect(model, crowd, fast + 2 * always_sure + 4 * regular, settings.minority_share)
+
+    golden = _golden(b, level)
+    voters = np.bincount(b.item, minlength=b.n_items)
+    informative = b.per_annotator((voters[b.item] > 1) | b.on_golden)  # alone on an item, a vote is judged by nobody
+    judged = informative >= settings.min_votes
+    log_odds = np.where(judged, suspicion.log_odds, np.minimum(suspicion.log_odds, 0.0))
+    unreliable = np.zeros(b.n_annotators, dtype=bool)
+    unreliable[judged] = bayesian_fdr(expit(log_odds[judged]), settings.max_false_discovery_rate)
+    unreliable &= (
+        expit(-log_odds) <= settings.max_doubt
+    )  # the rate is an average: it must not accuse a likely honest one
+    log_odds = np.maximum(log_odds, np.where(colluding, -np.log(np.maximum(collusion.p_value, 1e-300)), -np.inf))
+    reliability, spread = crowd.accuracy(suspicion.mixture.posterior)
+    agreement, pair_agreement = pairwise_agreement(b)
+    one = one_coin(b.who, b.item, b.choice, b.known, reliability)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left_out = b.per_annotator(crowd.right) / b.per_annotator()
+    return Findings(
+        b,
+        crowd,
+        collusion,
+        suspicion,
+        golden,
+        times,
+        stated,
+        fast,
+        always_sure,
+        regular,
+        tiring,
+        _leanings(b, level),
+        informative,
+        judged,
+        unreliable,
+        unreliable | golden.failed | colluding,
+        log_odds,
+        reliability,
+        np.clip(reliability - 1.96 * spread, 0, 1),
+        np.clip(reliability + 1.96 * spread, 0, 1),
+        agreement,
+        pair_agreement,
+        left_out,
+        one.reliability,
+        two_coin(b, one.reliability),
+    )
+
+
+def _golden(b: Ballots, level: float) -> Golden:
+    rows = np.flatnonzero(b.on_golden)
+    right = b.choice[rows] == b.known[b.item[rows]]
+    votes = np.bincount(b.who[rows], minlength=b.n_annotators)
+    correct = np.bincount(b.who[rows], right, b.n_annotators).astype(int)
+    failed, _ = golden_audit(correct, votes, level / 2)  # half the level each for the test at the end and on the way
+    sequential = None
+    if len(rows):
+        if b.time is not None:
+            in_time = np.argsort(b.time[rows], kind="stable")
+            rows, right = rows[in_time], right[in_time]
+        sequential = sequential_test(b.who[rows], right, b.n_annotators, level / 2)
+        tested = np.flatnonzero(votes > 0)
+        failed = failed.copy()
+        failed[tested] |= holm(sequential.p_value[tested], level / 2)
+    return Golden(votes, correct, failed, sequential)
+
+
+def _leanings(b: Ballots, level: float) -> dict[str, Leaning]:
+    found = {}
+    for name, cue in (("position", b.first), ("length", b.longer), ("constant", None)):
+        if name == "constant" or cue is not None:
+            follows, known = cue_counts(b, cue)
+            unusual = holm(leaning_p_values(follows, known), level)
+            found[name] = Leaning(follows / np.maximum(known, 1), known, unusual)
+    return found

@@ -1,0 +1,50 @@
+"""Stated confidence against accuracy: of the crowd, and of each annotator.
+
+Expected calibration error over ten bins of confidence, ECE = Σ_b (n_b/n) |mean confidence − share right| (Naeini et
+al. 2015), where a vote's being right is judged by the others' votes on its item. An annotator's overconfidence is mean
+confidence minus share right. Being always sure is a habit that shows in the confidence alone: a mean that stands out
+from the crowd's means (median and MAD, one-sided normal); it does not look at votes, so that it may say beforehand
+whom to look at. O(votes).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+BINS = 10
+LEAST = 10
+LEAST_SPREAD = 0.02
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`ece` of the crowd; `curve`: rows (mean confidence, share right, votes); (annotators,) `overconfidence`, and `sure_p`
+    of being sure more than people are."""
+
+    ece: float
+    curve: list[tuple[float, float, int]]
+    overconfidence: np.ndarray
+    sure_p: np.ndarray
+
+
+def calibration(who: np.ndarray, confidence: np.ndarray, right: np.ndarray, n_annotators: int) -> Calibration:
+    """`confidence`: (votes,) from 0 to 1, NaN unknown; `right`: (votes,) probability of being right."""
+    known = np.isfinite(confidence)
+    who, stated, right = who[known], confidence[known].astype(np.float64), right[known].astype(np.float64)
+    bin_of = np.clip((stated * BINS).astype(int), 0, BINS - 1)
+    n = np.bincount(bin_of, minlength=BINS)
+    mean, share = (np.bincount(bin_of, v, BINS) / np.maximum(n, 1) for v in (stated, right))
+    curve = [(float(mean[k]), float(share[k]), int(n[k])) for k in np.flatnonzero(n)]
+    ece = float((n * np.abs(mean - share)).sum() / max(1, n.sum()))
+    votes = np.bincount(who, minlength=n_annotators)
+    over = np.full(n_annotators, np.nan)
+    judged = votes >= LEAST
+    over[judged] = (np.bincount(who, stated - right, n_annotators) / np.maximum(votes, 1))[judged]
+    p_values = np.ones(n_annotators)
+    if judged.sum() >= 3:
+        sure = (np.bincount(who, stated, n_annotators) / np.maximum(votes, 1))[judged]
+        centre = float(np.median(sure))
+        spread = max(1.4826 * float(np.median(np.abs(sure - centre))), LEAST_SPREAD)
+        p_values[judged] = norm.sf((sure - centre) / spread)
+    return Calibration(ece, curve, over, p_values)

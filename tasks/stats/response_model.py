@@ -1,0 +1,257 @@
+"""Crossed model of items and annotators: how clear each item is, and how each annotator answers.
+
+    P(vote of j on i is 1 | x, c) = (1 − q_c) σ(s_c x) + q_c σ(−s_c x),   kept within [SLIP, 1 − SLIP]
+
+x is the item's signed clarity, on a grid with weights fitted to the data; c is the annotator's class: skill s, and
+share q of answers turned round (q = ½: guesses, q = 1: inverts). An item-response model with a nonparametric ability
+and difficulty distribution (Bock and Aitkin 1981; Whitehill et al. 2009 for crowds), fitted by mean-field EM: an
+item's x is inferred from its votes under every annotator's mean response, an annotator's class from the items, each
+vote judged by the *other* votes on its item alone. Where votes carry a confidence, its level is a second observation
+of |x|, by a table learned from the crowd: what people are sure of is clear. Golden items have a known sign of x, and are where EM starts:
+where most annotators invert, a common start would believe them. The scale of x is that of the typical annotator.
+O(votes × grid × classes) a pass, in chunks: memory does not grow with the number of votes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+from scipy import sparse
+from scipy.special import expit
+
+from tasks.stats.ballots import UNKNOWN, Ballots
+from tasks.stats.mixture import Mixture, fit_mixture
+
+CLARITY = np.array([0.1, 0.35, 0.7, 1.1, 1.6, 2.3, 3.3, 4.7])
+GRID = np.r_[-CLARITY[::-1], CLARITY]  # for a mean |x| of 1
+SKILLS = np.array([0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2, 1.45, 1.75, 2.2])
+CARELESS = np.array([0.1, 0.2])  # share turned round that is tolerated
+TURNED = np.array([0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # from 0.35 on, most answers are as good as a coin's
+SKILL = np.r_[SKILLS, np.ones(len(CARELESS) + len(TURNED))]
+FLIP = np.r_[np.zeros(len(SKILLS)), CARELESS, TURNED]
+TOLERATED = np.r_[np.ones(len(SKILLS) + len(CARELESS), dtype=bool), np.zeros(len(TURNED), dtype=bool)]
+USEFUL = 1 / 3  # below this share of the typical skill an annotator is as good as one who guesses, however honest
+TRUSTED = TOLERATED & (SKILL > USEFUL)
+SLIP = 0.01
+PASSES = 8
+MOVED = 0.01
+CHUNK = 40_000
+LEARNING_VOTES = 200_000  # a sample of so many votes is enough to begin with
+CERTAIN = 60.0
+LEVELS = 10  # of confidence, by quantiles
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """`evidence`: (annotators, classes) log-likelihood; `mixture` over the classes; `clarity`: (grid,) values of x and
+    `prior`: (grid,) their weights; `right`: (votes,) float32, probability that a vote is right, by the others alone;
+    `residual`: (votes,) choice minus its probability for a typical annotator, by the others alone; `by_skill`: (votes, BY_SKILL) float32 probability of the vote that was cast, for honest annotators of these skills.
+    """
+
+    evidence: np.ndarray
+    mixture: Mixture
+    clarity: np.ndarray
+    prior: np.ndarray
+    right: np.ndarray
+    residual: np.ndarray
+    by_skill: np.ndarray
+
+    def accuracy(self, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, standard deviation), (annotators,) each, of the probability that a vote is right, under a posterior
+        (annotators, classes) that begins with these classes."""
+        up = _responses(self.clarity)
+        of_class = np.where(self.clarity > 0, up, 1 - up) @ self.prior
+        weights = posterior[:, : len(SKILL)] + 1e-9
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        mean = weights @ of_class
+        return mean, np.sqrt(np.maximum(weights @ of_class**2 - mean**2, 0))
+
+
+BY_SKILL = np.array([3, 5, 6, 7, 9])  # indices into SKILLS at which the evidence of single votes is kept
+TYPICAL = 2  # of these, skill 1
+
+
+class ResponseModel:
+    """State of the fit. `silent`: (annotators,) bool, whose votes say nothing about items."""
+
+    def __init__(self, ballots: Ballots) -> None:
+        self.ballots = ballots
+        self.starts = ballots.starts
+        self.clarity, self.prior = _by_agreement(ballots, self.starts)
+        self.silent = np.zeros(ballots.n_annotators, dtype=bool)
+        self.level, n_levels = _confidence_levels(ballots)
+        self.emission = np.zeros((n_levels + 1, len(GRID)), dtype=np.float32)  # log; the last row: no confidence given
+        self.response = np.tile(expit(self.clarity).astype(np.float32), (ballots.n_annotators, 1))
+
+    def fit(self) -> Mixture:
+        """Pass over a share of the items until annotators' mean responses stay, then over all of them."""
+        golden = self.ballots.on_golden
+        if golden.any():
+            evidence, _ = self._pass(only=golden)
+            self._update(replace(fit_mixture(evidence, SKILLS, TOLERATED), centre=1.0))
+        stride = -(-len(self.ballots.who) // LEARNING_VOTES)
+        for _ in range(PASSES):
+            before = self.response
+            self._learn(stride)
+            if np.abs(self.response - before).mean() < MOVED:
+                break
+        return self._learn(1)
+
+    def _learn(self, stride: int) -> Mixture:
+        """Take what items, annotators and confidence are like from every `stride`-th chunk of items."""
+        levels = np.zeros(self.emission.shape)
+        evidence, prior = self._pass(levels=levels, stride=stride)
+        mixture = fit_mixture(evidence, SKILLS, TOLERATED, tolerance=1e-4)
+        self._learn_confidence(levels)
+        self.clarity, self.prior = _regrid(self.clarity * mixture.centre, prior)
+        self._update(mixture)
+        return mixture
+
+    def judge(self) -> Crowd:
+        """A last pass that keeps what each vote says."""
+        votes = len(self.ballots.who)
+        right = np.empty(votes, dtype=np.float32)
+        by_skill = np.empty((votes, len(BY_SKILL)), dtype=np.float32)
+        evidence, _ = self._pass(right=right, by_skill=by_skill)
+        mixture = fit_mixture(evidence, SKILLS, TOLERATED)
+        cast = by_skill[:, TYPICAL]
+        residual = np.where(self.ballots.choice == 1, 1 - cast, cast - 1)
+        return Crowd(evidence, mixture, self.clarity, self.prior, right, residual, by_skill)
+
+    def evidence(self, only: np.ndarray) -> np.ndarray:
+        """(annotators, classes) log-likelihood by the votes in `only`, (votes,) bool."""
+        return self._pass(only=only)[0]
+
+    def silence(self, annotators: np.ndarray) -> None:
+        """Leave the votes of `annotators` (bool) out of what is inferred about items."""
+        self.silent = self.silent | annotators
+        self.response[self.silent] = 0.5
+        self.level[self.silent[self.ballots.who]] = len(self.emission) - 1
+
+    def item_posterior(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """(items, grid) posterior of x of `items` (sorted codes) from the votes `rows` alone."""
+        log_post = np.tile(np.log(self.prior), (len(items), 1))
+        at = np.searchsorted(items, self.ballots.item[rows])
+        np.add.at(log_post, at, self._log_response()[self._cast(rows)] + self.emission[self.level[rows]])
+        log_post += self._by_gold(self.ballots.known[items])
+        post = np.exp(log_post - log_post.max(axis=1, keepdims=True))
+        return post / post.sum(axis=1, keepdims=True)
+
+    def _update(self, mixture: Mixture) -> None:
+        self.response = (mixture.posterior @ _responses(self.clarity / mixture.centre)).astype(np.float32)
+        self.response[self.silent] = 0.5
+
+    def _learn_confidence(self, levels: np.ndarray) -> None:
+        """`levels`: (levels + 1, grid) posterior weight of x over the votes with each level of confidence."""
+        both = levels + levels[:, ::-1] + 1.0  # how sure one is does not tell which side is right
+        self.emission[:-1] = np.log(both[:-1] / both[:-1].sum(axis=0)) if len(both) > 1 else 0.0
+
+    def _log_response(self) -> np.ndarray:
+        """(2 annotators, grid): log probability of a 0 of each annotator, then of a 1."""
+        return np.log(np.concatenate([1 - self.response, self.response]))
+
+    def _cast(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Row of `_log_response` of each vote."""
+        b = self.ballots
+        return b.who[rows] + b.choice[rows].astype(np.int32) * b.n_annotators
+
+    def _by_gold(self, known: np.ndarray) -> np.ndarray:
+        wrong_side = (known[:, None] != UNKNOWN) & ((self.clarity > 0) != (known[:, None] == 1))
+        return np.where(wrong_side, -CERTAIN, 0.0).astype(np.float32)
+
+    def _chunks(self) -> Iterator[tuple[slice, slice]]:
+        """(items, rows) of whole items, about CHUNK votes each."""
+        n_items, votes, item = self.ballots.n_items, len(self.ballots.who), 0
+        while item < n_items:
+            end = max(item + 1, int(np.searchsorted(self.starts, self.starts[item] + CHUNK)))
+            yield slice(item, end), slice(int(self.starts[item]), int(self.starts[end]) if end < n_items else votes)
+            item = end
+
+    def _pass(
+        self,
+        only: np.ndarray | None = None,
+        right: np.ndarray | None = None,
+        by_skill: np.ndarray | None = None,
+        levels: np.ndarray | None = None,
+        stride: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(evidence of annotators by the votes in `only`, weights of the grid); fills `right`, `by_skill`, `levels`."""
+        b = self.ballots
+        log_response, log_prior = self._log_response(), np.log(self.prior).astype(np.float32)
+        table = _responses(self.clarity).astype(np.float32)
+        positive = (self.clarity > 0).astype(np.float32)
+        evidence = np.zeros((b.n_annotators, len(SKILL)), dtype=np.float32)
+        total = np.zeros(len(self.clarity))
+        for items, rows in islice(self._chunks(), 0, None, stride):
+            said = log_response[self._cast(rows)]
+            post = log_prior + np.add.reduceat(
+                said + self.emission[self.level[rows]], self.starts[items] - rows.start, axis=0
+            )
+            if (b.known[items] != UNKNOWN).any():
+                post += self._by_gold(b.known[items])
+            post -= post.max(axis=1, keepdims=True)
+            others = post[b.item[rows] - items.start] - said
+            np.exp(others, out=others)
+            others /= others.sum(axis=1, keepdims=True)
+            cast = np.abs(others @ table.T - (1 - b.choice[rows])[:, None].astype(np.float32))
+            if right is not None:
+                right[rows] = np.abs(others @ positive - (1 - b.choice[rows]))
+            if by_skill is not None:
+                by_skill[rows] = cast[:, BY_SKILL]
+            np.log(cast, out=cast)
+            keep = np.ones(len(cast), np.float32) if only is None else only[rows].astype(np.float32)
+            sums = sparse.csr_matrix((keep, (b.who[rows], np.arange(len(cast)))), shape=(b.n_annotators, len(cast)))
+            evidence += sums @ cast
+            np.exp(post, out=post)
+            post /= post.sum(axis=1, keepdims=True)
+            total += post.sum(axis=0)
+            if levels is not None and len(levels) > 1:
+                level, row = self.level[rows], np.arange(len(cast))
+                counted = sparse.csr_matrix((keep, (level, row)), shape=(len(levels), len(cast)))
+                levels += counted @ post[b.item[rows] - items.start]
+        return evidence, (total + 1e-3) / (total + 1e-3).sum()
+
+
+def _responses(clarity: np.ndarray) -> np.ndarray:
+    """(classes, grid) probability of a vote of 1."""
+    up = expit(SKILL[:, None] * clarity)
+    return np.clip((1 - FLIP[:, None]) * up + FLIP[:, None] * (1 - up), SLIP, 1 - SLIP)
+
+
+def _confidence_levels(ballots: Ballots) -> tuple[np.ndarray, int]:
+    """((votes,) int8 level of each vote's confidence, number of levels); unknown ones have the last code plus 1.
+
+    Confidence is taken relative to the annotator's own mean: how people use the scale differs, and is no fault.
+    """
+    if ballots.confidence is None or not np.isfinite(ballots.confidence).any():
+        return np.zeros(len(ballots.who), dtype=np.int8), 0
+    given = np.isfinite(ballots.confidence)
+    stated = np.where(given, ballots.confidence, 0.0).astype(np.float32)
+    mean = ballots.per_annotator(stated) / np.maximum(ballots.per_annotator(given), 1)
+    stated -= mean.astype(np.float32)[ballots.who]
+    edges = np.unique(np.quantile(stated[given], np.linspace(0, 1, LEVELS + 1)[1:-1]))
+    level = np.searchsorted(edges.astype(np.float32), stated, side="left")
+    return np.where(given, level, len(edges) + 1).astype(np.int8), len(edges) + 1
+
+
+def _regrid(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same distribution on a grid of its own size: each weight is shared by the two grid points around it."""
+    grid = GRID * max(0.05, float(np.abs(values) @ weights))
+    right = np.clip(np.searchsorted(grid, values), 1, len(grid) - 1)
+    share = np.clip((values - grid[right - 1]) / (grid[right] - grid[right - 1]), 0, 1)
+    shared = np.bincount(right, share * weights, len(grid)) + np.bincount(right - 1, (1 - share) * weights, len(grid))
+    return grid, (shared + 1e-6) / (shared + 1e-6).sum()
+
+
+def _by_agreement(ballots: Ballots, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Start: the scale of exponential clarity at which typical annotators agree as often as pairs of votes do."""
+    n = np.diff(np.r_[starts, len(ballots.who)]).astype(np.float64)
+    ones = np.add.reduceat(ballots.choice.astype(np.float64), starts)
+    pairs = float((n * (n - 1)).sum())
+    agreement = float((ones * (ones - 1) + (n - ones) * (n - ones - 1)).sum()) / pairs if pairs else 0.7
+    scales = np.geomspace(0.2, 20, 60)
+    weights = [np.exp(-np.abs(GRID) / scale) * np.gradient(GRID) for scale in scales]
+    expected = [float(w @ (expit(GRID) ** 2 + expit(-GRID) ** 2) / w.sum()) for w in weights]
+    best = weights[int(np.argmin(np.abs(np.array(expected) - agreement)))]
+    return GRID, best / best.sum()

@@ -1,0 +1,133 @@
+"""How probable it is that an annotator's votes should not be used, over all the ways in which that can be.
+
+Evidence of every way, on the same votes, is put beside the honest classes in one mixture (`mixture.py`), so that one
+posterior, and one false-discovery rate, covers them all:
+
+    guesses / inverts   `response_model.py`, any share of answers turned round from 0.35 on
+    position / length / constant   `policies.py`
+    changed             `change_points.py`
+    topic               `topic_contrast.py`
+    knows golden        honest on golden items, unreliable on the rest
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from tasks.stats import ballots as votes
+from tasks.stats.change_points import change_evidence
+from tasks.stats.mixture import Mixture, fit_any_tail, skill_weights
+from tasks.stats.policies import ANY, FOLLOWS, cue_counts, policy_evidence
+from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
+from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
+
+WAYS = ("guesses", "inverts", "position", "length", "constant", "changed", "topic", "knows golden")
+INVERTS = 0.6  # share of answers turned round above which one inverts rather than guesses
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Views that a large share of annotators hold on a topic: `topic` code, `share` of its annotators, `members`
+    (annotators,) bool, and golden votes of members on it that are right, of all."""
+
+    topic: int
+    share: float
+    members: np.ndarray
+    golden_right: int
+    golden: int
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """`log_odds` of being unreliable; `ways` (annotators, WAYS) posterior of each; `target` topic of a topic inverter;
+    `moment` of a change as a share of votes; `groups`: disagreements that accuse nobody."""
+
+    log_odds: np.ndarray
+    ways: np.ndarray
+    target: np.ndarray
+    moment: np.ndarray
+    groups: list[Groups]
+    mixture: Mixture
+
+
+def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_share: float) -> Suspicion:
+    """`cells`: (annotators,) codes of what is known besides votes, such as impossible speed."""
+    b = model.ballots
+    by_skill, evidence = crowd.by_skill, crowd.evidence
+    weights = skill_weights(SKILLS, crowd.mixture.centre, crowd.mixture.spread, crowd.mixture.tail)[BY_SKILL]
+    weights = weights / weights.sum()
+    table: Contrast | None = None
+    disputed, groups = np.zeros(0, dtype=bool), list[Groups]()
+    if b.topic is not None:
+        table, disputed, groups = _topics(b, crowd, minority_share)
+    if groups:  # what a group holds about its topic is not held against its members
+        aside = np.zeros(len(b.who), dtype=bool)
+        for group in groups:
+            aside |= (b.topic == group.topic) & group.members[b.who]
+        evidence = model.evidence(~aside)
+        b, by_skill = b.only(~aside), by_skill[~aside]
+    honest = np.stack([b.per_annotator(np.log(column)) for column in by_skill.T], axis=1)
+    n = b.n_annotators
+    columns = dict.fromkeys(WAYS[2:], np.full(n, -np.inf))
+    target, moment = np.full(n, -1), np.zeros(n)
+    for name, cue in (("position", b.first), ("length", b.longer), ("constant", None)):
+        if name == "constant" or cue is not None:
+            least = ANY if name == "constant" else FOLLOWS
+            columns[name] = policy_evidence(*cue_counts(b, cue), b.per_annotator(), least)
+    if b.time is not None:
+        order = b.in_time
+        change = change_evidence(b.who, n, order, by_skill, weights)
+        columns["changed"], moment = change.evidence, change.moment
+    if table is not None:
+        columns["topic"], target = topic_evidence(table, disputed, honest, weights)
+    if b.on_golden.any():
+        columns["knows golden"] = _knows_golden(b, by_skill, weights)
+    every = np.column_stack([evidence, *columns.values()])
+    tolerated = np.r_[TOLERATED, np.zeros(len(columns), dtype=bool)]
+    mixture = fit_any_tail(every, SKILLS, tolerated, cells)
+    return Suspicion(*_posteriors(mixture), target, moment, groups, mixture)
+
+
+def _posteriors(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """(log odds, posterior of each way)."""
+    of_class = mixture.posterior
+    flips = len(TRUSTED)
+    guesses = (~TRUSTED) & (FLIP <= INVERTS)
+    inverts = (~TRUSTED) & (FLIP > INVERTS)
+    ways = np.column_stack([of_class[:, :flips][:, k].sum(axis=1) for k in (guesses, inverts)] + [of_class[:, flips:]])
+    good, bad = of_class[:, :flips][:, TRUSTED].sum(axis=1), ways.sum(axis=1)
+    return np.log(np.maximum(bad, 1e-300)) - np.log(np.maximum(good, 1e-300)), ways
+
+
+def _topics(b: votes.Ballots, crowd: Crowd, minority_share: float) -> tuple[Contrast, np.ndarray, list[Groups]]:
+    assert b.topic is not None
+    table = contrasts(b.who, b.topic, crowd.by_skill)
+    trusted = crowd.mixture.posterior[:, ~TOLERATED].sum(axis=1) < 0.5
+    at_skill = crowd.mixture.posterior[:, BY_SKILL] + 1e-6
+    share, posterior = turned_round(table, at_skill / at_skill.sum(axis=1, keepdims=True), trusted)
+    disputed = disputed_topics(share, table, trusted, minority_share)
+    groups = []
+    for topic in np.flatnonzero(disputed):
+        members = np.zeros(b.n_annotators, dtype=bool)
+        members[table.who[(table.topic == topic) & (posterior > 0.5)]] = True
+        golden = members[b.who] & (b.topic == topic) & b.on_golden
+        right = int((b.choice[golden] == b.known[b.item[golden]]).sum())
+        if golden.sum() >= 10 and right < 0.5 * golden.sum():  # golden items decide: they are wrong about it
+            disputed[topic] = False
+        else:
+            groups.append(Groups(int(topic), float(share[topic]), members & trusted, right, int(golden.sum())))
+    return table, disputed, groups
+
+
+def _knows_golden(b: votes.Ballots, by_skill: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(annotators,) log-likelihood of being honest on golden items alone; −∞ without golden or without other votes."""
+    golden = b.on_golden
+    paths = []
+    for column, weight in zip(by_skill.T, weights, strict=True):
+        reads = b.per_annotator(np.where(golden, np.log(column), 0.0))
+        for unreliable in (np.full_like(column, np.log(0.5)), np.log1p(-column)):
+            paths.append(reads + b.per_annotator(np.where(golden, 0.0, unreliable)) + np.log(weight / 2))
+    n_golden = b.per_annotator(golden)
+    both = (n_golden > 0) & (n_golden < b.per_annotator())
+    return np.where(both, logsumexp(np.stack(paths), axis=0), -np.inf)
