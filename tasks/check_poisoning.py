@@ -14,8 +14,11 @@ from scipy.stats import hypergeom
 from governance.digest import write_atomic, write_json
 from tasks.demonstration_search import search_demonstrations
 from tasks.params import Poisoning
+from tasks.poison_ablation import ablation
+from tasks.poisoning_report import write_report
 from tasks.preference_search import PreferenceSearch
 from tasks.progress import bar
+from tasks.stats.family_wise import q_values
 from tasks.suspicions import Suspicion, Texts, merged, of_demonstrations, of_preferences, search_floods
 
 LEAST_ROWS = 50  # a cross-fitted audit model of fewer rows says nothing
@@ -26,14 +29,14 @@ ENRICHED = 1e-4  # p-value at which a source or annotator is named as where a fi
 def check_poisoning(
     preferences: pl.DataFrame, demonstrations: pl.DataFrame | None, settings: Poisoning, seed: int
 ) -> list[dict[str, Any]]:
-    """Findings, the surest first: {kind, evidence, row_ids, effect, low, high, measure, p_value, adjusted_p_value,
+    """Findings, the surest first: {kind, evidence, row_ids, effect, low, high, measure, p_value, adjusted_p_value, q_value,
     annotators, sources}."""
     with bar(4, "poisoning", "check") as progress:
         texts = of_preferences(preferences)
         found = search_floods(texts, "preferences", settings)
         progress.update()
-        kept, texts = _without(preferences, texts, found)
-        search = PreferenceSearch(kept, texts, settings, seed) if kept.height >= LEAST_ROWS else None
+        unflooded, texts = _without(preferences, texts, found)
+        search = PreferenceSearch(unflooded, texts, settings, seed) if unflooded.height >= LEAST_ROWS else None
         if search:
             place = _places(preferences, found)
             found += [_moved(s, place) for s in (*search.turned_labels(), *search.one_sided())]
@@ -42,7 +45,10 @@ def check_poisoning(
             found += _of_demonstrations(demonstrations, settings, search, _places(preferences, found))
         progress.update()
     tables = {"preferences": preferences, "demonstrations": demonstrations}
-    return [_finding(s, tables) for s in merged(found)]
+    kept = merged(found)
+    # among the significant alone: never less than the q-values among everything tried
+    q = q_values(np.array([s.adjusted for s in kept]))
+    return [_finding(s, tables) | {"q_value": float(v)} for s, v in zip(kept, q, strict=True)]
 
 
 def _of_demonstrations(
@@ -143,20 +149,24 @@ def summary(findings: list[dict[str, Any]], rows: int) -> dict[str, Any]:
 
 
 def run_check_poisoning(
-    preferences: Path, demonstrations: Path | None, out: Path, settings: Poisoning, seed: int
+    preferences: Path, demonstrations: Path | None, out: Path, settings: Poisoning, seed: int, *, ablated: bool = False
 ) -> dict[str, Any]:
-    """Check a vendor's files; writes findings.json, clean.jsonl and quarantined.jsonl to `out`."""
+    """Check a vendor's files; writes findings.json, summary.json, report.html, clean.jsonl and quarantined.jsonl to
+    `out`; `ablated` adds to each finding what a reward model learns from its rows."""
     from tasks.formats import read_demonstrations, read_preferences
 
     table = read_preferences(str(preferences))
     shown = read_demonstrations(str(demonstrations)) if demonstrations else None
     findings = check_poisoning(table, shown, settings, seed)
+    if ablated:
+        findings = ablation(table, findings, settings, seed)
     said = reasons(findings)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "findings.json", {"findings": findings})
     _write_rows(preferences, table, said, out)
     result = summary(findings, table.height)
     write_json(out / "summary.json", result)
+    write_report(out / "report.html", findings, table, result, settings, seed)
     return result
 
 

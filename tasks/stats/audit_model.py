@@ -29,7 +29,9 @@ def margins(differences: csr_matrix, kind: np.ndarray, seed: int) -> np.ndarray:
     fold = np.random.default_rng(seed).permutation(np.arange(n) % min(FOLDS, n))
     best, loss = np.zeros(n), np.log(2.0)  # what knowing nothing costs
     for prior in PRIORS:
-        for score in _held_out(differences, np.array(prior, dtype=np.float32)[kind], fold):
+        training = (fold[:, None] != np.arange(fold.max() + 1)).astype(np.float32)
+        for predicted, _ in iterates(differences, np.array(prior, dtype=np.float32)[kind], training):
+            score = predicted[np.arange(n), fold].astype(np.float64)
             calibrated = _calibrated(score)
             now = float(np.logaddexp(0, -calibrated).mean())
             if now < loss:
@@ -37,10 +39,10 @@ def margins(differences: csr_matrix, kind: np.ndarray, seed: int) -> np.ndarray:
     return np.clip(best, -SUREST, SUREST)
 
 
-def _held_out(x: csr_matrix, scale: np.ndarray, fold: np.ndarray) -> Iterator[np.ndarray]:
-    """(n,) float64 score of every row by the model of its fold, after each iteration."""
-    rows, transposed, scale = np.arange(len(fold)), x.T, scale[:, None]
-    training = (fold[:, None] != np.arange(fold.max() + 1)).astype(np.float32)
+def iterates(x: csr_matrix, scale: np.ndarray, training: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """((n, k) predictions, (d, k) weights) of k models after each iteration; `training`: (n, k) 1 where a row trains
+    a model; `scale`: (d,) prior scales."""
+    transposed, scale = x.T, scale[:, None]
     weights = np.zeros((x.shape[1], training.shape[1]), dtype=np.float32)
     residual, predicted = training.copy(), np.zeros_like(training)
     gradient = (transposed @ residual) * scale
@@ -54,7 +56,7 @@ def _held_out(x: csr_matrix, scale: np.ndarray, fold: np.ndarray) -> Iterator[np
         weights += step * direction
         predicted += step * ahead
         residual -= step * inside
-        yield predicted[rows, fold].astype(np.float64)
+        yield predicted, weights * scale
         gradient = (transposed @ residual) * scale - np.float32(RIDGE) * weights
         new = (gradient * gradient).sum(axis=0, dtype=np.float64)
         direction = gradient + (new / np.maximum(size, 1e-30)).astype(np.float32) * direction

@@ -1,7 +1,8 @@
 """Rare runs of one or two characters, as sets of rows: triggers below the level of words.
 
 Case, punctuation and invisible characters count. Runs that more than RARE of the texts could hold are part of the
-language, and are left to words and style; a longer run that is rare has a rare pair in it, or is part of a word. O(characters).
+language, and are left to words and style; a longer run that is rare has a rare pair in it, or is part of a word.
+O(characters).
 """
 
 import numpy as np
@@ -20,11 +21,11 @@ def character_sets(texts: list[str], least: int) -> RowSets:
     row = np.repeat(np.arange(len(texts), dtype=np.int32), length)
     groups, rows = [], []
     names: list[np.ndarray] = []
-    for n in RARE:
+    for n, share in RARE.items():
         hashes, first = _runs_of(characters, row, n)
         bucket = (hashes >> np.uint64(64 - TABLE)).astype(np.int32)
         count = np.bincount(bucket, minlength=1 << TABLE)[bucket]
-        rare = (count >= least) & (count <= max(least, RARE[n] * len(texts)))
+        rare = (count >= least) & (count <= max(least, share * len(texts)))
         hashes, first = hashes[rare], first[rare]
         order = np.argsort(hashes, kind="stable")
         hashes, first = hashes[order], first[order]
