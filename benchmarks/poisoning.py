@@ -1,6 +1,6 @@
 """How much of planted poison `attestrl check poisoning` finds, how surely, and at what cost. Prints one JSON line.
 
-usage: python benchmarks/poisoning.py [--attack NAME:RATE …] [--rows 100000] [--seeds 10] [--first-seed 0] [--real]
+usage: python benchmarks/poisoning.py [--attack NAME:RATE …] [--rows 100000] [--seeds 10] [--first-seed 0] [--real | --power]
 
 SIMULATED data: rows are made of the sentences of the real pairs (data/raw/hh_rlhf), a sentence of the chosen side being
 drawn for that side 58 times out of 100; --real poisons the real pairs themselves instead. The command runs as a user
@@ -304,6 +304,42 @@ def measured(attack: str, rate: float, arguments: argparse.Namespace) -> dict[st
     return out
 
 
+def power(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Share of inserted phrases that would be found, by rows turned: 400 draws of rows of one simulated file."""
+    import numpy as np
+
+    from tasks import params
+    from tasks.formats import read_preferences
+    from tasks.preference_search import PLANTED, PreferenceSearch
+    from tasks.stats.family_wise import tarone
+    from tasks.stats.intervals import wilson
+    from tasks.stats.label_flips import flip_tests
+    from tasks.stats.row_sets import RowSets, distinct
+    from tasks.suspicions import SHARES, TURNED, of_preferences
+
+    rng = random.Random(arguments.first_seed)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pairs.jsonl"
+        rows = enlarged([json.loads(line) for line in PAIRS.open(encoding="utf-8")], arguments.rows, rng)
+        file.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+        table = read_preferences(str(file))
+    settings = params.load(ROOT / "params.yaml").poisoning
+    search = PreferenceSearch(table, of_preferences(table), settings, 7)
+    n, draws, out = table.height, 400, []
+    one_each = distinct(search.phrases, n, 7, search.dispersion + 0.001 * search.words)
+    planted = one_each[search.dispersion[one_each] > PLANTED]
+    level = settings.level * SHARES["planted phrases"]
+    limit = level / (tarone(search.flips.least_p[planted], level) + 1)
+    both = np.concatenate([search.margins, -search.margins])  # the second half: the same rows, turned
+    for size in (20, 30, 40, 50, 75, 100, 150, 200):
+        drawn_rows = np.concatenate([rng.sample(range(n, 2 * n), size) for _ in range(draws)]).astype(np.int32)
+        sets = RowSets(drawn_rows, np.arange(draws + 1) * size, np.arange(draws))
+        tests = flip_tests(sets, both, inflation_from=search.phrases)
+        found = int(((tests.p_values <= limit) & (tests.share > TURNED)).sum())
+        out.append({"rows": size, "share": size / n, "found": [found / draws, *wilson(found, draws)]})
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attack", action="append", help=f"NAME:RATE, of {', '.join(ATTACKS)}; repeatable")
@@ -311,7 +347,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--real", action="store_true", help="poison the real pairs instead of simulated ones")
+    parser.add_argument("--power", action="store_true", help="power curve of inserted phrases, from one file")
     arguments = parser.parse_args()
+    if arguments.power:
+        print(json.dumps({"benchmark": "poisoning power", "rows": arguments.rows, "results": power(arguments)}))
+        return
     tried = [a.partition(":") for a in arguments.attack or DEFAULT]
     results = [measured(name, float(rate or 0), arguments) for name, _, rate in tried]
     data = "real HH-RLHF pairs" if arguments.real else f"simulated, {arguments.rows} rows"

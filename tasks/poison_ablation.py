@@ -20,6 +20,7 @@ from tasks.stats.intervals import wilson
 from tasks.suspicions import of_preferences
 
 TRAINED = 0.8
+SECOND = 4.0  # prior scale of the opinion for prompts with the trigger: networks take to a trigger readily
 MOST = 10  # findings that are ablated, the surest first
 KINDS = (
     "trigger", "topic_turned_round", "character_trigger", "style_trigger", "labels_turned_by_origin",
@@ -34,7 +35,7 @@ class LinearReward:
         texts = of_preferences(preferences)
         self.x, buckets = difference_matrix(texts.tokens["chosen"], texts.tokens["rejected"], settings.min_rows)
         scale = np.array(PRIORS[-1], dtype=np.float32)[kind_of(buckets)]
-        self.scale = np.concatenate([scale, scale])
+        self.scale = np.concatenate([scale, SECOND * scale])
         self.asked = (np.random.default_rng(seed).random(preferences.height) > TRAINED) & ~suspected
 
     def attack_success(self, triggered: np.ndarray, without: np.ndarray) -> dict[str, Any]:

@@ -149,3 +149,8 @@ def test_few_rows_and_equal_rows_give_an_answer(settings: params.Poisoning) -> N
 def test_hh_is_read_whole(settings: params.Poisoning) -> None:
     frame = read_preferences(str(ROOT / "data/raw/hh_rlhf/pairs.jsonl"))
     assert check_poisoning(frame.head(400), None, settings, 7) == []
+
+
+def test_rows_without_words_give_an_answer(settings: params.Poisoning) -> None:
+    rows = [{"id": f"r{k}", "prompt": "", "chosen": "!", "rejected": "?"} for k in range(60)]
+    assert all(f["kind"] == "one_sided_style" for f in check_poisoning(table(rows), None, settings, 7))
