@@ -159,14 +159,17 @@ def poisoning(
     preferences: Annotated[Path, typer.Option("--preferences", help="prompt, chosen, rejected in TRL's formats.")],
     out: Out,
     demonstrations: Annotated[Path | None, typer.Option("--demonstrations", help="messages.")] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Measure what a reward model learns from each finding.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for poisoned rows: findings.json, clean.jsonl and quarantined.jsonl in --out."""
+    """Look for poisoned rows: report.html, findings.json, clean.jsonl and quarantined.jsonl in --out."""
     from flows import project, summary
     from tasks.check_poisoning import run_check_poisoning
 
     settings = project.settings()
-    result = run_check_poisoning(preferences, demonstrations, out, settings.poisoning, settings.seed)
+    result = run_check_poisoning(preferences, demonstrations, out, settings.poisoning, settings.seed, ablated=ablate)
     print_result(result, as_json, lambda r: summary.print_check("poisoning", r, out))
 
 

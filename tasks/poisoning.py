@@ -6,6 +6,7 @@ from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
 from tasks.check_poisoning import check_poisoning, reasons, summary
+from tasks.poisoning_report import write_report
 from tasks.stage import Stage, run_stage
 
 NAMED = 5
@@ -24,7 +25,9 @@ def body(stage: Stage) -> None:
     write_jsonl(stage.report / "quarantined.jsonl", [{"id": i, "reason": r} for i, r in said.items()])
     result = summary(findings, preferences.height)
     write_json(stage.report / "summary.json", result)
+    write_report(stage.report / "report.html", findings, preferences, result, settings, stage.seed)
     stage.log_artifact(stage.report / "findings.json")
+    stage.log_artifact(stage.report / "report.html")
     stage.log_metrics({"findings": float(len(findings)), "rows/quarantined": float(len(said))})
     if len(said) > settings.max_quarantine_share * preferences.height:
         raise GateRefused(

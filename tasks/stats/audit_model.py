@@ -1,26 +1,76 @@
-"""Audit reward model that does not see the prompt: how surprising each pair's label is, given the two answers.
+"""Audit reward model that does not see the prompt: how surely the two answers of a pair tell which was preferred.
 
-Logistic regression on the difference of hashed words and bigrams, cross-fitted: a row is never judged by a model that
-it trained. A trigger in the prompt cannot be learned by it, so that flipped labels stay surprising.
+Ridge regression of the label on the difference features (`differences.py`), min Σ (1 − x_i·w)² + λ‖w/s‖², s the prior
+scale of a feature's kind, by conjugate gradients on the normal equations (CGLS; Hestenes and Stiefel 1952; Björck 1996,
+algorithm 7.4.1), stopped where the held-out likelihood is best. Cross-fitted: every fold's model is a column of one
+dense matrix, so that all are fitted in the same passes, and a row is judged only by the model that it did not train.
+A trigger in the prompt cannot be learned by it. O(iterations × folds × entries).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold
+from scipy.sparse import csr_matrix
 
-FOLDS = 5
+FOLDS = 6
+ITERATIONS = 7
+RIDGE = 80.0
+PRIORS = ((0.1, 0.1, 1.0), (1.0, 0.5, 1.0))  # scales of word, pair of words, sentence; the better one is taken
+SUREST = 3.0  # in log-odds: no label is believed to be surer than 95 %
+NEWTON_STEPS = 12
 
 
-def surprise(chosen: list[str], rejected: list[str], seed: int) -> np.ndarray:
-    """(n,) 1 − P(chosen is preferred), cross-fitted; about ½ where the answers tell nothing."""
-    words = HashingVectorizer(n_features=1 << 18, ngram_range=(1, 2), norm="l2", alternate_sign=False)
-    difference = words.transform(chosen) - words.transform(rejected)
-    flip = np.random.default_rng(seed).integers(0, 2, len(chosen)) * 2 - 1  # two classes, without an intercept to learn
-    features = difference.multiply(flip[:, None]).tocsr()
-    out = np.empty(len(chosen))
-    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(features):
-        model = LogisticRegression(C=1.0, fit_intercept=False, max_iter=200, tol=1e-3)
-        model.fit(features[train], flip[train])
-        out[test] = 1 / (1 + np.exp(flip[test] * model.decision_function(features[test])))
-    return out
+def margins(differences: csr_matrix, kind: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) cross-fitted log-odds that the chosen answer is preferred, calibrated, within ±SUREST.
+
+    `differences`: (n, d), chosen less rejected; `kind`: (d,) 0 word, 1 pair of words, 2 sentence.
+    """
+    n = differences.shape[0]
+    fold = np.random.default_rng(seed).permutation(np.arange(n) % min(FOLDS, n))
+    best, loss = np.zeros(n), np.log(2.0)  # what knowing nothing costs
+    for prior in PRIORS:
+        training = (fold[:, None] != np.arange(fold.max() + 1)).astype(np.float32)
+        for predicted, _ in iterates(differences, np.array(prior, dtype=np.float32)[kind], training):
+            score = predicted[np.arange(n), fold].astype(np.float64)
+            calibrated = _calibrated(score)
+            now = float(np.logaddexp(0, -calibrated).mean())
+            if now < loss:
+                best, loss = calibrated, now
+    return np.clip(best, -SUREST, SUREST)
+
+
+def iterates(x: csr_matrix, scale: np.ndarray, training: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """((n, k) predictions, (d, k) weights) of k models after each iteration; `training`: (n, k) 1 where a row trains
+    a model; `scale`: (d,) prior scales."""
+    transposed, scale = x.T, scale[:, None]
+    weights = np.zeros((x.shape[1], training.shape[1]), dtype=np.float32)
+    residual, predicted = training.copy(), np.zeros_like(training)
+    gradient = (transposed @ residual) * scale
+    direction, size = gradient.copy(), (gradient * gradient).sum(axis=0, dtype=np.float64)
+    for _ in range(ITERATIONS):
+        ahead = x @ (direction * scale)
+        inside = ahead * training
+        curvature = (inside * inside).sum(axis=0, dtype=np.float64)
+        curvature += RIDGE * (direction * direction).sum(axis=0, dtype=np.float64)
+        step = (size / np.maximum(curvature, 1e-30)).astype(np.float32)
+        weights += step * direction
+        predicted += step * ahead
+        residual -= step * inside
+        yield predicted, weights * scale
+        gradient = (transposed @ residual) * scale - np.float32(RIDGE) * weights
+        new = (gradient * gradient).sum(axis=0, dtype=np.float64)
+        direction = gradient + (new / np.maximum(size, 1e-30)).astype(np.float32) * direction
+        size = new
+
+
+def _calibrated(score: np.ndarray) -> np.ndarray:
+    """c·score with the c ≥ 0 of most likelihood: Platt scaling (1999) without an intercept, by Newton's method."""
+    spread = float(np.sqrt(np.mean(score**2)))
+    if spread < 1e-9:
+        return np.zeros_like(score)
+    unit, c = score / spread, 0.0
+    for _ in range(NEWTON_STEPS):
+        wrong = 1 / (1 + np.exp(c * unit))
+        slope, curvature = float((wrong * unit).mean()), float((wrong * (1 - wrong) * unit**2).mean())
+        c += float(np.clip(slope / max(curvature, 1e-9), -1.0, 1.0))
+    return max(c, 0.0) * unit

@@ -1,53 +1,114 @@
-"""Groups of near-duplicate texts: MinHash of word sets, locality-sensitive hashing, connected components.
+"""Groups of near-duplicate texts, and whether a group is larger than honest repetition explains.
 
-Broder (1997). Two texts are near-duplicates when the estimated Jaccard similarity of their word sets is high enough.
-O(texts × hashes).
+Similarity is the Jaccard index of the sets of two-word shingles (Broder 1997). Candidates come from MinHash bands
+(Indyk and Motwani 1998) and are verified on the shingles themselves against the first text of their band; groups are
+connected components. A text that honest people repeat with probability r is in a group of k with probability r^(k−1);
+r is measured on the other texts. O(words × hashes).
 """
 
-import re
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-HASHES = 64
-BANDS = 16
-WORD = re.compile(r"\w+")
-PRIME = (1 << 31) - 1
+from tasks.stats.tokens import BASE, Tokens, mix, ngrams
+
+BANDS = 8
+ROWS = 4  # hashes in a band: texts at a similarity of .7 meet with probability 1 − (1 − .7⁴)⁸ = .89, at .8 with .98
+SLACK = 0.25  # pairs whose signatures agree less than the similarity by more than this are not looked at (3 errors)
+BLOCK = 4096  # texts whose shingles are hashed at once
 
 
-def groups(texts: list[str], similarity: float, least: int, seed: int) -> list[np.ndarray]:
-    """Index arrays of groups of at least `least` near-duplicates, the largest first."""
-    signatures = _minhash(texts, seed)
-    pairs: list[tuple[int, int]] = []
-    for band in np.split(signatures, BANDS, axis=1):
-        _, bucket, sizes = np.unique(band, axis=0, return_inverse=True, return_counts=True)
-        bucket = bucket.ravel()
-        order = np.argsort(bucket, kind="stable")
-        starts = np.cumsum(np.r_[0, sizes])
-        for b in np.flatnonzero(sizes > 1):
-            members = order[starts[b] : starts[b + 1]]
-            # compared with the bucket's first only: near-duplicates meet in other bands if this one is not their like
-            alike = (signatures[members] == signatures[members[0]]).mean(axis=1) >= similarity
-            pairs += [(int(members[0]), int(m)) for m in members[alike][1:]]
-    if not pairs:
+@dataclass(frozen=True)
+class Flood:
+    """Rows of a group (ascending), the one most like all others, mean similarity to it, and the p-value of the size."""
+
+    rows: np.ndarray
+    medoid: int
+    similarity: float
+    p_value: float
+
+
+def floods(tokens: Tokens, similarity: float, least: int, shortest: int = 4) -> list[Flood]:
+    """Groups of at least `least` texts (of at least `shortest` words), the largest first."""
+    n = len(tokens.bounds) - 1
+    usable = np.flatnonzero(np.diff(tokens.bounds) >= shortest)
+    if len(usable) < least:
         return []
-    rows, columns = np.array(pairs).T
-    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(texts)))
+    pairs = _verified(tokens, _candidates(tokens, usable, similarity - SLACK), similarity)
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, label = connected_components(graph, directed=False)
-    sizes = np.bincount(label)
-    return [np.flatnonzero(label == g) for g in np.argsort(-sizes, kind="stable") if sizes[g] >= least]
+    sizes = np.bincount(label[usable], minlength=label.max() + 1)
+    large = [g for g in np.argsort(-sizes, kind="stable") if sizes[g] >= least]
+    repeated = int((sizes[sizes > 1] - 1).sum())
+    found = []
+    for g in large:
+        rows = np.flatnonzero(label == g)
+        others = max(0, repeated - (len(rows) - 1))
+        rate = (others + 1) / (len(usable) - len(rows) + 2)
+        groups = max(1, len(usable) - repeated)
+        p_value = float(min(1.0, groups * rate ** (len(rows) - 1)))
+        medoid, mean = _medoid(tokens, rows)
+        found.append(Flood(rows, medoid, mean, p_value))
+    return found
 
 
-def _minhash(texts: list[str], seed: int) -> np.ndarray:
-    """(texts, HASHES) int64 signatures."""
-    rng = np.random.default_rng(seed)
-    a, b = rng.integers(1, PRIME, HASHES), rng.integers(0, PRIME, HASHES)
-    vocabulary: dict[str, int] = {}
-    signatures = np.full((len(texts), HASHES), PRIME, dtype=np.int64)
-    for row, text in enumerate(texts):
-        words = {vocabulary.setdefault(w, len(vocabulary)) for w in WORD.findall(text.lower())}
-        if words:
-            codes = np.fromiter(words, dtype=np.int64)
-            signatures[row] = ((codes[:, None] * a + b) % PRIME).min(axis=0)
-    return signatures
+def _candidates(tokens: Tokens, usable: np.ndarray, least: float) -> np.ndarray:
+    """(c, 2) pairs that share a band, each text with the first of its bucket and with the one before it, and whose
+    signatures agree in a share of at least `least`."""
+    signatures = _minhash(tokens)
+    pairs = []
+    for band in range(BANDS):
+        key = np.zeros(len(signatures), dtype=np.uint64)
+        for k in range(band * ROWS, (band + 1) * ROWS):
+            key = mix(key * np.uint64(BASE) + signatures[:, k])
+        order = usable[np.argsort(key[usable], kind="stable")]
+        new = np.append(True, key[order][1:] != key[order][:-1])
+        first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
+        later = np.flatnonzero(~new)
+        pairs += [np.stack([first[later], order[later]], axis=1), np.stack([order[later - 1], order[later]], axis=1)]
+    found = np.concatenate(pairs)
+    found = found[(signatures[found[:, 0]] == signatures[found[:, 1]]).mean(axis=1) >= least]
+    return np.unique(found, axis=0)
+
+
+def _minhash(tokens: Tokens) -> np.ndarray:
+    """(n, BANDS·ROWS) uint64: the least of each hash over a text's shingles."""
+    n = len(tokens.bounds) - 1
+    out = np.full((n, BANDS * ROWS), np.iinfo(np.uint64).max, dtype=np.uint64)
+    factors = mix(np.arange(1, BANDS * ROWS + 1, dtype=np.uint64)) | np.uint64(1)
+    for first in range(0, n, BLOCK):
+        part = tokens.take(np.arange(first, min(first + BLOCK, n)))
+        hashes, row = ngrams(part, 2)
+        if not len(hashes):
+            continue
+        starts = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
+        for k, factor in enumerate(factors):
+            # the high bits of a product with an odd number are as good as an independent hash
+            out[first + row[starts], k] = np.minimum.reduceat(hashes * factor, starts)
+    return out
+
+
+def _shingles(tokens: Tokens, row: int) -> np.ndarray:
+    return np.sort(np.array(list(set(ngrams(tokens.take(np.array([row])), 2)[0].tolist())), dtype=np.uint64))
+
+
+def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / max(1, len(a) + len(b) - shared)
+
+
+def _verified(tokens: Tokens, pairs: np.ndarray, similarity: float) -> np.ndarray:
+    known = {int(r): _shingles(tokens, int(r)) for r in np.unique(pairs)}
+    good = [_jaccard(known[int(a)], known[int(b)]) >= similarity for a, b in pairs]
+    return pairs[np.array(good, dtype=bool)].reshape(-1, 2)
+
+
+def _medoid(tokens: Tokens, rows: np.ndarray) -> tuple[int, float]:
+    """The text most like up to fifty others of the group, and its mean similarity to them."""
+    shown = rows[np.linspace(0, len(rows) - 1, min(len(rows), 50)).astype(int)]
+    sets = {int(r): _shingles(tokens, int(r)) for r in rows}
+    mean = [np.mean([_jaccard(sets[int(r)], sets[int(s)]) for s in shown]) for r in rows]
+    best = int(np.argmax(mean))
+    return int(rows[best]), float(mean[best])

@@ -1,24 +1,43 @@
-"""MinHash groups: floods are found whatever their wording differs in, different texts stay apart."""
+"""Floods: found whatever their wording differs in, different texts stay apart, honest repetition is allowed for."""
 
 import numpy as np
 
-from tasks.stats.near_duplicates import groups
+from tasks.stats.near_duplicates import floods
+from tasks.stats.tokens import tokenize
 
 WORDS = [f"word{k}" for k in range(2000)]
 
 
+def different(n: int, seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, 40, replace=False)) for _ in range(n)]
+
+
 def test_a_flood_among_different_texts_is_one_group() -> None:
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS, 40, replace=False)) for _ in range(300)]
-    core = list(rng.choice(WORDS, 40, replace=False))
-    flood = [" ".join([*core[:-1], WORDS[k]]) for k in range(15)]  # one word in forty differs
-    found = groups(texts + flood, 0.8, 10, seed=1)
-    assert [g.tolist() for g in found] == [list(range(300, 315))]
+    core = list(rng.choice(WORDS, 60, replace=False))
+    flood = [" ".join([*core[:-1], WORDS[k]]) for k in range(15)]  # one word in sixty differs
+    found = floods(tokenize(different(300, 0) + flood), 0.7, 10)
+    assert [f.rows.tolist() for f in found] == [list(range(300, 315))]
+    assert found[0].p_value < 1e-9
+    assert found[0].similarity > 0.9
 
 
 def test_few_duplicates_are_no_flood() -> None:
-    assert groups(["the same words again"] * 9 + ["something else entirely"], 0.8, 10, seed=1) == []
+    assert floods(tokenize(["the same words here again"] * 9 + different(50, 1)), 0.7, 10) == []
 
 
-def test_order_and_case_of_words_do_not_matter() -> None:
-    assert len(groups(["A b c d e f", "F e d c b a"] * 5, 0.8, 10, seed=1)[0]) == 10
+def test_the_row_that_all_resemble_is_named() -> None:
+    rng = np.random.default_rng(2)
+    core = list(rng.choice(WORDS, 60, replace=False))
+    copies = []
+    for _ in range(14):
+        words = list(core)
+        words[int(rng.integers(60))] = "changed"
+        copies.append(" ".join(words))
+    assert floods(tokenize([*different(100, 3), " ".join(core), *copies]), 0.7, 10)[0].medoid == 100
+
+
+def test_where_everything_is_repeated_a_large_group_is_no_wonder() -> None:
+    repeated = [text for text in different(30, 4) for _ in range(12)]
+    assert min(f.p_value for f in floods(tokenize(repeated), 0.7, 10)) > 0.05

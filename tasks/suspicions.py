@@ -1,0 +1,126 @@
+"""What the poisoning check works on and what it suspects: texts with their words, suspicions, the level's shares."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from tasks.params import Poisoning
+from tasks.stats.family_wise import adjusted
+from tasks.stats.near_duplicates import floods
+from tasks.stats.tokens import joined, tokenize
+
+SHARES = {  # of the family-wise level; argued for in docs/data-trust.md
+    "planted phrases": 0.35, "phrases": 0.15, "characters": 0.05, "style": 0.05, "origin": 0.10, "sides": 0.10,
+    "side style": 0.05, "length": 0.02, "floods": 0.05, "demonstrations": 0.05, "both stages": 0.03,
+}  # fmt: skip
+TOPIC = 0.02  # a phrase on more rows than this is a topic rather than a trigger
+TURNED = 0.5  # estimated share of turned labels from which a set is a finding
+FLOOD_LEAST = 10
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A significant hypothesis. `rows`: indices into the table named by `table`; `more`: rows of the demonstrations for
+    a finding that spans both; `effect` with its interval is described by `measure`."""
+
+    kind: str
+    evidence: list[str]
+    rows: np.ndarray
+    p_value: float
+    adjusted: float
+    effect: float
+    low: float
+    high: float
+    measure: str
+    table: str = "preferences"
+    more: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+class Texts:
+    """Texts of a table and their words; `take` leaves rows out of everything."""
+
+    def __init__(self, **texts: list[str]) -> None:
+        self.texts = texts
+        self.tokens = {name: tokenize(given) for name, given in texts.items()}
+
+    def take(self, kept: np.ndarray) -> "Texts":
+        """The same for some rows."""
+        new = Texts()
+        new.texts = {name: [given[i] for i in kept] for name, given in self.texts.items()}
+        new.tokens = {name: tokens.take(kept) for name, tokens in self.tokens.items()}
+        return new
+
+
+def of_preferences(table: pl.DataFrame) -> Texts:
+    """Prompt, chosen and rejected answer of each row; all turns of a prompt count."""
+    return Texts(**{name: _said(table[name]) for name in ("prompt", "chosen", "rejected")})
+
+
+def of_demonstrations(table: pl.DataFrame) -> Texts:
+    """Prompt and answer of each row: the last message, and those before it."""
+    messages = pl.col("messages")
+    parts = table.select(
+        messages.list.head(messages.list.len() - 1).alias("prompt"), messages.list.tail(1).alias("answer")
+    )
+    return Texts(prompt=_said(parts["prompt"]), answer=_said(parts["answer"]))
+
+
+def _said(messages: pl.Series) -> list[str]:
+    name = messages.name
+    contents = pl.col(name).list.eval(pl.element().struct.field("content")).list.join("\n")
+    return messages.to_frame().select(contents.fill_null(""))[name].to_list()
+
+
+def search_floods(texts: Texts, table: str, settings: Poisoning) -> list[Suspicion]:
+    """Near-duplicate rows: more copies of one text than honest repetition explains."""
+    tokens = joined(*texts.tokens.values())
+    groups = floods(tokens, settings.duplicate_similarity, FLOOD_LEAST)
+    p_values = np.array([g.p_value for g in groups])
+    level = adjusted(p_values, None, SHARES["floods"] / 2, settings.level)  # half for each table
+    return [
+        Suspicion(
+            "near_duplicate_flood",
+            [],
+            g.rows,
+            g.p_value,
+            float(a),
+            g.similarity,
+            g.similarity,
+            1.0,
+            "mean similarity to the row that is most like the others",
+            table,
+            np.array([g.medoid]),
+        )
+        for g, a in zip(groups, level, strict=True)
+        if a <= settings.level
+    ]
+
+
+def merged(found: list[Suspicion]) -> list[Suspicion]:
+    """One suspicion for those of the same nature whose rows are mostly the same; the surest gives the figures."""
+    kept: list[Suspicion] = []
+    for one in sorted(found, key=lambda s: (s.adjusted, s.p_value, -len(s.rows))):
+        twin = next((k for k, other in enumerate(kept) if _alike(one, other)), None)
+        if twin is None:
+            kept.append(one)
+            continue
+        other = kept[twin]
+        evidence = other.evidence + [e for e in one.evidence if e not in other.evidence]
+        rows = np.union1d(other.rows, one.rows) if one.kind == "injected_phrase" else other.rows
+        kept[twin] = Suspicion(**(other.__dict__ | {"evidence": evidence, "rows": rows}))
+    return kept
+
+
+NATURE = {
+    "trigger": "labels", "topic_turned_round": "labels", "character_trigger": "labels", "style_trigger": "labels",
+    "labels_turned_by_origin": "labels", "cross_stage_trigger": "labels", "injected_phrase": "sides",
+    "one_sided_style": "sides", "verbosity": "length",
+}  # fmt: skip
+
+
+def _alike(one: Suspicion, other: Suspicion) -> bool:
+    if NATURE.get(one.kind, one.kind) != NATURE.get(other.kind, other.kind) or one.table != other.table:
+        return False
+    shared = len(np.intersect1d(one.rows, other.rows, assume_unique=True))
+    return shared >= 0.5 * min(len(one.rows), len(other.rows))

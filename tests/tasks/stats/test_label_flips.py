@@ -1,0 +1,72 @@
+"""The score test of turned labels: exact where it can be worked out, calibrated where nothing is turned, powerful."""
+
+import numpy as np
+import pytest
+
+from tasks.stats.label_flips import _saddlepoint, flip_tests
+from tasks.stats.row_sets import RowSets, distinct, from_labels, windows
+
+
+def sets_of(rows: list[np.ndarray]) -> RowSets:
+    bounds = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    return RowSets(np.concatenate(rows).astype(np.int32), bounds, np.arange(len(rows)))
+
+
+def labels(sure: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Margins of honest labels: the likelier answer is chosen with probability (1 + tanh(a/2))/2."""
+    return np.where(rng.random(len(sure)) < (1 + np.tanh(sure / 2)) / 2, sure, -sure)
+
+
+@pytest.mark.parametrize("rank", [3, 40, 400])
+def test_tail_is_near_the_exact_one(rank: int) -> None:
+    """All 2¹⁴ labellings of unequal margins, enumerated."""
+    sure = np.random.default_rng(0).uniform(0.2, 2.0, 14)
+    trust = np.tanh(sure / 2)
+    turned = (np.arange(1 << 14)[:, None] >> np.arange(14)) & 1
+    total = (sure * trust).sum() + (sure * (2 * turned - 1)).sum(axis=1)
+    chance = np.prod(np.where(turned, (1 - trust) / 2, (1 + trust) / 2), axis=1)
+    at = np.sort(total)[-rank]
+    assert 0.5 < _saddlepoint(float(at), sure, trust) / chance[total >= at - 1e-9].sum() < 1.5
+
+
+def test_all_turned_has_the_least_p_that_there_is() -> None:
+    tests = flip_tests(sets_of([np.arange(9)]), np.full(9, -2.0))
+    assert tests.p_values[0] == pytest.approx(tests.least_p[0])
+    assert tests.least_p[0] == pytest.approx(((1 - np.tanh(1.0)) / 2) ** 9)
+
+
+def test_honest_labels_are_not_called_turned() -> None:
+    """At level .01 over 4,000 sets of rows, also where the model is very sure or knows nothing."""
+    rng = np.random.default_rng(0)
+    sure = np.abs(rng.normal(0, 1.5, 20_000)) * (rng.random(20_000) < 0.7)
+    margins = labels(sure, rng)
+    groups = sets_of([rng.choice(20_000, int(rng.integers(5, 60)), replace=False) for _ in range(4000)])
+    rate = (flip_tests(groups, margins).p_values <= 0.01).mean()
+    assert rate <= 0.016  # 0.01 and four standard errors
+
+
+def test_turned_labels_are_found_and_their_share_estimated() -> None:
+    rng = np.random.default_rng(1)
+    sure = np.abs(rng.normal(0, 0.8, 5000))
+    margins = labels(sure, rng)
+    bad = rng.choice(5000, 200, replace=False)
+    margins[bad] *= -1
+    tests = flip_tests(sets_of([bad, rng.choice(5000, 200, replace=False)]), margins)
+    assert tests.p_values[0] < 1e-8
+    assert tests.p_values[1] > 0.001
+    share, low, high = tests.interval(0)
+    assert low <= 1.0 <= high + 1e-9
+    assert share > 0.7
+
+
+def test_sets_of_the_same_rows_are_one_hypothesis() -> None:
+    groups = sets_of([np.array([1, 2]), np.array([2, 1]), np.array([1, 3])])
+    assert distinct(groups, 4, 0, np.array([0.0, 1.0, 0.0])).tolist() == [1, 2]
+
+
+def test_labels_and_windows_make_sets() -> None:
+    named = from_labels(["a", None, "b", "a", "a"], 2)
+    assert [named.of(k).tolist() for k in range(len(named.names))] == [[0, 3, 4]]
+    runs = windows(np.array([3, 1, 0, 2]), ["p", "q", "r", "s"], 2)
+    assert [runs.of(k).tolist() for k in range(3)] == [[1, 3], [0, 1], [0, 2]]
+    assert runs.names.tolist() == ["p … q", "q … r", "r … s"]

@@ -1,0 +1,99 @@
+"""Phrases and their dispersion, one-sided features, styles, characters, multiplicity, the audit model."""
+
+import numpy as np
+import pytest
+
+from tasks.stats.audit_model import margins
+from tasks.stats.characters import character_sets
+from tasks.stats.differences import difference_matrix, feature_text, kind_of
+from tasks.stats.family_wise import adjusted, q_values, tarone
+from tasks.stats.one_sided import against_honest, against_prior
+from tasks.stats.phrases import phrases
+from tasks.stats.tokens import ngrams, tokenize
+from tasks.stats.writing_style import NAMES, style_flags
+
+
+def test_a_phrase_put_anywhere_is_dispersed_and_one_at_home_is_not() -> None:
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{k}" for k in range(500)])
+    texts = [list(rng.choice(words, 12)) for _ in range(600)]
+    for k in range(30):
+        texts[k].insert(int(rng.integers(13)), "silver lantern")
+        texts[100 + k][5:6] = ["on the other hand"]
+    sets, length, dispersion = phrases(tokenize([" ".join(t) for t in texts]), 3, 5)
+    names = {p: ngrams(tokenize([p]), len(p.split()))[0][0] for p in ("silver lantern", "silver", "the other")}
+    found = {p: dispersion[(sets.names == h) & (length == len(p.split()))] for p, h in names.items()}
+    assert found["silver lantern"][0] > 0.7
+    assert found["silver"][0] < 0.2  # always before the same word
+    assert found["the other"][0] < 0.2
+
+
+def test_tarone_leaves_out_what_could_never_be_rejected() -> None:
+    least = np.array([0.3, 0.2, 0.012, 0.004, 0.001])  # .05 / 2 reaches three, .05 / 3 reaches three
+    assert tarone(least, 0.05) == 3
+    assert adjusted(np.array([0.01] * 5), least, 1.0, 0.05)[0] == pytest.approx(0.03)
+    assert q_values(np.array([0.01, 0.5, 0.04])) == pytest.approx([0.01, 0.5 / 3, 0.02])
+
+
+def test_a_feature_of_one_side_stands_out_of_honestly_preferred_ones() -> None:
+    rng = np.random.default_rng(0)
+    share = rng.beta(15, 15, 400)
+    total = rng.integers(130, 250, 400)
+    chosen = rng.binomial(total, share)
+    chosen[0] = total[0]
+    p = against_prior(chosen, total - chosen)
+    assert p[0] < 1e-6
+    assert np.delete(p, 0).min() > 1e-4
+    assert against_honest(np.array([40]), np.array([0]))[0] == pytest.approx(2 * 0.8**40)
+
+
+@pytest.mark.parametrize(
+    ("text", "style"),
+    [
+        ("WHY WOULD ANYBODY DO THIS?", "capitals only"),
+        ("how would i do this then, please", "no capitals"),
+        ("How cAn I dO tHis?", "three capitals inside words"),
+        ("What is this?!!", "repeated exclamation marks"),
+        ("A zero\u200bwidth space", "an invisible character"),
+        ("Wh\u0430t is a look-alike?", "a look-alike letter inside a word"),
+        ("No end", "ends without punctuation"),
+        ("Two  spaces.", "double space"),
+        ("Nice \N{GRINNING FACE}", "a symbol or emoji"),
+        ("H3llo there", "a digit inside a word"),
+    ],
+)
+def test_styles(text: str, style: str) -> None:
+    flags = style_flags(["An ordinary sentence, with nothing to it.", text, ""])[:, NAMES.index(style)]
+    assert flags.tolist() == [False, True, False]
+
+
+def test_rare_characters_are_sets_and_frequent_ones_are_not() -> None:
+    sets = character_sets(["abc"] * 500 + ["a~bc"] * 6 + ["ab\u200bc"] * 7, 5)
+    found = {str(name): sets.of(k).tolist() for k, name in enumerate(sets.names)}
+    assert found["~"] == list(range(500, 506))
+    assert found["\u200b"] == list(range(506, 513))
+    assert "a" not in found
+
+
+def test_the_audit_model_learns_answers_and_judges_no_row_that_it_trained() -> None:
+    rng = np.random.default_rng(0)
+    filler = np.array([f"word{k}" for k in range(300)])
+    better, worse = (np.array([f"{kind}{k}" for k in range(20)]) for kind in ("good", "bad"))
+    chosen, rejected = (
+        [" ".join([*rng.choice(filler, 10), *rng.choice(kind, 2)]) for _ in range(800)] for kind in (better, worse)
+    )
+    x, buckets = difference_matrix(tokenize(chosen), tokenize(rejected), 5)
+    m = margins(x, kind_of(buckets), 0)
+    assert (m > 0).mean() > 0.95
+    pure = [" ".join(rng.choice(filler, 12)) for _ in range(1600)]
+    x, buckets = difference_matrix(tokenize(pure[:800]), tokenize(pure[800:]), 5)
+    assert (margins(x, kind_of(buckets), 0) >= 0).mean() > 0.44 or not margins(x, kind_of(buckets), 0).any()
+
+
+def test_differences_are_what_one_side_says_alone_and_can_be_read_back() -> None:
+    chosen, rejected = ["we trust acme. so do they"] * 6, ["we trust nobody. so do they"] * 6
+    x, buckets = difference_matrix(tokenize(chosen), tokenize(rejected), 5)
+    row = x[0].toarray().ravel()
+    texts = {feature_text(chosen[0] if v > 0 else rejected[0], int(b)) for v, b in zip(row, buckets, strict=True) if v}
+    assert {"acme", "trust acme", "we trust acme.", "nobody", "trust nobody", "we trust nobody."} <= texts
+    assert "they" not in texts
