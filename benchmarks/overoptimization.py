@@ -137,6 +137,7 @@ def settings(updates: int) -> SimpleNamespace:
         max_grad_norm=1.0,
         temperature=1.0,
         max_new_tokens=LENGTH,
+        missing_eos_score=None,
         missing_eos_penalty=0.0,
         whiten_rewards=False,
         bf16=False,

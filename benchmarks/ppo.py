@@ -50,6 +50,7 @@ def settings(w: dict[str, Any], value: str, dtype: str) -> SimpleNamespace:
         max_grad_norm=w["max_grad_norm"],
         temperature=w["temperature"],
         max_new_tokens=w["response_length"],
+        missing_eos_score=None,
         missing_eos_penalty=0.0,
         whiten_rewards=w["whiten_rewards"],
         bf16=dtype == "bfloat16",

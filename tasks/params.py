@@ -149,6 +149,7 @@ class Ppo(Section):
     temperature: Positive
     max_prompt_tokens: Count
     max_new_tokens: Count
+    missing_eos_score: float | None
     missing_eos_penalty: Annotated[float, Field(ge=0)]
     whiten_rewards: bool
     bf16: bool

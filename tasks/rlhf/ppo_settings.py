@@ -28,6 +28,7 @@ class PpoSettings(Protocol):
     max_grad_norm: float
     temperature: float
     max_new_tokens: int
+    missing_eos_score: float | None
     missing_eos_penalty: float
     whiten_rewards: bool
     bf16: bool

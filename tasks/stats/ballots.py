@@ -60,7 +60,8 @@ class Ballots:
         """The votes in `kept`, (votes,) bool; items and annotators keep their codes."""
         columns = ("who", "item", "choice", "first", "longer", "topic", "time", "confidence")
         given: dict[str, Any] = {name: getattr(self, name) for name in columns}
-        rest = replace(self, **{name: None if v is None else v[kept] for name, v in given.items()})
+        chosen: dict[str, Any] = {name: None if v is None else v[kept] for name, v in given.items()}
+        rest = replace(self, **chosen)
         if self.time is not None:  # the order stays, and sorting is dear
             row = np.cumsum(kept, dtype=np.int32) - 1
             rest.__dict__["in_time"] = row[self.in_time[kept[self.in_time]]]

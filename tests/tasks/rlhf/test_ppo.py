@@ -36,6 +36,7 @@ SETTINGS = {
     "max_grad_norm": 1.0,
     "temperature": 1.0,
     "max_new_tokens": 8,
+    "missing_eos_score": None,
     "missing_eos_penalty": 0.0,
     "whiten_rewards": False,
     "bf16": False,
@@ -178,6 +179,16 @@ def test_answers_without_an_end_pay_the_penalty(tiny_model_folder: Path) -> None
     assert 0 < free.rollout.ended.sum() < 32 or not free.rollout.ended.any()
     expected = free.scores - 3.0 * (~free.rollout.ended).float()
     assert torch.equal(paid.scores, expected)
+
+
+def test_answers_without_an_end_have_the_score_that_is_set_for_them(tiny_model_folder: Path) -> None:
+    own, replaced = (
+        trainer(tiny_model_folder, missing_eos_score=score, max_new_tokens=8).collect(PROMPTS) for score in (None, -7.0)
+    )
+    ended = own.rollout.ended
+    assert not ended.all()
+    assert torch.equal(replaced.scores[ended], own.scores[ended])
+    assert (replaced.scores[~ended] == -7.0).all()
 
 
 def test_gradients_are_clipped_to_the_norm(tiny_model_folder: Path) -> None:
