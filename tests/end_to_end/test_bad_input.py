@@ -122,7 +122,7 @@ def test_no_valid_pair(own: Project) -> None:
     file = own.folder / "data/raw/same.jsonl"
     file.write_bytes(lines(*(PAIR | {"prompt": f"{i}?", "rejected": PAIR["chosen"]} for i in range(30))))
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/same.jsonl", "--until", "validate"]
-    refused(own.attestrl("run", *arguments), 2, ("30", "preferences"))
+    refused(own.attestrl("run", *arguments), 2, ("30", "pairs"))
     assert not (own.folder / "data/interim/valid").exists()
 
 
