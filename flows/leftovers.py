@@ -16,18 +16,41 @@ WAIT_SECONDS = 10
 
 
 def end_leftovers() -> None:
-    """Kill processes of stages of this project whose run is gone: they would write beside the next run."""
+    """Kill processes of this project whose run is gone: stages, which would write beside the next run, and Prefect's
+    own server."""
     import psutil
 
-    home, own = str(paths.home()), {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     leftover = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            said = process.environ()
-            if said.get("ATTESTRL_HOME") == home and "ATTESTRL_RECEIPT" in said and process.pid not in own:
+            if process.pid not in own and _is_leftover(process):
                 process.kill()
                 leftover.append(process)
     psutil.wait_procs(leftover, timeout=WAIT_SECONDS)
+
+
+def _is_leftover(process: Any) -> bool:
+    """A stage that a run started, or a Prefect server whose parent is not of this project."""
+    said, home = _environment(process), str(paths.home())
+    if said.get("ATTESTRL_HOME") != home:
+        return False
+    if "ATTESTRL_RECEIPT" in said:
+        return True
+    parent = process.parent()
+    alone = parent is None or _environment(parent).get("ATTESTRL_HOME") != home
+    return alone and "prefect.server" in " ".join(process.cmdline())
+
+
+def _environment(process: Any) -> dict[str, str]:
+    """Environment of a process; empty if it is another user's."""
+    import psutil
+
+    try:
+        found: dict[str, str] = process.environ()
+    except psutil.Error:
+        return {}
+    return found
 
 
 def keep_dvc_lock() -> None:

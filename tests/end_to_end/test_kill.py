@@ -36,17 +36,23 @@ def start(project: Project) -> subprocess.Popen[str]:
         command,
         cwd=project.folder,
         env=clean_environment(),
-        stdout=subprocess.PIPE,
+        stdout=(project.folder / "run.json").open("w"),  # not a pipe, which children of a killed command keep open
         stderr=subprocess.DEVNULL,
         text=True,
     )
+
+
+def ended(project: Project, run: subprocess.Popen[str], timeout: int = WAIT) -> str:
+    """What the run printed, once it has ended."""
+    run.wait(timeout=timeout)
+    return (project.folder / "run.json").read_text(encoding="utf-8")
 
 
 def wait_for_stage(project: Project, name: str, run: subprocess.Popen[str]) -> None:
     """Until the stage's process has begun."""
     deadline = time.monotonic() + WAIT
     while not list((project.folder / ".attestrl/receipts").glob(f"{name}-*.json")):
-        assert run.poll() is None, f"the run ended before {name} began: {run.communicate()[0]}"
+        assert run.poll() is None, f"the run ended before {name} began: {ended(project, run)}"
         assert time.monotonic() < deadline, f"{name} did not begin within {WAIT} s"
         time.sleep(0.02)
 
@@ -92,8 +98,8 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
         time.sleep(moment)
         for pid in victims(run, kind):
             os.kill(pid, signal.SIGKILL)
-        run.communicate(timeout=WAIT)  # where the command itself was spared, it says so and ends
-    record = json.loads(start(other).communicate(timeout=600)[0])
+        ended(other, run)  # where the command itself was spared, it says so and ends
+    record = json.loads(ended(other, start(other), 600))
     assert record["status"] == "done", record
     assert records(other, list(kept)) == kept, "a finished stage was made again"
     assert digests(record) == digests(first)
