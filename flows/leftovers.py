@@ -13,6 +13,7 @@ from tasks import paths
 DVC_LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
 WAIT_SECONDS = 10
+STARTERS = ("attestrl", "flows.cli", "prefect")  # commands that start a Prefect server
 
 
 def end_leftovers() -> None:
@@ -31,14 +32,15 @@ def end_leftovers() -> None:
 
 
 def _is_leftover(process: Any) -> bool:
-    """A stage that a run started, or a Prefect server whose parent is not of this project."""
+    """A stage that a run started, or a Prefect server that nobody waits for any more."""
     said, home = _environment(process), str(paths.home())
     if said.get("ATTESTRL_HOME") != home:
         return False
     if "ATTESTRL_RECEIPT" in said:
         return True
     parent = process.parent()
-    alone = parent is None or _environment(parent).get("ATTESTRL_HOME") != home
+    # By its command: what a process puts into its environment after its start cannot be seen from outside.
+    alone = parent is None or not any(word in " ".join(parent.cmdline()) for word in STARTERS)
     return alone and "prefect.server" in " ".join(process.cmdline())
 
 
