@@ -95,8 +95,8 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     policy, reference = load_causal_lm(paths.SFT), None if lora.enabled else load_causal_lm(paths.SFT)
     value_model = load_reward_model(paths.REWARD) if stage.params.ppo.value == "separate" else None
     if lora.enabled:
-        policy = with_lora(policy, lora, "CAUSAL_LM")
-        value_model = with_lora(value_model, lora, "SEQ_CLS") if value_model is not None else None
+        policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
+        value_model = with_lora(value_model, lora, "SEQ_CLS", stage.seed) if value_model is not None else None
     scorer_model = load_reward_model(paths.REWARD)
     trainer = PpoTrainer(
         policy,

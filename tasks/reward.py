@@ -65,7 +65,7 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
     def on_log(step: int, values: dict[str, float]) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
-    trained = with_lora(model, stage.params.lora, "SEQ_CLS") if stage.params.lora.enabled else model
+    trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
     best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name)
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)

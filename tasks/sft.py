@@ -40,7 +40,7 @@ def body(stage: Stage) -> None:
     def on_log(step: int, values: dict[str, float]) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
-    trained = with_lora(model, stage.params.lora, "CAUSAL_LM") if stage.params.lora.enabled else model
+    trained = with_lora(model, stage.params.lora, "CAUSAL_LM", stage.seed) if stage.params.lora.enabled else model
     final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log)
     save_model(merged(trained), tokenizer, paths.SFT)
     lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)}

@@ -195,8 +195,11 @@ def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, t
     return ids, mask
 
 
-def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str) -> Any:
-    """The model with low-rank adapters on every linear layer (Hu et al. 2021); `task`: CAUSAL_LM or SEQ_CLS."""
+def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str, seed: int) -> Any:
+    """The model with low-rank adapters on every linear layer (Hu et al. 2021); `task`: CAUSAL_LM or SEQ_CLS.
+
+    Adapters begin at random, by `seed`; the global generator is left as it was.
+    """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -206,7 +209,9 @@ def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str) -> Any:
         target_modules="all-linear",
         task_type=task,
     )
-    return get_peft_model(model, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
 
 
 def merged(model: Any) -> PreTrainedModel:

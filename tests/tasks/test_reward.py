@@ -58,7 +58,7 @@ def margins(model: Any, rows: list[PairRow]) -> torch.Tensor:
 def test_learns_what_tells_chosen_from_rejected(tiny_model_folder: Path, lora: bool) -> None:
     model, rows = new_reward_model(tiny_model_folder, 0, seed=1), planted(240)
     head = model.score.weight.detach().clone()
-    trained = with_lora(model, LORA, "SEQ_CLS") if lora else model
+    trained = with_lora(model, LORA, "SEQ_CLS", 7) if lora else model
     train(trained, tiny_model_folder, rows[:200], epochs=4, learning_rate=2e-2 if lora else 5e-3)
     model = merged(trained)
     assert (margins(model, rows[200:]) > 0).float().mean() >= 0.9

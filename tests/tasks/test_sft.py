@@ -27,7 +27,7 @@ def trained(folder: Path, pairs: Encoded, lora: bool = False, **changes: Any) ->
     torch.manual_seed(0)
     model, history = load_causal_lm(folder), []
     if lora:
-        model = with_lora(model, LORA, "CAUSAL_LM")
+        model = with_lora(model, LORA, "CAUSAL_LM", 7)
     settings = SimpleNamespace(**(vars(SETTINGS) | changes))
     on_log = lambda step, values: history.append(values)  # noqa: E731
     final = train_sft(model, load_tokenizer(folder), pairs[4:], pairs[:4], settings, 7, on_log)

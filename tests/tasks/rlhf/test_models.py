@@ -142,7 +142,7 @@ def test_default_template_ends_a_turn_with_eos(tiny_model_folder: Path) -> None:
 def test_lora_trains_adapters_and_merges_into_plain_weights(
     tiny_model_folder: Path, tmp_path: Path, reward_model: Any, task: str
 ) -> None:
-    model = with_lora(load_causal_lm(tiny_model_folder) if task == "CAUSAL_LM" else reward_model, LORA, task)
+    model = with_lora(load_causal_lm(tiny_model_folder) if task == "CAUSAL_LM" else reward_model, LORA, task, 7)
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     assert trained
     assert all("lora_" in n or "score" in n for n in trained)
@@ -160,3 +160,15 @@ def test_lora_trains_adapters_and_merges_into_plain_weights(
     assert not [n for n in names if "lora" in n or "base_layer" in n or "original" in n]
     load = load_causal_lm if task == "CAUSAL_LM" else load_reward_model
     torch.testing.assert_close(load(tmp_path / "merged")(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_adapters_begin_by_the_seed(tiny_model_folder: Path) -> None:
+    """Whatever was drawn before; and what is drawn after is not changed."""
+
+    def adapters(seed: int, drawn: int) -> torch.Tensor:
+        torch.manual_seed(drawn)
+        model = with_lora(load_causal_lm(tiny_model_folder), LORA, "CAUSAL_LM", seed)
+        return torch.cat([p.detach().flatten() for n, p in model.named_parameters() if "lora_A" in n])
+
+    assert torch.equal(adapters(7, 1), adapters(7, 2))
+    assert not torch.equal(adapters(7, 1), adapters(8, 1))
