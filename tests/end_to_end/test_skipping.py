@@ -72,6 +72,7 @@ def test_the_documentation_has_the_same_table(project: Project) -> None:
         assert rows[change] == (", ".join(expected) or "nothing"), change
 
 
+@pytest.mark.slow  # a ratio of times wants a machine that does nothing else
 def test_unchanged_costs_little_more_than_an_empty_flow(first: dict[str, Any], project: Project) -> None:
     """Side by side, twice each, because the other core may be busy; the better of both counts."""
     project.run()
