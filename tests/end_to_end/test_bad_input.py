@@ -123,7 +123,7 @@ def test_no_valid_pair(own: Project) -> None:
     file.write_bytes(lines(*(PAIR | {"prompt": f"{i}?", "rejected": PAIR["chosen"]} for i in range(30))))
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/same.jsonl", "--until", "validate"]
     refused(own.attestrl("run", *arguments), 2, ("30", "pairs"))
-    assert not (own.folder / "data/interim/valid").exists()
+    assert [p for p in (own.folder / "data/interim/valid").rglob("*") if p.is_file()] == []
 
 
 def test_duplicate_ids_are_named(own: Project) -> None:
