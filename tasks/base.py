@@ -18,7 +18,6 @@ def body(stage: Stage) -> None:
     settings = stage.params.base
     check_named(settings.model)
     source = _source(settings)
-    _check(source, settings.model)
     if Path(settings.model).is_dir():
         stage.input_table(Path(settings.model), "base model")
     from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, ensure_pad_token, save_model
@@ -65,7 +64,7 @@ def check_named(model: str) -> None:
 
 
 def _source(settings: params.Base) -> Path:
-    """Local folder with the model's files, downloaded from the hub if `model` is a hub name."""
+    """Local folder with the model's files, downloaded from the hub and looked at if `model` is a hub name."""
     folder = Path(settings.model)
     if folder.is_dir():
         return folder
@@ -79,7 +78,7 @@ def _source(settings: params.Base) -> Path:
 
     where = f"base.model: {settings.model}"
     try:
-        return Path(snapshot_download(settings.model, revision=settings.revision, allow_patterns=WANTED))
+        downloaded = Path(snapshot_download(settings.model, revision=settings.revision, allow_patterns=WANTED))
     except RevisionNotFoundError:
         raise BadInput(f"{where}: has no revision {settings.revision}; correct base.revision.") from None
     except RepositoryNotFoundError:
@@ -92,6 +91,8 @@ def _source(settings: params.Base) -> Path:
             f"{where}: is no folder here, and the hub cannot be reached; check the name and the network, or give the "
             "folder of a copy."
         ) from None
+    _check(downloaded, settings.model)
+    return downloaded
 
 
 def _check(folder: Path, name: str) -> None:
