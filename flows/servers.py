@@ -47,7 +47,8 @@ def serve(cron: str | None) -> None:
             f"--cron {schedule!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three."
         ) from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with _prefect_server() as url:
+    with prefect_server() as url:
+        os.environ["PREFECT_API_URL"] = url
         typer.echo(
             f"serving attestrl-scheduled by {schedule!r} ({timezone}); Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
             err=True,
@@ -72,7 +73,7 @@ def _schedule_of(file: Path) -> tuple[str, str]:
 
 
 @contextmanager
-def _prefect_server() -> Iterator[str]:
+def prefect_server() -> Iterator[str]:
     """URL of the configured Prefect server, or of one that lives as long as the context."""
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
@@ -99,7 +100,6 @@ def _prefect_server() -> Iterator[str]:
                         f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
                     )
                 time.sleep(0.5)
-        os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
         os.killpg(server.pid, signal.SIGTERM)

@@ -37,7 +37,9 @@ def body(stage: Stage) -> None:
     progress.update()
 
     fingerprint = _fingerprint(paths.BASE, tokenizer.chat_template)
-    named = {"source": _public_name(settings.model), "revision": settings.revision}
+    local = Path(settings.model).is_dir()
+    # the hub's copy lies in a folder named by the commit; a name, or a branch, says not which weights
+    named = {"source": _public_name(settings.model), "revision": settings.revision if local else source.name}
     write_json(paths.BASE / "lineage.json", {"base_sha256": fingerprint["base_sha256"], **named})
     write_json(stage.report / "fingerprint.json", fingerprint)
     stage.notes["fingerprint"] = fingerprint

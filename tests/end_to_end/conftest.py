@@ -6,12 +6,16 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+
+from flows.servers import prefect_server
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 320
@@ -22,12 +26,18 @@ class Project:
     """A project folder and the ways to type a command in it."""
 
     folder: Path
+    orchestrator: str  # URL of a Prefect server's API
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a user whose team has a Prefect server, which saves every command the start of one of its own."""
+        return clean_environment() | {"PREFECT_API_URL": self.orchestrator}
 
     def attestrl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "flows.cli", *arguments, **options)
 
     def python(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        usual = {"cwd": self.folder, "env": clean_environment(), "timeout": 300}
+        usual = {"cwd": self.folder, "env": self.environment, "timeout": 300}
         command = [sys.executable, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, **(usual | options))
         assert "Traceback" not in done.stderr + done.stdout, done.stderr[-4000:]
@@ -66,7 +76,7 @@ def copy_project(to: Path) -> Path:
     return to
 
 
-def small_project(to: Path, model: Path) -> Project:
+def small_project(to: Path, model: Path, orchestrator: str) -> Project:
     """A project with few real pairs and two tiny base models, in a folder whose name has spaces and non-ASCII letters."""
     folder = copy_project(to / "Projekt für Ärzte № 1")
     first, second = folder / "data/raw/tiny/a", folder / "data/raw/tiny/b"
@@ -77,18 +87,34 @@ def small_project(to: Path, model: Path) -> Project:
     lines = (ROOT / "data/raw/hh_rlhf/pairs.jsonl").read_text(encoding="utf-8").splitlines()[:PAIRS]
     (folder / "data/raw/hh_rlhf/small.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.copy2(Path(__file__).parent / "tiny.yaml", folder / "tiny.yaml")
-    return Project(folder)
+    return Project(folder, orchestrator)
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
-    return small_project(tmp_path_factory.mktemp("end to end"), tiny_model_folder)
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Prefect server that lives as long as the tests."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+            url = stack.enter_context(prefect_server())
+        yield url
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
+    return small_project(tmp_path_factory.mktemp("end to end"), tiny_model_folder, orchestrator)
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
+    """A project that never ran."""
+    return small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder, orchestrator)
 
 
 @pytest.fixture(scope="session")
 def first(project: Project) -> dict[str, Any]:
-    """The first run of the project, undisturbed: from a folder below, for a user whose home is read-only, far from UTC, who
-    shares nothing."""
+    """The first run of the project, undisturbed: from a folder below, for a user without a server, whose home is
+    read-only, far from UTC, who shares nothing."""
     started = time.monotonic()
     elsewhere = clean_environment() | {"HOME": "/proc", "TZ": "Asia/Kathmandu"}
     record = project.run("--params", "../tiny.yaml", cwd=project.folder / "docs", env=elsewhere, umask=0o077)

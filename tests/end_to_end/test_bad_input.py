@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import Project, clean_environment, small_project
+from tests.end_to_end.conftest import Project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
 
@@ -40,12 +40,6 @@ VOTES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a choice among three": (lines(VOTE, VOTE | {"choice": 3}), ("line 2", "choice")),
     "one annotator": (lines(*(VOTE | {"item_id": str(i)} for i in range(20))), ("one annotator",)),
 }
-
-
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
-    """A project that never ran."""
-    return small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder)
 
 
 @pytest.fixture
@@ -166,9 +160,8 @@ def test_a_tokenizer_without_an_end(own: Project) -> None:
 def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:
     """Run a shell script in a mount namespace of its own, as its root."""
     command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", sys.executable]
-    environment = clean_environment()
     return subprocess.run(
-        command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

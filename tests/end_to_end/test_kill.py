@@ -25,9 +25,9 @@ KINDS = ("command", "everything", "stage", "dvc")
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Project:
+def other(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
     """A second project with the same data, models and parameters."""
-    return small_project(tmp_path_factory.mktemp("killed"), tiny_model_folder)
+    return small_project(tmp_path_factory.mktemp("killed"), tiny_model_folder, orchestrator)
 
 
 def start(project: Project) -> subprocess.Popen[str]:

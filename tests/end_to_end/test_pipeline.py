@@ -43,7 +43,7 @@ def test_nothing_is_open_to_others(first: dict[str, Any], project: Project) -> N
 def test_of_two_runs_at_once_one_refuses(first: dict[str, Any], project: Project) -> None:
     command = [sys.executable, "-m", "flows.cli", "run"]
     both = [
-        subprocess.Popen(command, cwd=project.folder, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, cwd=project.folder, env=project.environment, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     said = [run.communicate(timeout=300)[1] for run in both]

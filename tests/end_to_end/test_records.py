@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from tests.end_to_end.conftest import Project
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 
 
 @pytest.fixture(scope="module")
