@@ -38,6 +38,7 @@ def run_seed(seed: int, folder: Path) -> dict[str, Any]:
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "gate": record["gate"]["verdict"],
+            "reasons": record["gate"]["reasons"],
             "metrics": {name: figure["value"] for name, figure in record["metrics"].items()},
         }
         (folder / f"seed-{seed}.json").write_text(json.dumps(found), encoding="utf-8")
