@@ -1,6 +1,7 @@
 """Great Expectations Data Docs of the same rules, made readable without a network: no foreign styles or scripts.
 
-The pages show, for each table and rule, how many rows were checked and which failed, by id; never a row's text.
+The pages show, for each table and rule, how many rows were checked and which failed, by id; never a row's text. The
+first page is ours: theirs fills its lists by a script.
 """
 
 import html
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+from markupsafe import Markup
 
 from governance.digest import write_atomic
+from tasks.pages import rendered
 
 SHOWN = 20
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
@@ -49,6 +52,23 @@ def write_data_docs(tables: dict[str, Shown], out: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         notes = {f"tables-{name.replace('/', '-')}.html": table.note for name, table in tables.items() if table.note}
         _copy_offline(Path(folder), out, notes)
+    listed = [_listed(name, table, out) for name, table in tables.items()]
+    write_atomic(out / "index.html", rendered("data_docs.html.j2", tables=listed, style=Markup(STYLE)))
+
+
+def _listed(name: str, table: Shown, out: Path) -> dict[str, Any]:
+    """What the first page says of a table, with links to its pages."""
+    page = name.replace("/", "-")
+    (verdicts,) = (out / "validations" / page).rglob("*.html")
+    return {
+        "name": name,
+        "note": table.note,
+        "rows": table.verdicts.height,
+        "rules": len(table.sentences),
+        "broken": [rule for rule in table.sentences if not table.verdicts[rule].all()],
+        "verdicts": verdicts.relative_to(out).as_posix(),
+        "expectations": f"expectations/{page}.html",
+    }
 
 
 def _site(folder: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import socket
 import sqlite3
@@ -20,6 +21,7 @@ from tasks.paths import STAGES
 from tests.end_to_end.conftest import Project, clean_environment, mlflow_ids, outcomes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MODELS = {"data/models/base", "data/models/sft", "data/models/reward", "data/models/judge", "data/models/policy"}
 
 
@@ -81,6 +83,24 @@ def test_data_docs_open_without_a_network(first: dict[str, Any], project: Projec
         found = foreign.search(page.read_text(encoding="utf-8"))
         assert not found, f"{page}: {found and found.group()}"
     assert "sides_differ" in "".join(p.read_text(encoding="utf-8") for p in pages)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="this machine has no Chromium")
+def test_data_docs_lead_a_reader_to_every_table(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
+    """As a browser shows them: from the first page to what was found in each table."""
+    folder = project.folder / "data/reports/validate/data_docs"
+    index = _as_shown(folder / "index.html", tmp_path)
+    links = re.findall(r'href="(validations/[^"]+)"', index)
+    assert len(links) == len(list((folder / "validations").rglob("*.html")))
+    assert "preferences" in index
+    assert "sides_differ" in _as_shown(folder / next(link for link in links if "preferences" in link), tmp_path)
+
+
+def _as_shown(page: Path, profile: Path) -> str:
+    """The document that a browser without a network makes of a page."""
+    switches = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    command = [str(CHROMIUM), *switches, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 def test_ledger_verifies(first: dict[str, Any], project: Project) -> None:
