@@ -79,7 +79,9 @@ def run_stage(name: str, parent_run: str) -> Outcome:
     code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
     told = _take(receipt)
     if code != 0 and not told:
-        # DVC failed before the stage began and said nothing: try once more, and keep what it says.
+        # DVC failed before the stage said that it began: try once more, and keep what DVC says. A stage that had begun
+        # all the same, because DVC was killed, must not write beside the next one.
+        leftovers.end_leftovers()
         again = subprocess.run(
             _dvc("repro", "--single-item", name), env=environment, capture_output=True, text=True, check=False
         )

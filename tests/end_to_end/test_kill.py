@@ -57,14 +57,19 @@ def wait_for_stage(project: Project, name: str, run: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
-def victims(run: subprocess.Popen[str], kind: str) -> list[int]:
-    """Processes to kill: the command alone, the stage's process alone, DVC alone, or all of them at once."""
+def victims(run: subprocess.Popen[str], kind: str, name: str) -> list[int]:
+    """Processes to kill: the command alone, the stage's process alone, DVC alone, or all of them at once.
+
+    A stage that is over by now leaves the command: a DVC killed before its stage begins is started anew, and the run
+    would go on to its end.
+    """
     if run.poll() is not None:
         return []
     children = psutil.Process(run.pid).children(recursive=True)
+    stage = [c.pid for c in children if f"-m tasks.{name}" in " ".join(_arguments(c))]
     named = {
-        "stage": [c.pid for c in children if "-m tasks." in " ".join(_arguments(c))],
-        "dvc": [c.pid for c in children if "-m dvc" in " ".join(_arguments(c))],
+        "stage": stage,
+        "dvc": [c.pid for c in children if "-m dvc" in " ".join(_arguments(c))] if stage else [],
         "command": [run.pid],
         "everything": [*(c.pid for c in children), run.pid],
     }
@@ -96,7 +101,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
         wait_for_stage(other, name, run)
         kept = kept | records(other, STAGES[:number])
         time.sleep(moment)
-        for pid in victims(run, kind):
+        for pid in victims(run, kind, name):
             os.kill(pid, signal.SIGKILL)
         ended(other, run)  # where the command itself was spared, it says so and ends
     record = json.loads(ended(other, start(other), 600))
