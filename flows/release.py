@@ -18,12 +18,13 @@ from governance.ledger import Event, Log
 from tasks import lineage, paths
 
 
-def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], alias: str) -> None:
-    """Point `alias` at the policy's registered version, and say so in the ledger."""
+def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], alias: str, *, because: str = "") -> None:
+    """Point `alias` at the policy's registered version, and say so in the ledger; `because` names an incident."""
     import mlflow
 
     mlflow.MlflowClient().set_registered_model_alias(policy["name"], alias, policy["version"])
     data = {"model": policy["name"], "version": policy["version"], "alias": alias}
+    data |= {"because": because} if because else {}
     ledger.append(
         Event.ALIAS_MOVED, run_id=run_id, actor=actor, subject_digests={"policy": policy["sha256"]}, data=data
     )

@@ -2,13 +2,14 @@
 
 import json
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import documents, release, sealing, snapshot
 from flows.stages import Outcome, read_record
-from governance import gate
+from governance import gate, incidents
 from governance.digest import sha256_path
 from governance.ledger import Entry, Event
 from governance.records import SCHEMA, write_run_record
@@ -142,7 +143,8 @@ def _policy() -> dict[str, Any]:
 
 def _ask_gate(run: "Run", policy: dict[str, Any]) -> dict[str, Any]:
     settings = params.load(paths.PARAMS).gate
-    evidence = gate.gate_evidence(paths.REPORTS, paths.MODELS)
+    open_incidents = tuple(i.incident_id for i in incidents.incidents(run.ledger) if i.blocks)
+    evidence = replace(gate.gate_evidence(paths.REPORTS, paths.MODELS), open_incidents=open_incidents)
     verdict = gate.release_gate(evidence, gate.Thresholds(**settings.model_dump()))
     digests = {
         "policy": evidence.policy_sha256,

@@ -7,6 +7,7 @@ from typing import Any
 
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
+from governance.incidents import incidents
 from governance.ledger import Entry, Event, Log
 from governance.notary import Notary
 
@@ -54,6 +55,11 @@ def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256
     found = notary.verify()
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
+    blocking = [i.incident_id for i in incidents(notary.ledger) if i.blocks]
+    if blocking:
+        raise GateRefused(
+            f"serious incidents are open ({', '.join(blocking)}); close them before a policy is released."
+        )
     entries = _undecided(notary.ledger, run_id)
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict is None or verdict.data.get("verdict") != "pass":

@@ -33,7 +33,7 @@ class GateEvidence:
     `base_sha256` names the base that each of policy, reward model and evaluation descends from; `policy_sha256` and
     `reward_sha256` are measured on the bytes, `evaluated` and `reward_tested` hold what the evaluation and the reward
     model's test say they looked at. `metrics` has None where a figure is missing. `checks` says whether each data check
-    let the data pass.
+    let the data pass; `open_incidents` names serious incidents that are not closed.
     """
 
     base_sha256: dict[str, str | None]
@@ -43,6 +43,7 @@ class GateEvidence:
     reward_tested: str | None
     metrics: dict[str, float | None]
     checks: dict[str, bool]
+    open_incidents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ def release_gate(evidence: GateEvidence, thresholds: Thresholds) -> Verdict:
     for stage in dict.fromkeys((*GATED_STAGES, *evidence.checks)):
         passed = evidence.checks.get(stage, False)
         demand(stage, passed, f"the check {stage} did not pass; see data/reports/{stage}.")
+    demand(
+        "incidents",
+        not evidence.open_incidents,
+        f"serious incidents are open ({', '.join(evidence.open_incidents)}); close them first.",
+    )
     _demand_figures(evidence.metrics, thresholds, demand)
     return Verdict("refuse" if reasons else "pass", reasons, checked)
 

@@ -31,6 +31,8 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     os.environ["ATTESTRL_HOME"] = str(paths.home())
     os.environ.setdefault("PREFECT_HOME", str(paths.home() / "prefect"))
+    if not os.access(Path("~").expanduser(), os.W_OK):  # or every process would make its own list of fonts
+        os.environ.setdefault("MPLCONFIGDIR", str(paths.home() / "matplotlib"))
     scripts = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[0] != scripts:
         os.environ["PATH"] = scripts + os.pathsep + os.environ.get("PATH", "")

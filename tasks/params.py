@@ -185,6 +185,20 @@ class Evidence(Section):
     declarations: str | None = None
 
 
+class ReportDays(Section):
+    """Days from becoming aware of an incident until its report is due, by severity (AI Act, Article 73)."""
+
+    death: Count = 10
+    widespread: Count = 2
+    serious: Count = 15
+
+
+class Incidents(Section):
+    """What is due after an incident of a released policy."""
+
+    report_days: ReportDays = ReportDays()
+
+
 class Params(Section):
     """The whole file."""
 
@@ -202,6 +216,7 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     evidence: Evidence = Evidence()
+    incidents: Incidents = Incidents()
 
 
 def parse(raw: Any, where: str) -> Params:

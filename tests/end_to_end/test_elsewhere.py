@@ -6,6 +6,8 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +31,19 @@ def _may_run_python(user: pwd.struct_passwd) -> bool:
 
 
 @pytest.fixture
-def theirs(tmp_path: Path, tiny_model_folder: Path, orchestrator: str) -> Project:
-    """A project that belongs to another user, in a folder that they can reach."""
+def theirs(tiny_model_folder: Path, orchestrator: str) -> Iterator[Project]:
+    """A project that belongs to another user, in a folder that they can reach: pytest's own are closed to others."""
     if os.getuid() != 0:
         pytest.skip("only root can run a command as another user")
     user = pwd.getpwnam(OTHER)
     if not _may_run_python(user):
         pytest.skip(f"{OTHER} may not use this interpreter")
-    project = small_project(tmp_path, tiny_model_folder, orchestrator)
-    for path in (tmp_path, *tmp_path.rglob("*")):
-        shutil.chown(path, user.pw_uid, user.pw_gid)
-    for parent in list(tmp_path.parents)[:2]:  # pytest's own folders, which it closes to others
-        parent.chmod(0o755)
-    return project
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        project = small_project(folder, tiny_model_folder, orchestrator)
+        for path in (folder, *folder.rglob("*")):
+            shutil.chown(path, user.pw_uid, user.pw_gid)
+        yield project
 
 
 def test_another_user_on_one_core(theirs: Project) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from governance.decision import check_can_approve, current_actor, record_decision, shown
 from governance.digest import canonical_json, sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
+from governance.incidents import Severity, closed, find, opened, updated
 from governance.ledger import Event, Ledger, hash_of
 from governance.records import load_run, write_run_record
 from tests.governance.conftest import notary_of
@@ -67,6 +69,19 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
+
+
+def test_an_open_serious_incident_blocks_approval(home: Home) -> None:
+    usual = {"summary": "harm", "actor": "user:a", "aware": datetime(2026, 3, 1, tzinfo=UTC), "days": {"serious": 15}}
+    opened(home.ledger, severity=Severity.OTHER, **usual)
+    home.check()
+    incident = opened(home.ledger, severity=Severity.SERIOUS, **usual)
+    with pytest.raises(GateRefused, match=incident.incident_id):
+        home.check()
+    updated(home.ledger, incident, note="sent", actor="user:a", reported=True)
+    known = find(home.ledger, incident.incident_id)
+    closed(home.ledger, known, cause="known", evaluation=("x.jsonl", "3" * 64), actor="user:a")
+    home.check()
 
 
 def test_what_is_shown_names_everything_that_is_decided_on() -> None:

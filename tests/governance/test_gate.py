@@ -36,7 +36,15 @@ def test_passes_and_lists_what_it_compared() -> None:
     verdict = release_gate(GOOD, LIMITS)
     assert (verdict.verdict, verdict.reasons) == ("pass", [])
     compared = {c["what"] for c in verdict.checked}
-    assert compared == {"base", "policy bytes", "reward bytes", "reward test", *GATED_STAGES, *GOOD.metrics}
+    assert compared == {
+        "base",
+        "policy bytes",
+        "reward bytes",
+        "reward test",
+        "incidents",
+        *GATED_STAGES,
+        *GOOD.metrics,
+    }
     assert all(c["ok"] for c in verdict.checked)
     assert json.dumps(verdict.checked, allow_nan=False)
 
@@ -53,6 +61,7 @@ BROKEN = {
     ),
     "base not named": (replace(GOOD, base_sha256=dict.fromkeys(GOOD.base_sha256)), "name different bases"),
     "nobody names a base": (replace(GOOD, base_sha256={}), "name different bases"),
+    "an open incident": (replace(GOOD, open_incidents=("inc-20260301-abcdef",)), "incidents are open (inc-20260301"),
     "policy changed": (replace(GOOD, policy_sha256="f" * 64), "the policy model in the workspace is not the one"),
     "policy not evaluated": (replace(GOOD, evaluated={"reward": REWARD}), "the policy model in the workspace is not"),
     "other reward evaluated": (
