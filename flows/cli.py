@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows import evidence_command, incident_command, ledger_command
+from flows import evidence_command, incident_command, ledger_command, privacy_command
 from flows.printing import Json, print_result
 from governance.errors import BadInput, explained
 
@@ -24,6 +24,7 @@ app.add_typer(check, name="check")
 app.add_typer(ledger_command.app, name="ledger")
 app.add_typer(evidence_command.app, name="evidence")
 app.add_typer(incident_command.app, name="incident")
+app.add_typer(privacy_command.app, name="privacy")
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit log.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the report; made if absent.")]

@@ -1,12 +1,15 @@
-"""What can be told to be wrong before anything starts: inputs that are not there, a base that is no model folder."""
+"""What can be told to be wrong before anything starts: inputs that are not there, a base that is no model folder, data that
+may not be kept any more."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+from governance import retention
 from tasks import base, params, reading
 
 
 def check(settings: params.Params) -> None:
-    """Raises BadInput for the first input of the run that cannot be what params.yaml says."""
+    """Raises BadInput for the first input of the run that cannot be what params.yaml says, GateRefused for one whose time is over."""
     ingest = settings.ingest
     named = [ingest.preferences, ingest.demonstrations, ingest.votes, ingest.golden]
     for audit in ingest.audits.values():
@@ -14,4 +17,6 @@ def check(settings: params.Params) -> None:
     for source in named:
         if source is not None and not Path(source).exists():
             reading.hub_name(source)
+    here = [Path(source) for source in named if source is not None and Path(source).exists()]
+    retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)

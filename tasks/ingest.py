@@ -15,7 +15,7 @@ import polars as pl
 
 from governance.digest import write_json
 from governance.errors import BadInput
-from tasks import panel, paths, pseudonyms, votes
+from tasks import panel, paths, pseudonyms, suppression, votes
 from tasks.formats import DEMONSTRATIONS, PREFERENCES, demonstration_chunks, preference_chunks
 from tasks.params import Ingest
 from tasks.progress import Advance, bar
@@ -68,20 +68,21 @@ def body(stage: Stage) -> None:
     settings = stage.params.ingest
     if settings.golden and not settings.votes:
         raise BadInput("params.yaml: ingest.golden is given without ingest.votes; golden items are judged by votes.")
-    secret = pseudonyms.key()
+    secret, gone = pseudonyms.key(), suppression.erased()
     tables = _tables(settings)
     with ExitStack() as stack, bar(sum(size(s) for s in _sources(settings)), "ingest", "B") as progress:
         for table in tables.values():
             stack.enter_context(table)
-        sides = _preferences(tables, settings, stage.seed, secret, progress.update)
+        sides = _preferences(tables, settings, stage.seed, secret, gone, progress.update)
         if settings.demonstrations:
             rename = partial(pseudonyms.pseudonym, key_bytes=secret)
             for chunk in demonstration_chunks(settings.demonstrations, progress.update, rename):
-                tables["demonstrations"].write(chunk.with_columns(side=pl.lit("sft")))
+                kept = suppression.without(chunk, "author_id", gone)
+                tables["demonstrations"].write(kept.with_columns(side=pl.lit("sft")))
         if settings.votes:
-            _votes(tables, "", settings.golden, secret, progress.update)
+            _votes(tables, "", settings.golden, secret, gone, progress.update)
         for name, audit in settings.audits.items():
-            _votes(tables, f"audits/{name}/", audit.golden, secret, progress.update)
+            _votes(tables, f"audits/{name}/", audit.golden, secret, gone, progress.update)
     _tell(stage, tables, {side: sides[side] for side in SIDES})
 
 
@@ -107,11 +108,12 @@ def _tables(settings: Ingest) -> dict[str, Output]:
 
 
 def _preferences(
-    tables: dict[str, Output], settings: Ingest, seed: int, secret: bytes, advance: Advance
+    tables: dict[str, Output], settings: Ingest, seed: int, secret: bytes, gone: frozenset[str], advance: Advance
 ) -> Counter[str]:
     """Write the pairs, and what follows from them where it is not given: demonstrations and votes. Rows of each side."""
     sides: Counter[str] = Counter()
-    for chunk in _with_sides(settings, secret, advance):
+    for every in _with_sides(settings, secret, advance):
+        chunk = suppression.without(every, "annotator_id", gone)
         tables["preferences"].write(chunk)
         sides.update(chunk["side"].to_list())
         if not settings.demonstrations:
@@ -141,13 +143,21 @@ def _derived_demonstrations(preferences: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _votes(tables: dict[str, Output], where: str, golden: str | None, secret: bytes, advance: Advance) -> None:
+def _votes(
+    tables: dict[str, Output],
+    where: str,
+    golden: str | None,
+    secret: bytes,
+    gone: frozenset[str],
+    advance: Advance,
+) -> None:
     """Votes and, where given, golden items of the tables `<where>votes` and `<where>golden`."""
     table = tables[f"{where}votes"]
     assert table.source
     cast, people, items = 0, set[str](), set[str]()
     for chunk, left_out in votes.vote_chunks(table.source, advance):
-        table.write(pseudonyms.pseudonymise(chunk, "annotator_id", secret))
+        named = pseudonyms.pseudonymise(chunk, "annotator_id", secret)
+        table.write(suppression.without(named, "annotator_id", gone))
         table.left_out += left_out
         cast += chunk.height
         people.update(chunk["annotator_id"].unique().to_list())

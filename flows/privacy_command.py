@@ -1,0 +1,78 @@
+"""`attestrl privacy`: erase a person, look after retention, write the records of processing."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.printing import Json, print_result
+from governance.errors import BadInput
+
+app = typer.Typer(no_args_is_help=True, help="Erasure, retention, records of processing.")
+
+
+@app.command()
+def erase(
+    annotator: Annotated[str, typer.Argument(help="Identifier as the vendor gives it, or pseudonym.")],
+    as_json: Json = False,
+) -> None:
+    """Remove a person's rows from the workspace, every cached version and the remotes; later runs leave them out."""
+    from flows import erasure, project
+    from governance.decision import current_actor
+
+    project.enter()
+    found = erasure.erase(annotator, current_actor(), lambda text: typer.echo(text, err=True))
+
+    def people(_: Any) -> None:
+        typer.echo(
+            f"Erased: {found['rows']} rows in {found['files']} files; entry {found['erasure']} of the audit log."
+        )
+        for run, policy in found["policies"].items():
+            typer.echo(f"  trained on them: policy {policy[:12]} of run {run}")
+        for file in found["raw_files"]:
+            typer.echo(f"→ {file} still names the person: its owner must edit it; runs leave the person out meanwhile")
+        typer.echo(
+            "→ attestrl run  makes the tables without them; whether models are trained anew is for a person to decide"
+        )
+
+    print_result(found, as_json, people)
+
+
+@app.command()
+def retention(as_json: Json = False) -> None:
+    """Show until when each source of the pipeline may be kept, and what is due. Exit code 1 if something is."""
+    from flows import processing, project
+    from governance.retention import read
+
+    project.enter()
+    today = datetime.now(UTC).date()
+    found = [read(source).as_dict(today) for source in processing.sources()]
+
+    def people(_: Any) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("source", "state", "retain until", "then", box=None, pad_edge=False)
+        for one in found:
+            table.add_row(one["source"], one["state"], one["retain_until"] or "", one["action"] or "")
+        Console(highlight=False, soft_wrap=True).print(table)
+
+    print_result(found, as_json, people)
+    raise typer.Exit(1 if any(one["state"] == "due" for one in found) else 0)
+
+
+@app.command()
+def ropa(out: Annotated[Path, typer.Option("--out", help="Markdown file to write.")]) -> None:
+    """Write the records of processing (Article 30 GDPR) and inputs to an impact assessment, gaps visible."""
+    from flows import processing, project
+    from governance.digest import write_atomic
+
+    target = out.absolute()
+    project.enter()
+    text = processing.ropa(datetime.now(UTC).date())
+    try:
+        write_atomic(target, text)
+    except OSError as error:
+        raise BadInput(f"--out {out}: cannot be written ({error.strerror}); name another file.") from None
+    typer.echo(f"{out}: {text.count('**Missing**') - 1} answers are missing, each with whom to ask.")

@@ -1,0 +1,64 @@
+"""What is processed, of whom and for how long: facts for the records of processing."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from flows import sealing
+from flows.stages import read_record
+from governance.ledger import Event
+from governance.records import list_runs
+from governance.retention import read
+from governance.template import render
+from tasks import params, paths
+
+
+def sources() -> list[Path]:
+    """Inputs of the pipeline that are on this machine."""
+    ingest = params.load(paths.PARAMS).ingest
+    named = [ingest.preferences, ingest.demonstrations, ingest.votes, ingest.golden]
+    named += [source for audit in ingest.audits.values() for source in (audit.votes, audit.golden)]
+    return [Path(source) for source in named if source and Path(source).exists()]
+
+
+def ropa(today: date) -> str:
+    """Records of processing, in Markdown."""
+    tables = read_record("ingest").get("notes", {}).get("tables", {})
+    pii = _pii()
+    datasets = []
+    for source in sources():
+        names = [name for name, facts in tables.items() if facts.get("source") == source.as_posix()]
+        found = {name: pii[name] for name in names if pii.get(name)}
+        datasets.append(
+            read(source).as_dict(today)
+            | {
+                "people": "annotators and authors, by pseudonym; persons whom the texts mention",
+                "pii": _words(found) if names else "not read yet: `attestrl run` counts it",
+            }
+        )
+    erasures = sum(1 for e in sealing.ledger().entries() if e.type == Event.ERASED)
+    settings = params.load(paths.PARAMS)
+    return render(
+        "ropa.md.j2",
+        project=settings.project,
+        today=today.isoformat(),
+        datasets=datasets,
+        models=f"{settings.project}-reward and {settings.project}-policy",
+        runs=len(list_runs(paths.home())),
+        erasures=erasures,
+        pii_total=_words(pii),
+        missing=lambda whom: f"**Missing**: ask {whom}",
+    )
+
+
+def _pii() -> dict[str, dict[str, int]]:
+    """Rows with personal data by table and kind, as the stage `validate` counted them."""
+    file = paths.report("validate") / "pii.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def _words(found: dict[str, dict[str, int]]) -> str:
+    kinds = [f"{kind} in {n} rows of {name}" for name, counts in found.items() for kind, n in counts.items() if n]
+    return "; ".join(kinds) or "none was found"

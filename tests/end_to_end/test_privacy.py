@@ -1,0 +1,104 @@
+"""A vendor's identifiers reach no file, an erased person leaves all of them, and expired data stop a run."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from governance.erasure import holders
+from tests.end_to_end.conftest import Project, made, small_project
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
+PERSON = "ann-secret-7"
+VOTES = "data/raw/vendor/votes.csv"
+RUN = ("--params", "tiny.yaml", "--set", f"ingest.votes={VOTES}", "--until", "annotators")
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
+    """A project with a vendor's votes and a DVC remote, after a run."""
+    project = small_project(tmp_path_factory.mktemp("privacy"), tiny_model_folder, orchestrator)
+    rng = random.Random(0)
+    lines = (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines()
+    items = [json.loads(line)["id"] for line in lines]
+    rows = [f"{i},ann-secret-{k},{int(rng.random() < 0.8)}" for i in items for k in range(12) if rng.random() < 0.5]
+    (project.folder / "data/raw/vendor").mkdir()
+    (project.folder / VOTES).write_text("item_id,annotator_id,choice\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert project.run(*RUN)["status"] == "done"
+    store = project.folder.parent / "store"
+    for command in (("remote", "add", "-d", "store", str(store)), ("push", "-q")):
+        done = project.python("-m", "dvc", *command)
+        assert done.returncode == 0, done.stderr
+    return project
+
+
+def names(project: Project, text: str) -> list[str]:
+    """Files that the software wrote and that hold a text, the remote's among them."""
+    folders = [project.folder / ".dvc", project.folder / ".attestrl"]
+    folders += [p for p in (project.folder / "data").iterdir() if p.name != "raw"]
+    found = [p for p, _ in holders([*folders, project.folder.parent / "store"], text)]
+    return [p.relative_to(project.folder.parent).as_posix() for p in found]
+
+
+def test_no_identifier_is_kept_anywhere(vendor: Project) -> None:
+    assert names(vendor, PERSON) == []
+    table = pl.read_parquet(vendor.folder / "data/interim/valid/votes.parquet")
+    people = table["annotator_id"].unique().to_list()
+    assert len(people) == 12
+    assert all(p.startswith("p-") for p in people)
+    assert len(names(vendor, people[0])) > 4  # the search finds what is there
+
+
+def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path) -> None:
+    before = pl.read_parquet(vendor.folder / "data/interim/valid/votes.parquet")
+    bundle = str(tmp_path / "before.zip")
+    assert vendor.attestrl("evidence", "export", "latest", "--out", bundle).returncode == 0
+
+    done = vendor.attestrl("privacy", "erase", PERSON, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["raw_files"] == [VOTES]
+    assert found["runs"]
+    left = set(before["annotator_id"])
+    gone = {p for p in left if not [n for n in names(vendor, p) if "/privacy/" not in n]}
+    assert len(gone) == 12, "tables of everybody are gone until the next run"
+
+    assert vendor.attestrl("ledger", "verify").returncode == 0
+    assert vendor.attestrl("evidence", "verify", bundle).returncode == 0
+    again = vendor.run(*RUN)
+    assert made(again) == ["ingest", "validate", "annotators"], again["message"]
+    after = pl.read_parquet(vendor.folder / "data/interim/valid/votes.parquet")
+    (erased,) = left - set(after["annotator_id"])
+    assert after.height == before.filter(pl.col("annotator_id") != erased).height
+    kept = [n for n in names(vendor, erased) if "/.attestrl/privacy/" not in n]
+    assert kept == []
+    nobody = vendor.attestrl("privacy", "erase", "ann-unknown")
+    assert nobody.returncode == 2
+    assert "ann-unknown" not in nobody.stderr
+
+
+def test_expired_data_stop_a_run(vendor: Project) -> None:
+    declared = vendor.folder / "data/raw/vendor/retention.yaml"
+    declared.write_text("purpose: reward models\nretain_until: 2020-01-31\naction: delete\n", encoding="utf-8")
+    refused = vendor.attestrl("run", *RUN)
+    assert refused.returncode == 1
+    assert "2020-01-31" in refused.stderr
+    listed = vendor.attestrl("privacy", "retention", "--json")
+    assert listed.returncode == 1
+    states = {r["source"]: r["state"] for r in json.loads(listed.stdout)}
+    assert states[VOTES] == "due"
+    assert states["data/raw/hh_rlhf/small.jsonl"] == "not declared"
+    written = vendor.attestrl("privacy", "ropa", "--out", "ropa.md")
+    assert written.returncode == 0, written.stderr
+    text = (vendor.folder / "ropa.md").read_text(encoding="utf-8")
+    assert "until 2020-01-31, then delete (due)" in text
+    assert "**Missing**: ask the controller" in text
+    declared.write_text("retain_until: soon\n", encoding="utf-8")
+    wrong = vendor.attestrl("privacy", "retention")
+    assert wrong.returncode == 2
+    assert "retain_until" in wrong.stderr
+    shutil.rmtree(declared.parent)
