@@ -11,20 +11,25 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from governance.digest import canonical_json, sha256_bytes, sha256_path, write_json
 from governance.errors import MissingComponent
 from tasks import paths
+from tasks.stage import Stage
 
 if TYPE_CHECKING:
     import torch
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
-CODE = Path(__file__).parent / "rlhf"
+CODE = ("rlhf/*.py", "ppo.py", "reward.py", "sft.py", "splits.py")  # all that decides a training's result, under tasks/
+LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
+TRAININGS = 2  # of a stage that stay: the one that runs, and the last one that ran with other inputs or parameters
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Checkpoints:
         """
         self.identity = sha256_bytes(canonical_json({"stage": stage, "code": _code(), **decides}))
         self.folder = paths.home() / "checkpoints" / stage / self.identity
-        self.keep = keep
+        self.stage, self.keep = stage, keep
         self.refused: list[str] = []
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
@@ -79,8 +84,9 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole and of this training; `refused` says in a sentence why others are not
-        taken."""
+        """The newest checkpoint that is whole and of this training; `refused` and standard error say in a sentence why
+        others are not taken. Checkpoints of older trainings, which nobody came back to, are removed."""
+        self._prune()
         for stale in self.folder.glob(".checkpoint-*.partial"):
             shutil.rmtree(stale)
         for step, folder in self._newest_first():
@@ -88,11 +94,18 @@ class Checkpoints:
                 return self._read(step, folder)
             except ValueError as error:
                 self.refused.append(f"{folder}: {error}; the checkpoint before it is taken, or a new start made.")
+                print(f"{self.stage}: {self.refused[-1]}", file=sys.stderr)
         return None
 
     def remove(self) -> None:
         """Remove all of this training's checkpoints: it has finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _prune(self) -> None:
+        """Of the stage's trainings leave this one and the newest others."""
+        others = [p for p in self.folder.parent.glob("*") if p.is_dir() and p != self.folder]
+        for old in sorted(others, key=lambda p: p.stat().st_mtime_ns, reverse=True)[TRAININGS - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _newest_first(self) -> Iterator[tuple[int, Path]]:
         named = ((re.fullmatch(r"checkpoint-(\d+)", p.name), p) for p in self.folder.glob("checkpoint-*"))
@@ -115,13 +128,20 @@ class Checkpoints:
             raise ValueError("is truncated or no checkpoint") from None
 
 
+def checkpoints_of(stage: Stage, inputs: Mapping[str, str], training: str | None = None) -> Checkpoints:
+    """Checkpoints of the training that `inputs` (by digest) and the stage's parameters decide; a stage that trains
+    several models names each."""
+    settings = getattr(stage.params, stage.name)
+    decides = settings.model_dump(exclude={"save_steps", "save_total_limit"})
+    every = {"inputs": dict(inputs), stage.name: decides, "lora": stage.params.lora.model_dump(), "seed": stage.seed}
+    return Checkpoints(training or stage.name, every, settings.save_total_limit)
+
+
 def _code() -> dict[str, str]:
     """Digests of the trainers' code, and the versions of the libraries under it."""
-    import torch
-    import transformers
-
-    files = {p.name: sha256_path(p) for p in sorted(CODE.glob("*.py"))}
-    return files | {"torch": str(torch.__version__), "transformers": str(transformers.__version__)}
+    here = Path(__file__).parent
+    files = {p.relative_to(here).as_posix(): sha256_path(p) for pattern in CODE for p in sorted(here.glob(pattern))}
+    return files | {name: version(name) for name in LIBRARIES}
 
 
 def _sync(path: Path) -> None:

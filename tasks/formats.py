@@ -20,6 +20,7 @@ from tasks.tables import CHUNK, MESSAGES, Schema, frame_of
 
 Messages = list[dict[str, str]]
 Rename = Callable[[str], str]  # of a person
+PIECE = 1000  # rows as Python objects at a time: as Arrow they take a fraction of the memory
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # the transcript form of HH-RLHF
 OPTIONAL: Schema = {
     "source": pl.String,
@@ -54,7 +55,12 @@ def demonstration_chunks(source: str, advance: Advance = nobody, rename: Rename 
 
 def _chunks(rows: Iterable[Row], schema: Schema) -> Iterator[pl.DataFrame]:
     remaining = iter(rows)
-    while some := list(islice(remaining, CHUNK)):
+    while pieces := list(_pieces(islice(remaining, CHUNK), schema)):
+        yield pl.concat(pieces, rechunk=True)
+
+
+def _pieces(rows: Iterator[Row], schema: Schema) -> Iterator[pl.DataFrame]:
+    while some := list(islice(rows, PIECE)):
         yield frame_of(some, schema)
 
 

@@ -111,6 +111,8 @@ class Training(Section):
     learning_rate: Positive
     max_length: Count
     bf16: bool
+    save_steps: Count
+    save_total_limit: Count
 
 
 class Sft(Training):

@@ -1,7 +1,6 @@
 """Stage `ppo`: the policy, from the SFT model, against the reward model."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import polars as pl
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput, GateRefused
 from tasks import paths
-from tasks.checkpoints import Checkpoints
+from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.progress import bar
@@ -38,7 +37,7 @@ def body(stage: Stage) -> None:
     tokenizer = load_tokenizer(paths.SFT)
     trainer = _trainer(stage, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
-    checkpoints = _checkpoints(stage, lineage)
+    checkpoints = checkpoints_of(stage, lineage)
     history = _train(stage, trainer, encoded, checkpoints)
     save_model(merged(trainer.policy), tokenizer, paths.POLICY)
     write_json(paths.POLICY / "lineage.json", lineage)
@@ -61,9 +60,7 @@ def _train(
     if found := checkpoints.latest():
         trainer.restore(found.tensors, found.state["trainer"])
         history = list(found.state["history"])
-        stage.notes["resumed_from_step"] = found.step
-    for sentence in checkpoints.refused:
-        print(f"ppo: {sentence}", file=sys.stderr)
+        stage.notes["resumed_from_step"] = {"ppo": found.step}
     try:
         with bar(trainer.updates, "ppo", "update", done=trainer.step) as progress:
             for metrics in trainer.train(prompts):
@@ -81,13 +78,6 @@ def _train(
     except ValueError as error:
         raise BadInput(f"{paths.SFT}: {error}; choose another base.model.") from None
     return history
-
-
-def _checkpoints(stage: Stage, lineage: dict[str, str]) -> Checkpoints:
-    """Checkpoints of the training that these inputs and parameters decide."""
-    settings = stage.params.ppo.model_dump(exclude={"save_steps", "save_total_limit"})
-    decides = {"inputs": lineage, "ppo": settings, "lora": stage.params.lora.model_dump(), "seed": stage.seed}
-    return Checkpoints("ppo", decides, stage.params.ppo.save_total_limit)
 
 
 def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:

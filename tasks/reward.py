@@ -10,6 +10,7 @@ import torch
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput
 from tasks import paths
+from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
@@ -23,6 +24,7 @@ from tasks.rlhf.models import (
     score_conversations,
     with_lora,
 )
+from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import PairRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
@@ -40,20 +42,24 @@ def body(stage: Stage) -> None:
     test = pl.read_parquet(stage.input_table(TEST, "evaluation"))
     stage.input_table(DEMONSTRATIONS, "centring")
     scores: dict[str, np.ndarray] = {}
+    kept: list[Checkpoints] = []
     for name, side, folder in (
         ("reward", "reward_train", paths.REWARD),
         ("judge", "judge_train", paths.JUDGE),
     ):
         table = stage.input_table(paths.PROCESSED / f"{side}.parquet", "training")
-        _train(stage, name, table, folder)
+        kept.append(_train(stage, name, table, folder))
         scores[name] = _margins(stage, folder, test)
     rows = _metrics(stage, test, scores)
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": rows}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
+    for checkpoints in kept:  # not before: a kill while the judge is trained takes the reward model, too
+        checkpoints.remove()
 
 
-def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
+def _train(stage: Stage, name: str, table: Path, folder: Path) -> Checkpoints:
+    """Train and measure one model; gives the training's checkpoints."""
     settings = stage.params.reward
     trust = stage.params.base.trust_remote_code
     tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
@@ -66,11 +72,15 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
-    best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name)
+    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
+    checkpoints = checkpoints_of(stage, lineage, name)
+    if found := checkpoints.latest():
+        stage.notes.setdefault("resumed_from_step", {})[name] = found.step
+    resume = Resume(settings.save_steps, checkpoints.save, found)
+    best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume)
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)
     save_model(model, tokenizer, folder)
-    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
     write_json(folder / "lineage.json", lineage)
     register = f"{stage.params.project}-reward" if name == "reward" else None
     stage.output_model(folder, lineage, register)
@@ -82,6 +92,7 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
     stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
     kept = {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
     stage.log_metrics(kept, model=folder, table=table)
+    return checkpoints
 
 
 def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:

@@ -7,10 +7,12 @@ import polars as pl
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput
 from tasks import paths
+from tasks.checkpoints import checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
+from tasks.rlhf.resume import Resume
 from tasks.rlhf.sft_trainer import Encoded, train_sft
 from tasks.splits import position
 from tasks.stage import Stage, run_stage
@@ -41,9 +43,13 @@ def body(stage: Stage) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "CAUSAL_LM", stage.seed) if stage.params.lora.enabled else model
-    final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log)
-    save_model(merged(trained), tokenizer, paths.SFT)
     lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)}
+    checkpoints = checkpoints_of(stage, lineage)
+    if found := checkpoints.latest():
+        stage.notes["resumed_from_step"] = {"sft": found.step}
+    resume = Resume(stage.params.sft.save_steps, checkpoints.save, found)
+    final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log, resume)
+    save_model(merged(trained), tokenizer, paths.SFT)
     write_json(paths.SFT / "lineage.json", lineage)
     stage.output_model(paths.SFT, lineage)
     write_jsonl(stage.report / "history.jsonl", history)
@@ -56,6 +62,7 @@ def body(stage: Stage) -> None:
         "dev/mean_token_accuracy": final["mean_token_accuracy"],
     }
     stage.log_metrics(figures, model=paths.SFT, table=DATA)
+    checkpoints.remove()
 
 
 def split_dev(encoded: Encoded, ids: list[str]) -> tuple[Encoded, Encoded]:

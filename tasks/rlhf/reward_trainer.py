@@ -14,6 +14,7 @@ import torch
 
 from tasks.rlhf.losses import bradley_terry
 from tasks.rlhf.models import pad_right
+from tasks.rlhf.resume import Resumable, Resume, Saved, Tensors, copy_weights, trainable
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
 
 if TYPE_CHECKING:
@@ -60,12 +61,16 @@ def train_reward(
     seed: int,
     on_log: OnLog,
     description: str,
+    resume: Resume | None = None,
 ) -> dict[str, float]:
-    """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures."""
+    """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures. `on_log`
+    also hears what was logged before the state that `resume` found."""
     from transformers import PrinterCallback, TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
-    class WeightedRewardTrainer(RewardTrainer):
+    best: dict[str, Any] = {"loss": float("inf")}
+
+    class WeightedRewardTrainer(Resumable, RewardTrainer):
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
             chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
@@ -78,12 +83,22 @@ def train_reward(
             self._metrics[mode]["rewards/margins"].append(difference.mean().item())
             return (loss, outputs) if return_outputs else loss
 
-    best: dict[str, Any] = {"loss": float("inf")}
+        def snapshot(self) -> tuple[Tensors, dict[str, Any]]:
+            tensors, record = super().snapshot()
+            if "weights" in best:  # measured already
+                tensors |= {f"best.{name}": weights for name, weights in best["weights"].items()}
+                record["best"] = {k: best[k] for k in ("loss", "metrics", "step")}
+            return tensors, record
+
+        def take_over(self, found: Saved) -> None:
+            super().take_over(found)
+            weights = {n.removeprefix("best."): t for n, t in found.tensors.items() if n.startswith("best.")}
+            best.update(found.state.get("best", {}), weights=weights)
 
     class KeepBest(TrainerCallback):
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
             if metrics["eval_loss"] < best["loss"]:
-                weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+                weights = {name: p.detach().cpu().clone() for name, p in trainable(model).items()}
                 best.update(loss=metrics["eval_loss"], weights=weights, metrics=dict(metrics), step=state.global_step)
             else:
                 control.should_training_stop = True
@@ -106,7 +121,7 @@ def train_reward(
             callbacks=[logging_callback(on_log, description), KeepBest()],
         )
         trainer.remove_callback(PrinterCallback)  # it writes to standard output
-        trainer.train()
-    model.load_state_dict(best["weights"])
+        trainer.go(resume)
+    copy_weights(model, best["weights"])
     figures = {k.removeprefix("eval_"): float(v) for k, v in best["metrics"].items() if isinstance(v, (int, float))}
     return figures | {"best_step": float(best["step"])}

@@ -19,6 +19,8 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from tasks.rlhf.resume import Resume
+
 Encoded = list[tuple[list[int], list[int]]]
 OnLog = Callable[[int, dict[str, float]], None]
 
@@ -70,7 +72,16 @@ def logging_callback(on_log: OnLog, description: str) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             interval = 0.5 if sys.stderr.isatty() else 10.0
-            self.bar = tqdm(total=state.max_steps, desc=description, unit="step", mininterval=interval, file=sys.stderr)
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc=description,
+                unit="step",
+                mininterval=interval,
+                file=sys.stderr,
+            )
+            for row in state.log_history:  # of a training that goes on
+                self._tell(row["step"], {k: v for k, v in row.items() if k != "step"})
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar.update()
@@ -79,7 +90,10 @@ def logging_callback(on_log: OnLog, description: str) -> Any:
             self.bar.close()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            on_log(state.global_step, {k: float(v) for k, v in (logs or {}).items() if isinstance(v, (int, float))})
+            self._tell(state.global_step, logs or {})
+
+        def _tell(self, step: int, logs: dict[str, Any]) -> None:
+            on_log(step, {k: float(v) for k, v in logs.items() if isinstance(v, (int, float))})
 
     return Report()
 
@@ -106,16 +120,23 @@ def train_sft(
     settings: TrainingSettings,
     seed: int,
     on_log: OnLog,
+    resume: Resume | None = None,
 ) -> dict[str, float]:
-    """Train in place; gives loss and token accuracy on `dev`, measured after the last epoch."""
+    """Train in place; gives loss and token accuracy on `dev`, measured after the last epoch. `on_log` also hears what
+    was logged before the state that `resume` found."""
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
+
+    from tasks.rlhf.resume import Resumable
+
+    class ResumableSftTrainer(Resumable, SFTTrainer):
+        pass
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             **trainer_arguments(settings, folder, seed), completion_only_loss=True, eval_strategy="epoch", packing=False
         )
-        trainer = SFTTrainer(
+        trainer = ResumableSftTrainer(
             model=model,
             args=arguments,
             train_dataset=dataset_of(train),
@@ -124,6 +145,6 @@ def train_sft(
             callbacks=[logging_callback(on_log, "sft")],
         )
         trainer.remove_callback(PrinterCallback)  # it writes to standard output
-        trainer.train()
+        trainer.go(resume)
     final = next(row for row in reversed(trainer.state.log_history) if "eval_loss" in row)
     return {k.removeprefix("eval_"): float(v) for k, v in final.items() if isinstance(v, (int, float))}

@@ -1,6 +1,7 @@
 """Checkpoints are whole or absent, and only a training's own are taken."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(checkpoints: Checkpoints)
     checkpoints.folder.write_text("in the way")
     with pytest.raises(MissingComponent, match="checkpoint of step 3 cannot be written"):
         checkpoints.save(3, TENSORS, {})
+
+
+def test_trainings_that_nobody_came_back_to_go(checkpoints: Checkpoints) -> None:
+    others = [Checkpoints("ppo", {"seed": seed}, keep=2) for seed in (100, 101, 102)]
+    elsewhere = Checkpoints("sft", {"seed": 100}, keep=2)
+    for age, training in enumerate((checkpoints, *others, elsewhere)):
+        training.save(1, TENSORS, {})
+        os.utime(training.folder, (age, age))
+    assert checkpoints.latest() is not None  # the oldest of them, and the one that runs
+    kept = sorted(p.name for p in checkpoints.folder.parent.iterdir())
+    assert kept == sorted([checkpoints.identity, others[-1].identity])
+    assert elsewhere.folder.exists()
 
 
 def test_state_is_json_and_names_the_training(checkpoints: Checkpoints) -> None:

@@ -1,0 +1,211 @@
+"""What a TRL trainer needs to go on after a kill as if there had been none: its whole state as tensors and JSON values.
+
+transformers' own checkpoints will not do: they are pickles, they leave out the sums behind the next line of the log, and
+a resumed epoch draws the order of its rows anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Saved(Protocol):
+    """A training's state as it was kept."""
+
+    @property
+    def tensors(self) -> Tensors:
+        """Weights, optimiser's moments and states of generators, by name."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The rest, as JSON values."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """`save(step, tensors, state)` keeps a state after every `steps` steps; `found` is the one to go on from."""
+
+    steps: int
+    save: Callable[[int, Mapping[str, torch.Tensor], Mapping[str, Any]], None]
+    found: Saved | None
+
+
+class Resumable:
+    """Put before a transformers Trainer: `go()` trains from the state that was found, or from the start."""
+
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    state: Any
+    control: Any
+    args: Any
+    resume: Resume | None = None
+    order: torch.Tensor  # state of torch's generator from which the order of this epoch's rows was drawn
+
+    def go(self, resume: Resume | None) -> None:
+        """Train; without `resume` nothing is kept."""
+        self.resume = resume
+        trainer: Any = self
+        if resume is None:
+            trainer.train()
+            return
+        trainer.add_callback(_Keep(self, resume))
+        if resume.found is None:
+            trainer.train()
+            return
+        file = Path(self.args.output_dir) / TRAINER_STATE_NAME
+        file.write_text(json.dumps(resume.found.state["trainer"]), encoding="utf-8")
+        trainer.train(resume_from_checkpoint=self.args.output_dir)
+
+    def snapshot(self) -> tuple[Tensors, dict[str, Any]]:
+        """(tensors, JSON values): all that a trainer made alike needs to go on, bit for bit, from here."""
+        tensors, generators = random_states()
+        tensors = {f"rng.{name}": state for name, state in tensors.items()} | {"rng.order": self.order}
+        tensors |= {f"weights.{name}": p.data for name, p in trainable(self.model).items()}
+        optimizer = self.optimizer.state_dict()
+        tensors |= {f"optimizer.{i}.{k}": v for i, kept in optimizer["state"].items() for k, v in kept.items()}
+        record = {
+            "trainer": dataclasses.asdict(self.state),
+            "generators": generators,
+            "groups": optimizer["param_groups"],
+            "schedule": self.lr_scheduler.state_dict(),
+            "sums": self._sums(),
+        }
+        return tensors, record
+
+    def take_over(self, found: Saved) -> None:
+        """Take over what of a `snapshot()` belongs to no optimiser and no generator: sums behind the next log."""
+        sums: dict[str, Any] = found.state["sums"]
+        trainer: Any = self
+        trainer._tr_loss.fill_(sums["loss"])
+        trainer._total_loss_scalar, trainer._globalstep_last_logged = sums["total_loss"], sums["last_logged"]
+        trainer._initial_global_step, trainer.current_flos = 0, sums["flos"]
+        trainer._total_train_tokens = sums["tokens"]
+        trainer._metrics["train"].update(sums["metrics"])
+
+    def _sums(self) -> dict[str, Any]:
+        trainer: Any = self
+        return {
+            "loss": trainer._tr_loss.item(),
+            "total_loss": trainer._total_loss_scalar,
+            "last_logged": trainer._globalstep_last_logged,
+            "flos": trainer.current_flos,
+            "tokens": trainer._total_train_tokens,
+            "metrics": dict(trainer._metrics["train"]),
+        }
+
+    # What follows are transformers' own hooks.
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.resume and not self.control.should_training_stop:  # a training that ends here is not gone on with
+            self.resume.save(self.state.global_step, *self.snapshot())
+
+    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
+        copy_weights(self.model, self._found().tensors, "weights.")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        found = self._found()
+        kept: dict[int, Tensors] = {}
+        for name, tensor in found.tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                kept.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": kept, "param_groups": found.state["groups"]})
+        self.lr_scheduler.load_state_dict(found.state["schedule"])
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            found = self._found()
+            restore_random_states(found.tensors, found.state["generators"])
+
+    def _found(self) -> Saved:
+        assert self.resume and self.resume.found
+        return self.resume.found
+
+
+class _Keep(TrainerCallback):
+    """Says when a state is kept, and remembers how an epoch began.
+
+    At the end of an epoch transformers evaluates after the step is over; a state of before that would lose the
+    evaluation.
+    """
+
+    def __init__(self, trainer: Resumable, resume: Resume) -> None:
+        self.trainer, self.resume = trainer, resume
+        self.going_on = resume.found
+        self.kept_at = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.kept_at = state.global_step
+        if self.going_on:
+            self.trainer.take_over(self.going_on)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.going_on:  # transformers passes over the rows that are done, then sets the generators to their state
+            between = float(state.epoch).is_integer()
+            torch.set_rng_state(self.going_on.tensors["rng.torch" if between else "rng.order"])
+            self.going_on = None
+        self.trainer.order = torch.get_rng_state()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not float(state.epoch).is_integer():
+            self._ask(state, control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._ask(state, control)
+
+    def _ask(self, state: Any, control: Any) -> None:
+        if state.global_step - self.kept_at >= self.resume.steps:
+            control.should_save = True
+            self.kept_at = state.global_step
+
+
+def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Parameters that a training changes, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def copy_weights(model: Any, tensors: Mapping[str, torch.Tensor], prefix: str = "") -> None:
+    """Set the trainable parameters to the tensors `<prefix><name>`."""
+    for name, parameter in trainable(model).items():
+        parameter.data.copy_(tensors[prefix + name])
+
+
+def random_states() -> tuple[Tensors, dict[str, Any]]:
+    """States of all generators that a training may draw from: (tensors, JSON values)."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    tensors = {"python": torch.tensor(words), "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}
+    tensors["torch"] = torch.get_rng_state()
+    tensors |= {f"cuda{i}": state for i, state in enumerate(_cuda_states())}
+    return tensors, {"python": [version, gauss], "numpy": [name, int(position), int(has_gauss), float(cached)]}
+
+
+def restore_random_states(tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+    """Set the generators to `random_states()`, whose tensors are named `rng.<name>`."""
+    version, gauss = record["python"]
+    random.setstate((version, tuple(tensors["rng.python"].tolist()), gauss))
+    name, position, has_gauss, cached = record["numpy"]
+    np.random.set_state((name, tensors["rng.numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(tensors["rng.torch"])
+    for i in range(len(_cuda_states())):
+        torch.cuda.set_rng_state(tensors[f"rng.cuda{i}"], i)
+
+
+def _cuda_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
