@@ -2,8 +2,7 @@
 
 Case, punctuation and invisible characters count. Runs that more than RARE of the texts could hold are part of the
 language, and are left to words and style; a longer run that is rare has a rare pair in it, or is part of a word.
-O(characters); blocks of texts bound the
-memory.
+O(characters); blocks of texts bound the memory.
 """
 
 from collections.abc import Iterator
