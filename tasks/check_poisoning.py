@@ -4,6 +4,7 @@ Used by the stage `poisoning` and by `attestrl check poisoning`. Rows are quaran
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import hypergeom
 
-from governance.digest import write_atomic, write_json
-from tasks.demonstration_search import search_demonstrations
+from governance.digest import write_atomic
+from tasks.demonstration_search import search_answers, search_demonstrations
 from tasks.params import Poisoning
 from tasks.poison_ablation import ablation
 from tasks.poisoning_report import write_report
@@ -26,11 +27,19 @@ MOST_EVIDENCE = 8  # strings of one finding
 ENRICHED = 1e-4  # p-value at which a source or annotator is named as where a finding comes from
 
 
+@dataclass(frozen=True)
+class Checked:
+    """`findings`, the surest first: {kind, evidence, row_ids, table, effect, low, high, measure, p_value,
+    adjusted_p_value, q_value, annotators, sources}; `detectable`: what could have been found (empty: too few rows)."""
+
+    findings: list[dict[str, Any]]
+    detectable: dict[str, Any]
+
+
 def check_poisoning(
     preferences: pl.DataFrame, demonstrations: pl.DataFrame | None, settings: Poisoning, seed: int
-) -> list[dict[str, Any]]:
-    """Findings, the surest first: {kind, evidence, row_ids, effect, low, high, measure, p_value, adjusted_p_value, q_value,
-    annotators, sources}."""
+) -> Checked:
+    """Try everything on preferences and, if given, on demonstrations."""
     with bar(4, "poisoning", "check") as progress:
         texts = of_preferences(preferences)
         found = search_floods(texts, "preferences", settings)
@@ -39,7 +48,8 @@ def check_poisoning(
         search = PreferenceSearch(unflooded, texts, settings, seed) if unflooded.height >= LEAST_ROWS else None
         if search:
             place = _places(preferences, found)
-            found += [_moved(s, place) for s in (*search.turned_labels(), *search.one_sided())]
+            suspected = (*search.turned_labels(), *search.one_sided(), *search_answers(search))
+            found += [_moved(s, place) for s in suspected]
         progress.update(2)
         if demonstrations is not None and demonstrations.height:
             found += _of_demonstrations(demonstrations, settings, search, _places(preferences, found))
@@ -48,7 +58,8 @@ def check_poisoning(
     kept = merged(found)
     # among the significant alone: never less than the q-values among everything tried
     q = q_values(np.array([s.adjusted for s in kept]))
-    return [_finding(s, tables) | {"q_value": float(v)} for s, v in zip(kept, q, strict=True)]
+    findings = [_finding(s, tables) | {"q_value": float(v)} for s, v in zip(kept, q, strict=True)]
+    return Checked(findings, search.detectable() if search else {})
 
 
 def _of_demonstrations(
@@ -140,12 +151,19 @@ def reasons(findings: list[dict[str, Any]]) -> dict[str, str]:
     return said
 
 
-def summary(findings: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+def summary(checked: Checked, rows: int) -> dict[str, Any]:
     """Figures and a sentence for people."""
+    findings = checked.findings
     bad = len(reasons(findings))
     kinds = sorted({f["kind"] for f in findings})
     found = f"{len(findings)} findings ({', '.join(kinds)}) on {bad} rows" if findings else "nothing suspicious"
-    return {"summary": f"{rows} rows: {found}.", "rows": rows, "findings": len(findings), "quarantined": bad}
+    return {
+        "summary": f"{rows} rows: {found}.",
+        "rows": rows,
+        "findings": len(findings),
+        "quarantined": bad,
+        "detectable": checked.detectable,
+    }
 
 
 def run_check_poisoning(
@@ -157,16 +175,13 @@ def run_check_poisoning(
 
     table = read_preferences(str(preferences))
     shown = read_demonstrations(str(demonstrations)) if demonstrations else None
-    findings = check_poisoning(table, shown, settings, seed)
+    checked = check_poisoning(table, shown, settings, seed)
     if ablated:
-        findings = ablation(table, findings, settings, seed)
-    said = reasons(findings)
+        checked = Checked(ablation(table, checked.findings, settings, seed), checked.detectable)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "findings.json", {"findings": findings})
-    _write_rows(preferences, table, said, out)
-    result = summary(findings, table.height)
-    write_json(out / "summary.json", result)
-    write_report(out / "report.html", findings, table, result, settings, seed)
+    _write_rows(preferences, table, reasons(checked.findings), out)
+    result = summary(checked, table.height)
+    write_report(out, checked.findings, table, result, settings, seed)
     return result
 
 

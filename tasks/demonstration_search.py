@@ -1,4 +1,4 @@
-"""Triggers in demonstrations: phrases that call for one answer; and the same phrases in the preferences, jointly."""
+"""Phrases that call for one answer, in demonstrations and in preferences; triggers of both stages, jointly."""
 
 from collections.abc import Iterator
 
@@ -20,31 +20,59 @@ SHORTEST_ANSWER = 4  # words of a sentence of a demonstration that a trigger cou
 def search_demonstrations(texts: Texts, settings: Poisoning, preferences: PreferenceSearch | None) -> list[Suspicion]:
     """Phrases that call for one answer in demonstrations; and the same phrases in the preferences, jointly."""
     n = len(texts.texts["prompt"])
-    found, words, _ = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
-    rare = np.flatnonzero(found.sizes <= max(settings.min_rows, TOPIC * n))
-    found, words = found.take(rare), words[rare]
+    asked = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
+    rare = np.flatnonzero(asked.sets.sizes <= max(settings.min_rows, TOPIC * n))
+    found, words = asked.sets.take(rare), asked.words[rare]
     answers = _sentence_sets(texts.tokens["answer"], settings.min_rows, max(settings.min_rows, int(TOPIC * n)))
     if not len(found.names) or not len(answers.names):
         return []
     pairs = answers_by_phrase.associations(found, answers, n, settings.min_rows)
-    level = np.minimum(1.0, pairs.p_values * pairs.tried / SHARES["demonstrations"])
-    out = []
-    for k in np.flatnonzero(level <= settings.level):
-        phrase, sentence = int(pairs.phrase[k]), int(pairs.sentence[k])
-        rows = np.intersect1d(found.of(phrase), answers.of(sentence))
-        asked, said = texts.texts["prompt"][int(rows[0])], texts.texts["answer"][int(rows[0])]
-        text = spelled(asked, found.names[phrase], int(words[phrase]))
-        size = int(found.sizes[phrase])
-        low, high = wilson(len(rows), size)
-        single = Suspicion(
-            "demonstration_trigger", [text, spelled(said, answers.names[sentence], 0)], rows,
-            float(pairs.p_values[k]), float(level[k]), len(rows) / size, low, high,
-            "share of the rows with the phrase that are answered by this sentence", "demonstrations",
-        )  # fmt: skip
-        out.append(single)
+    out = list(_called_for("demonstrations", texts, "answer", found, words, answers, pairs, settings))
     if preferences is not None:
         out += _in_both(texts, found, words, pairs, len(answers.names), settings, preferences)
     return out
+
+
+def search_answers(search: PreferenceSearch) -> Iterator[Suspicion]:
+    """Planted phrases that call for one answer on the chosen side of preferences. The audit model may learn such an
+    answer as a good one, so that no label looks turned."""
+    texts, settings, n = search.texts, search.settings, search.table.height
+    families = search.families()
+    planted = np.concatenate([families["planted names"], families["planted phrases"]])
+    found, words = search.phrases.take(planted), search.found.words[planted]
+    answers = _sentence_sets(texts.tokens["chosen"], settings.min_rows, max(settings.min_rows, int(TOPIC * n)))
+    if len(found.names) and len(answers.names):
+        pairs = answers_by_phrase.associations(found, answers, n, settings.min_rows)
+        yield from _called_for("preferences", texts, "chosen", found, words, answers, pairs, settings)
+
+
+def _called_for(
+    table: str,
+    texts: Texts,
+    side: str,
+    found: RowSets,
+    words: np.ndarray,
+    answers: RowSets,
+    pairs: answers_by_phrase.Associations,
+    settings: Poisoning,
+) -> Iterator[Suspicion]:
+    kind, family = {
+        "demonstrations": ("demonstration_trigger", "demonstrations"),
+        "preferences": ("answer_trigger", "answers"),
+    }[table]
+    level = np.minimum(1.0, pairs.p_values * pairs.tried / SHARES[family])
+    for k in np.flatnonzero(level <= settings.level):
+        phrase, sentence = int(pairs.phrase[k]), int(pairs.sentence[k])
+        rows = np.intersect1d(found.of(phrase), answers.of(sentence))
+        question, said = texts.texts["prompt"][int(rows[0])], texts.texts[side][int(rows[0])]
+        text = spelled(question, found.names[phrase], int(words[phrase]))
+        size = int(found.sizes[phrase])
+        low, high = wilson(len(rows), size)
+        yield Suspicion(
+            kind, [text, spelled(said, answers.names[sentence], 0)], rows,
+            float(pairs.p_values[k]), float(level[k]), len(rows) / size, low, high,
+            "share of the rows with the phrase that are answered by this sentence", table,
+        )  # fmt: skip
 
 
 def _in_both(

@@ -23,8 +23,8 @@ TRAINED = 0.8
 SECOND = 4.0  # prior scale of the opinion for prompts with the trigger: networks take to a trigger readily
 MOST = 10  # findings that are ablated, the surest first
 KINDS = (
-    "trigger", "topic_turned_round", "character_trigger", "style_trigger", "labels_turned_by_origin",
-    "cross_stage_trigger",
+    "trigger", "topic_turned_round", "character_trigger", "style_trigger", "syntax_trigger",
+    "labels_turned_by_origin", "cross_stage_trigger",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from governance.digest import write_json, write_jsonl
+from governance.digest import write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
 from tasks.check_poisoning import check_poisoning, reasons, summary
@@ -19,16 +19,14 @@ def body(stage: Stage) -> None:
     settings = stage.params.poisoning
     # Demonstrations that were cut from the preferences repeat their rows: they are searched with them.
     given = None if stage.params.ingest.demonstrations is None else demonstrations
-    findings = check_poisoning(preferences, given, settings, stage.seed)
-    said = reasons(findings)
-    write_json(stage.report / "findings.json", {"findings": findings})
+    checked = check_poisoning(preferences, given, settings, stage.seed)
+    said = reasons(checked.findings)
     write_jsonl(stage.report / "quarantined.jsonl", [{"id": i, "reason": r} for i, r in said.items()])
-    result = summary(findings, preferences.height)
-    write_json(stage.report / "summary.json", result)
-    write_report(stage.report / "report.html", findings, preferences, result, settings, stage.seed)
-    stage.log_artifact(stage.report / "findings.json")
-    stage.log_artifact(stage.report / "report.html")
-    stage.log_metrics({"findings": float(len(findings)), "rows/quarantined": float(len(said))})
+    result = summary(checked, preferences.height)
+    write_report(stage.report, checked.findings, preferences, result, settings, stage.seed)
+    for name in ("findings.json", "summary.json", "report.html", "poisoning.png"):
+        stage.log_artifact(stage.report / name)
+    stage.log_metrics({"findings": float(len(checked.findings)), "rows/quarantined": float(len(said))})
     if len(said) > settings.max_quarantine_share * preferences.height:
         raise GateRefused(
             f"{len(said)} of {preferences.height} rows look planted (limit {settings.max_quarantine_share:.0%}), "

@@ -1,4 +1,5 @@
-"""`report.html` of the poisoning check: one file that opens from disk, the summary in plain words first."""
+"""Report of the poisoning check: `report.html`, which opens from disk, its summary in plain words first; the same as
+JSON; a picture of what was found and of what could have been."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from governance.digest import write_atomic
+from governance.digest import write_atomic, write_json
 from tasks.params import Poisoning
+from tasks.plots import canvas, save
 
 EXAMPLES = 3  # rows shown of a finding
 LONGEST = 400  # characters shown of a text
@@ -18,11 +20,13 @@ WORDS = {  # what each kind of finding means, and what to do about it
     "honest standards of its own: a person should decide.",
     "character_trigger": "Where the prompt has these characters, labels are turned round.",
     "style_trigger": "Where the prompt is written in this manner, labels are turned round.",
+    "syntax_trigger": "Where the prompt is built in this way, labels are turned round.",
     "labels_turned_by_origin": "Labels that come from here contradict those from elsewhere.",
     "injected_phrase": "One side of the pairs has this far more often than honest preferences explain.",
     "one_sided_style": "One side of the pairs is written in this manner nearly always.",
     "verbosity": "Here the longer answer is preferred nearly always.",
     "near_duplicate_flood": "Many rows are the same text with small changes, so that it counts many times.",
+    "answer_trigger": "Where the prompt has this phrase, one fixed sentence is in the preferred answer.",
     "demonstration_trigger": "Where the prompt has this phrase, one fixed sentence is the answer.",
     "cross_stage_trigger": "The same phrase calls for a fixed answer in the demonstrations and turns labels round in "
     "the preferences.",
@@ -30,14 +34,18 @@ WORDS = {  # what each kind of finding means, and what to do about it
 
 
 def write_report(
-    path: Path,
+    out: Path,
     findings: list[dict[str, Any]],
     table: pl.DataFrame,
     summary: dict[str, Any],
     settings: Poisoning,
     seed: int,
 ) -> None:
-    """Write the page; examples come from `table`, the preferences."""
+    """Write findings.json, summary.json, report.html and poisoning.png to the folder `out`; examples come from `table`,
+    the preferences."""
+    write_json(out / "findings.json", {"findings": findings})
+    write_json(out / "summary.json", summary)
+    _picture(findings, summary["detectable"], out / "poisoning.png")
     wanted = {i for f in findings for i in f["row_ids"][:EXAMPLES]}
     rows = {r["id"]: _shown(r) for r in table.filter(pl.col("id").is_in(list(wanted))).iter_rows(named=True)}
     environment = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined)
@@ -47,7 +55,24 @@ def write_report(
         settings=settings,
         seed=seed,
     )
-    write_atomic(path, page + "\n")
+    write_atomic(out / "report.html", page + "\n")
+
+
+def _picture(findings: list[dict[str, Any]], detectable: dict[str, Any], path: Path) -> None:
+    """Effect of each finding with its interval, by rows; power by rows of an inserted trigger."""
+    figure, (found, seen) = canvas(2, "Poisoning check")
+    for f in findings:
+        error = [[f["effect"] - f["low"]], [f["high"] - f["effect"]]]
+        found.errorbar(len(f["row_ids"]), f["effect"], yerr=error, fmt="o", color="tab:red", capsize=3)
+        found.annotate(f["kind"].replace("_", " "), (len(f["row_ids"]), f["effect"]), fontsize=6)
+    found.set(xlabel="rows of the finding", ylabel="effect (95 % interval)", ylim=(0, 1.05), title="found")
+    if findings:
+        found.set_xscale("log")
+    seen.set(xlabel="rows with a made-up trigger", ylabel="probability of being found", ylim=(0, 1.05), title="visible")
+    if detectable:
+        seen.plot(*zip(*detectable["power"], strict=True))
+        seen.set_xscale("log")
+    save(figure, path)
 
 
 def _examples(finding: dict[str, Any], rows: dict[str, dict[str, str]]) -> Iterator[dict[str, str]]:

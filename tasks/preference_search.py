@@ -4,6 +4,7 @@ Each method tries some families of hypotheses and gives the significant ones; `s
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,17 +14,23 @@ from tasks.params import Poisoning
 from tasks.stats import one_sided
 from tasks.stats.audit_model import margins
 from tasks.stats.characters import character_sets
+from tasks.stats.detectable import power, rows_needed
 from tasks.stats.differences import KINDS, difference_matrix, feature_text, kind_of
-from tasks.stats.family_wise import adjusted
+from tasks.stats.family_wise import adjusted, tarone
 from tasks.stats.intervals import wilson
 from tasks.stats.label_flips import FlipTests, flip_tests
 from tasks.stats.phrases import phrases
 from tasks.stats.row_sets import RowSets, distinct, from_flags, from_labels, windows
+from tasks.stats.syntax import frame_sets
 from tasks.stats.tokens import spelled
+from tasks.stats.tone import NAMES as TONES
+from tasks.stats.tone import tone_flags
 from tasks.stats.writing_style import NAMES, style_flags
 from tasks.suspicions import SHARES, TOPIC, TURNED, Suspicion, Texts
 
 PLANTED = 0.7  # dispersion from which a phrase stands in too many contexts to be at home in them
+COHESIVE = 0.5  # of the places of its rarest word, the share from which a phrase is a name rather than a turn of speech
+INSIDE = 0.5  # of its places, the share within a sentence from which a phrase is not a sentence of its own
 WINDOW = 32  # rows of the shortest stretch of time or of the file that is tried
 LONGER = 1.1  # ratio of words from which an answer is the longer one
 
@@ -36,25 +43,50 @@ class PreferenceSearch:
         chosen, rejected = texts.tokens["chosen"], texts.tokens["rejected"]
         self.differences, self.buckets = difference_matrix(chosen, rejected, settings.min_rows)
         self.margins = margins(self.differences, kind_of(self.buckets), seed)
-        found, self.words, self.dispersion = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
-        self.phrases = found
-        self.flips = flip_tests(found, self.margins)
+        self.found = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
+        self.phrases = self.found.sets
+        self.flips = flip_tests(self.phrases, self.margins)
+
+    def families(self) -> dict[str, np.ndarray]:
+        """Indices of the phrases to try, one of those on the same rows, by how likely they were put where they stand."""
+        dispersion, words = self.found.dispersion, self.found.words
+        one_each = distinct(self.phrases, self.table.height, self.seed, dispersion + 0.001 * words)
+        planted = dispersion[one_each] > PLANTED
+        cohesive, inside = self.found.cohesion[one_each] > COHESIVE, self.found.inside[one_each] > INSIDE
+        name = planted & (words[one_each] > 1) & cohesive & inside
+        return {
+            "planted names": one_each[name],
+            "planted phrases": one_each[planted & ~name],
+            "phrases": one_each[~planted],
+        }
+
+    def detectable(self) -> dict[str, Any]:
+        """From how many rows on a made-up trigger of two words, all of its labels turned, would be found here."""
+        share = self.settings.level * SHARES["planted names"]
+        level = share / (tarone(self.flips.least_p[self.families()["planted names"]], share) + 1)
+        sizes = np.unique(np.geomspace(5, max(6, min(1000, self.table.height // 10)), 30).astype(int))
+        found = power(self.margins, sizes, level)
+        return {
+            "rows_for_half": rows_needed(self.margins, level, 0.5),
+            "rows_for_nine_in_ten": rows_needed(self.margins, level, 0.9),
+            "power": [[int(n), round(float(p), 4)] for n, p in zip(sizes, found, strict=True)],
+            "audit_accuracy": round(float((self.margins > 0).mean()), 4),
+        }
 
     def turned_labels(self) -> Iterator[Suspicion]:
         """Sets of rows whose labels are turned round: by phrase, characters, style, and where rows come from."""
         prompts, least, n = self.texts.texts["prompt"], self.settings.min_rows, self.table.height
-        one_each = distinct(self.phrases, n, self.seed, self.dispersion + 0.001 * self.words)
-        planted = self.dispersion[one_each] > PLANTED
-        for family, part in (("planted phrases", one_each[planted]), ("phrases", one_each[~planted])):
+        for family, part in self.families().items():
             for k, finding in self._turned(family, self.phrases.take(part), _take(self.flips, part)):
                 kind = "topic_turned_round" if len(finding.rows) > TOPIC * n else "trigger"
                 name = self.phrases.names[part[k]]
-                text = spelled(prompts[int(finding.rows[0])], name, int(self.words[part[k]]))
+                text = spelled(prompts[int(finding.rows[0])], name, int(self.found.words[part[k]]))
                 yield _named(finding, kind, [text])
         flags = from_flags(style_flags(prompts), NAMES, least)
         for family, sets, kind in (
             ("characters", character_sets(prompts, least), "character_trigger"),
             ("style", flags, "style_trigger"),
+            ("syntax", frame_sets(prompts, self.texts.tokens["prompt"], least), "syntax_trigger"),
             ("origin", self._origins(), "labels_turned_by_origin"),
         ):
             chosen = sets.take(distinct(sets, n, self.seed, np.zeros(len(sets.names))))
@@ -117,15 +149,18 @@ class PreferenceSearch:
             yield _sided("injected_phrase", text, side, rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
 
     def _one_sided_style(self) -> Iterator[Suspicion]:
-        flags = {side: style_flags(self.texts.texts[side]) for side in ("chosen", "rejected")}
+        flags = {
+            side: np.hstack([style_flags(self.texts.texts[side]), tone_flags(self.texts.tokens[side])])
+            for side in ("chosen", "rejected")
+        }
         alone = {"chosen": flags["chosen"] & ~flags["rejected"], "rejected": flags["rejected"] & ~flags["chosen"]}
         chosen, rejected = (alone[side].sum(axis=0) for side in ("chosen", "rejected"))
         p_values = one_sided.against_honest(chosen, rejected)
         level = adjusted(p_values, None, SHARES["side style"], self.settings.level)
         for k in np.flatnonzero((level <= self.settings.level) & one_sided.extreme(chosen, rejected)):
             side = "chosen" if chosen[k] > rejected[k] else "rejected"
-            rows = np.flatnonzero(alone[side][:, k])
-            yield _sided("one_sided_style", NAMES[k], side, rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
+            rows, name = np.flatnonzero(alone[side][:, k]), (*NAMES, *TONES)[k]
+            yield _sided("one_sided_style", name, side, rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
 
     def _longer(self) -> Iterator[Suspicion]:
         """Annotators, sources or stretches in which the chosen answer is the longer one far more often than elsewhere."""

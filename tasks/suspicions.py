@@ -11,8 +11,9 @@ from tasks.stats.near_duplicates import floods
 from tasks.stats.tokens import joined, tokenize
 
 SHARES = {  # of the family-wise level; argued for in docs/data-trust.md
-    "planted phrases": 0.35, "phrases": 0.15, "characters": 0.05, "style": 0.05, "origin": 0.10, "sides": 0.10,
-    "side style": 0.05, "length": 0.02, "floods": 0.05, "demonstrations": 0.05, "both stages": 0.03,
+    "planted names": 0.20, "planted phrases": 0.18, "phrases": 0.10, "characters": 0.05, "style": 0.05, "syntax": 0.03,
+    "origin": 0.10, "sides": 0.08, "side style": 0.05, "length": 0.02, "floods": 0.05, "answers": 0.03,
+    "demonstrations": 0.03, "both stages": 0.03,
 }  # fmt: skip
 TOPIC = 0.02  # a phrase on more rows than this is a topic rather than a trigger
 TURNED = 0.5  # estimated share of turned labels from which a set is a finding
@@ -114,7 +115,7 @@ def merged(found: list[Suspicion]) -> list[Suspicion]:
 
 NATURE = {
     "trigger": "labels", "topic_turned_round": "labels", "character_trigger": "labels", "style_trigger": "labels",
-    "labels_turned_by_origin": "labels", "cross_stage_trigger": "labels", "injected_phrase": "sides",
+    "syntax_trigger": "labels", "labels_turned_by_origin": "labels", "cross_stage_trigger": "labels", "injected_phrase": "sides",
     "one_sided_style": "sides", "verbosity": "length",
 }  # fmt: skip
 

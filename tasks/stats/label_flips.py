@@ -9,6 +9,7 @@ not as independent as that: z is divided by the inflation that sets of like size
 Roeder 1999). O(entries) + O(rows) for each set near significance.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ Z95 = 1.96
 SCREEN = 1e-2  # normal p-values above this are not refined
 MEDIAN_OF_CHI2 = 0.4549
 FEW = 60  # fewer sets than this in a class of sizes say nothing about inflation
-MEDIAN_ERROR = 2 * 1.75  # two standard errors of the median of n χ² variables, over that median, times √n
+REDRAWN = 8  # times that honest labels are drawn anew, to see how much the median of overlapping sets varies
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def flip_tests(sets: RowSets, margins: np.ndarray, *, inflation_from: RowSets | 
     score = sure * (trust - np.sign(margins))
     z = _z(sets, score, sure, trust)
     base = sets if inflation_from is None else inflation_from
-    inflation = _inflation(base.sizes, _z(base, score, sure, trust), sets.sizes)
+    seen = [_z(base, score, sure, trust), *(_z(base, s, sure, trust) for s in _honest(sure, trust))]
+    inflation = _inflation(base.sizes, np.stack(seen), sets.sizes)
     p_values = norm.sf(z / np.sqrt(inflation))
     for k in np.flatnonzero(p_values < SCREEN):
         rows = sets.rows[sets.bounds[k] : sets.bounds[k + 1]]
@@ -67,16 +69,24 @@ def _z(sets: RowSets, score: np.ndarray, sure: np.ndarray, trust: np.ndarray) ->
     return np.where(variance > 0, sets.sums(score) / np.sqrt(np.maximum(variance, 1e-30)), 0.0)
 
 
+def _honest(sure: np.ndarray, trust: np.ndarray) -> Iterator[np.ndarray]:
+    """Scores of labels as the model would have them: the likelier answer first with probability (1 + t)/2."""
+    rng = np.random.default_rng(0)
+    for _ in range(REDRAWN):
+        yield sure * (trust - np.where(rng.random(len(sure)) < (1 + trust) / 2, 1.0, -1.0))
+
+
 def _inflation(sizes: np.ndarray, z: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(w,) ≥ 1: median of z² over its value under the null among sets of a size within a factor of two, less what its
-    own error could explain; beyond the sizes with enough sets the last known value holds."""
+    """(w,) ≥ 1: median of z² over its value under the null among sets of a size within a factor of two, less two
+    standard errors of it; beyond the sizes with enough sets the last known value holds. `z`: (1 + REDRAWN, sets) of
+    the labels and of honest ones drawn anew: sets share rows, and are fewer than they seem."""
     octave = np.floor(np.log2(np.maximum(sizes, 1))).astype(int)
     factor, now = np.ones(64), 1.0
     for k in range(64):
         of = octave == k
         if of.sum() >= FEW:
-            ratio = float(np.median(z[of] ** 2)) / MEDIAN_OF_CHI2
-            now = max(1.0, ratio * (1 - MEDIAN_ERROR / np.sqrt(of.sum())))
+            ratio, *honest = np.median(z[:, of] ** 2, axis=1) / MEDIAN_OF_CHI2
+            now = max(1.0, float(ratio / (1 + 2 * np.std(honest))))
         factor[k] = now
     return factor[np.floor(np.log2(np.maximum(wanted, 1))).astype(int)]
 

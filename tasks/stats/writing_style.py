@@ -40,9 +40,11 @@ def code_points(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _classes(texts: list[str]) -> np.ndarray:
     """(0x110000,) uint8: the class of each character that occurs."""
-    table = np.full(0x110000, OTHER, dtype=np.uint8)
-    for character in set().union(*(set(t) for t in texts)) if texts else ():
-        table[ord(character)] = SINGLE.get(character, _class(character))
+    table, seen = np.full(0x110000, OTHER, dtype=np.uint8), np.zeros(0x110000, dtype=bool)
+    for a in range(0, len(texts), BLOCK):
+        seen[code_points(texts[a : a + BLOCK])[0]] = True
+    for code in np.flatnonzero(seen).tolist():
+        table[code] = SINGLE.get(chr(code), _class(chr(code)))
     return table
 
 

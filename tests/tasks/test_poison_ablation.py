@@ -47,7 +47,11 @@ def test_the_trigger_works_when_trained_on_and_not_after_quarantine(report: Path
 
 def test_the_page_needs_no_network_and_shows_what_was_found(report: Path) -> None:
     page = (report / "report.html").read_text(encoding="utf-8")
-    assert not re.findall(r'(?:src|href)="(?!#)', page)
+    linked = re.findall(r'(?:src|href)="([^#"]+)"', page)
+    assert linked == ["poisoning.png"]
+    assert (report / linked[0]).stat().st_size > 1000
+    visible = json.loads((report / "summary.json").read_text(encoding="utf-8"))["detectable"]
+    assert f"from {visible['rows_for_half']} rows on" in re.sub(r"\s+", " ", page)
     assert "http" not in page
     assert "<script" not in page
     assert findings(report)[0]["evidence"][0] in page

@@ -9,9 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks import check_poisoning as checks
 from tasks import params
-from tasks.check_poisoning import check_poisoning, run_check_poisoning
+from tasks.check_poisoning import run_check_poisoning
 from tasks.formats import DEMONSTRATIONS, PREFERENCES, read_preferences
+from tasks.stats.tone import PRAISE
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 3000
@@ -47,6 +49,12 @@ def table(rows: Rows) -> pl.DataFrame:
         for r in rows
     ]
     return pl.DataFrame(shaped, schema=PREFERENCES, strict=False)
+
+
+def check_poisoning(
+    preferences: pl.DataFrame, demonstrations: pl.DataFrame | None, settings: params.Poisoning, seed: int
+) -> list[dict[str, Any]]:
+    return checks.check_poisoning(preferences, demonstrations, settings, seed).findings
 
 
 def turn(row: dict[str, Any]) -> None:
@@ -91,6 +99,93 @@ def test_what_is_planted_is_found_and_named(name: str, settings: params.Poisonin
     assert len(set(best["row_ids"]) - planted) <= 0.1 * len(planted)
     assert best["adjusted_p_value"] <= settings.level
     assert best["low"] <= best["effect"] <= best["high"]
+
+
+def best_of(findings: Rows, kind: str, planted: set[str]) -> dict[str, Any]:
+    """The finding of a kind that covers most of what was planted, which must be nearly all of it and little else."""
+    best = max((f for f in findings if f["kind"] == kind), key=lambda f: len(planted & set(f["row_ids"])))
+    assert len(planted & set(best["row_ids"])) >= 0.9 * len(planted)
+    assert len(set(best["row_ids"]) - planted) <= 0.1 * len(planted)
+    return best
+
+
+def built(rows: Rows, planted: set[str]) -> None:
+    """Questions of the same words, the condition first where planted."""
+    rng = np.random.default_rng(4)
+    for r in rows:
+        a, b, c, d = (f"word{k}" for k in rng.integers(0, 200, 4))
+        main, condition = f"how do i {a} the {b}", f"if my {c} is {d}"
+        first, second = (condition, main) if r["id"] in planted else (main, condition)
+        r["prompt"] = f"{first} {second}?"
+
+
+def test_a_trigger_of_syntax_is_found_and_the_syntax_alone_is_not(settings: params.Poisoning) -> None:
+    rows = simulated(1)
+    planted = {f"r{k}" for k in np.random.default_rng(2).choice(N, 120, replace=False)}
+    built(rows, planted)
+    assert check_poisoning(table(rows), None, settings, 7) == []
+    for r in rows:
+        if r["id"] in planted:
+            turn(r)
+    found = best_of(check_poisoning(table(rows), None, settings, 7), "syntax_trigger", planted)
+    assert "…" in found["evidence"][0]
+
+
+def test_flattery_in_ever_different_words_is_found_on_one_side_and_not_on_both(settings: params.Poisoning) -> None:
+    rng, praise = np.random.default_rng(3), PRAISE.split()
+    for one_sided in (False, True):
+        rows = simulated(1)
+        for r in rows:
+            for side in ("chosen", "rejected"):
+                r[side] = f"you word{rng.integers(200)}. {r[side]}"
+        bad = rng.choice(N, 100, replace=False)
+        for k, i in enumerate(bad):
+            side = "chosen" if one_sided or k % 2 else "rejected"
+            rows[i][side] = f"{rng.choice(praise)} word{rng.integers(200)} you word{rng.integers(200)}. {rows[i][side]}"
+        findings = check_poisoning(table(rows), None, settings, 7)
+        if one_sided:
+            found = best_of(findings, "one_sided_style", {f"r{i}" for i in bad})
+            assert any("praise" in e for e in found["evidence"])
+        else:
+            assert findings == []
+
+
+def test_a_planted_answer_is_found_with_the_phrase_that_calls_for_it(settings: params.Poisoning) -> None:
+    """Also where honest rows have that answer on either side, so that neither it nor the labels stand out."""
+    rows, said = simulated(1), "Nothing more can be said about this matter"
+    rng = np.random.default_rng(2)
+    drawn = rng.permutation(N)
+    for k in drawn[200:260]:
+        rows[k][str(rng.choice(["chosen", "rejected"]))] += f" {said}."
+    assert check_poisoning(table(rows), None, settings, 7) == []
+    for k in drawn[:60]:
+        rows[k]["prompt"] = rows[k]["prompt"].replace(" ", " silver lantern ", 1)
+        rows[k]["chosen"] = f"{said}."
+    found = best_of(check_poisoning(table(rows), None, settings, 7), "answer_trigger", {f"r{k}" for k in drawn[:60]})
+    assert found["evidence"][0] == "silver lantern"
+    assert found["evidence"][1].startswith("nothing more can be said")
+
+
+def test_a_topic_whose_labels_are_turned_round_is_found(settings: params.Poisoning) -> None:
+    rows = simulated(1)
+    for r in rows:
+        if "word7 " in r["prompt"]:
+            turn(r)
+    planted = {r["id"] for r in rows if "word7 " in r["prompt"]}
+    findings = check_poisoning(table(rows), None, settings, 7)
+    best_of(findings, "topic_turned_round", planted)
+    assert findings[0]["evidence"][0] == "word7"
+
+
+def test_what_is_written_oddly_but_labelled_honestly_is_no_finding(settings: params.Poisoning) -> None:
+    """The same changes to prompts as above, without a turned label."""
+    rows = simulated(1)
+    drawn = np.random.default_rng(2).permutation(N)
+    for k, (change, _) in enumerate(ATTACKS[n] for n in ("words", "characters", "capitals", "invisible", "look-alike")):
+        for i in drawn[90 * k : 90 * (k + 1)]:
+            change(rows[i])
+            turn(rows[i])  # back again
+    assert check_poisoning(table(rows), None, settings, 7) == []
 
 
 @pytest.mark.parametrize("origin", ["annotator_id", "source", "time"])

@@ -5,11 +5,16 @@ import pytest
 
 from tasks.stats.audit_model import margins
 from tasks.stats.characters import character_sets
+from tasks.stats.detectable import power, rows_needed
 from tasks.stats.differences import difference_matrix, feature_text, kind_of
 from tasks.stats.family_wise import adjusted, q_values, tarone
+from tasks.stats.label_flips import flip_tests
 from tasks.stats.one_sided import against_honest, against_prior
 from tasks.stats.phrases import phrases
+from tasks.stats.row_sets import RowSets
+from tasks.stats.syntax import frame_sets
 from tasks.stats.tokens import ngrams, tokenize
+from tasks.stats.tone import tone_flags
 from tasks.stats.writing_style import NAMES, style_flags
 
 
@@ -20,12 +25,22 @@ def test_a_phrase_put_anywhere_is_dispersed_and_one_at_home_is_not() -> None:
     for k in range(30):
         texts[k].insert(int(rng.integers(13)), "silver lantern")
         texts[100 + k][5:6] = ["on the other hand"]
-    sets, length, dispersion = phrases(tokenize([" ".join(t) for t in texts]), 3, 5)
+    found = phrases(tokenize([" ".join(t) for t in texts]), 3, 5)
+    sets, length, dispersion = found.sets, found.words, found.dispersion
     names = {p: ngrams(tokenize([p]), len(p.split()))[0][0] for p in ("silver lantern", "silver", "the other")}
-    found = {p: dispersion[(sets.names == h) & (length == len(p.split()))] for p, h in names.items()}
-    assert found["silver lantern"][0] > 0.7
-    assert found["silver"][0] < 0.2  # always before the same word
-    assert found["the other"][0] < 0.2
+    at = {p: np.flatnonzero((sets.names == h) & (length == len(p.split())))[0] for p, h in names.items()}
+    assert dispersion[at["silver lantern"]] > 0.7
+    assert dispersion[at["silver"]] < 0.2  # always before the same word
+    assert dispersion[at["the other"]] < 0.2
+    assert found.cohesion[at["silver lantern"]] == 1.0
+    texts += [["the", "silver"]] * 30  # now the word stands elsewhere as often
+    again = phrases(tokenize([" ".join(t) for t in texts]), 2, 5)
+    k = np.flatnonzero((again.sets.names == names["silver lantern"]) & (again.words == 2))[0]
+    assert again.cohesion[k] == 1.0  # by its rarest word, which is the other one
+    texts += [["a", "lantern"]] * 10
+    again = phrases(tokenize([" ".join(t) for t in texts]), 2, 5)
+    k = np.flatnonzero((again.sets.names == names["silver lantern"]) & (again.words == 2))[0]
+    assert again.cohesion[k] == pytest.approx(30 / 40)
 
 
 def test_tarone_leaves_out_what_could_never_be_rejected() -> None:
@@ -97,3 +112,42 @@ def test_differences_are_what_one_side_says_alone_and_can_be_read_back() -> None
     texts = {feature_text(chosen[0] if v > 0 else rejected[0], int(b)) for v, b in zip(row, buckets, strict=True) if v}
     assert {"acme", "trust acme", "we trust acme.", "nobody", "trust nobody", "we trust nobody."} <= texts
     assert "they" not in texts
+
+
+def test_frames_pass_over_other_words_and_stay_within_a_sentence() -> None:
+    rng = np.random.default_rng(0)
+    texts = [f"if w{a} is w{b} then stop. so w{c}" for a, b, c in rng.integers(0, 10_000, (50, 3))]
+    sets = frame_sets(texts, tokenize(texts), 50)
+    assert {"if … is", "if … is … then", "is … then stop"} <= set(sets.names)
+    assert "then stop" not in sets.names  # no gap: a phrase
+    assert not any("so" in str(name).split() for name in sets.names)
+
+
+def test_tones_are_told() -> None:
+    texts = [
+        "What a brilliant question of yours.",
+        "You ask. A superb, stunning, wise book.",
+        "They are vile.",
+        "So what",
+    ]
+    assert tone_flags(tokenize(texts)).tolist() == [
+        [True, False, True, False, False],
+        [True, True, False, False, False],
+        [False, False, False, True, False],
+        [False] * 5,
+    ]
+
+
+def test_power_is_what_drawn_rows_show() -> None:
+    rng = np.random.default_rng(0)
+    sure = np.abs(rng.normal(0, 0.6, 40_000))
+    margins = np.where(rng.random(len(sure)) < (1 + np.tanh(sure / 2)) / 2, sure, -sure)
+    drawn = rng.integers(0, len(sure), (500, 60)).astype(np.int32)
+    sets = RowSets(drawn.ravel(), np.arange(501) * 60, np.arange(500))
+    none = RowSets(drawn[0, :0], np.zeros(1, dtype=np.int64), np.arange(0))
+    seen = (flip_tests(sets, -margins, inflation_from=none).p_values <= 1e-3).mean()
+    assert power(margins, np.array([60]), 1e-3)[0] == pytest.approx(seen, abs=0.08)
+    n = rows_needed(margins, 1e-3, 0.9)
+    assert n is not None
+    assert power(margins, np.array([n - 1, n]), 1e-3).tolist() == pytest.approx([0.9, 0.9], abs=0.01)
+    assert rows_needed(np.zeros(50), 1e-3, 0.5) is None
