@@ -96,7 +96,7 @@ def peer_figures(crowd: Any) -> dict[str, Any]:
     from tasks.polls import poll
     from tasks.stats.pairwise_agreement import pairwise_agreement
 
-    cast = poll(crowd.votes.lazy(), None)
+    cast = poll([crowd.votes], None)
     good = np.isin([crowd.behaviour[a] for a in cast.annotators], HONEST)
     if good.all():
         return {}

@@ -13,7 +13,7 @@ LEAST_WEIGHT = 0.05  # an annotator who is not flagged keeps a little say
 ACTIONS = ("weight", "human review", "quarantine")
 
 
-def table(found: Findings, poll: Poll, simulated: bool) -> pl.DataFrame:
+def table(found: Findings, poll: Poll) -> pl.DataFrame:
     """annotator_id, flag, score, weight, reason, action, then every figure behind them."""
     n = len(poll.annotators)
     review = _review(found)
@@ -43,7 +43,7 @@ def table(found: Findings, poll: Poll, simulated: bool) -> pl.DataFrame:
         "night": found.timing.night if found.timing else nothing,
         "overconfidence": found.calibration.overconfidence if found.calibration else nothing,
         "group": found.collusion.group,
-        "simulated": np.full(n, simulated),
+        "simulated": np.full(n, poll.simulated),
     }
     frame = pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
     return frame.sort("score", descending=True, maintain_order=True)

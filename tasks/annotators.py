@@ -6,9 +6,11 @@ import polars as pl
 
 from governance.errors import GateRefused
 from tasks import paths
-from tasks.check_annotators import AnnotatorReport, check_annotators, write_report
+from tasks.check_annotators import AnnotatorReport, judge, write_report
+from tasks.polls import poll
 from tasks.progress import bar
 from tasks.stage import Stage, run_stage
+from tasks.tables import read_chunks
 
 NAMED = 5
 
@@ -38,10 +40,10 @@ def body(stage: Stage) -> None:
 
 
 def _check(stage: Stage, source: Path, out: Path) -> AnnotatorReport:
-    votes = pl.read_parquet(stage.input_table(source / "votes.parquet", "audit"))
+    votes = stage.input_table(source / "votes.parquet", "audit")
     golden_file = source / "golden.parquet"
     golden = pl.read_parquet(stage.input_table(golden_file, "audit")) if golden_file.is_file() else None
-    report = check_annotators(votes, golden, stage.params.annotators)
+    report = judge(poll(read_chunks(votes), golden), stage.params.annotators)
     write_report(report, out)
     return report
 

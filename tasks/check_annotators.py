@@ -3,6 +3,7 @@
 Used by the stage `annotators` and by `attestrl check annotators`. Nobody's vote is ever turned round.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,10 @@ class AnnotatorReport:
 
 def check_annotators(votes: pl.DataFrame, golden: pl.DataFrame | None, settings: Annotators) -> AnnotatorReport:
     """Judge every annotator in `votes` (columns as in `tasks.votes.VOTES`, of which optional ones may lack)."""
-    simulated = "simulated" in votes.columns and bool(votes["simulated"].any())
-    return judge(poll(votes.lazy(), golden), settings, simulated)
+    return judge(poll([votes], golden), settings)
 
 
-def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
+def judge(cast: Poll, settings: Annotators) -> AnnotatorReport:
     """Judge every annotator of a poll."""
     if len(cast.ballots.who) == 0:
         empty = pl.DataFrame(
@@ -53,8 +53,8 @@ def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
         )
         return AnnotatorReport(empty, {"summary": "There are no votes, so nothing is known of annotators."})
     found = find(cast.ballots, settings)
-    rows = table(found, cast, simulated)
-    return AnnotatorReport(rows, _summary(rows, found, cast, settings, simulated))
+    rows = table(found, cast)
+    return AnnotatorReport(rows, _summary(rows, found, cast, settings))
 
 
 def write_report(report: AnnotatorReport, out: Path) -> None:
@@ -64,13 +64,22 @@ def write_report(report: AnnotatorReport, out: Path) -> None:
 
 def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: Annotators) -> dict[str, Any]:
     """Check a vendor's file and write the report to `out`; ids stay as the file has them."""
-    from tasks.votes import read_golden, read_votes, refuse_foreign_golden
+    from tasks.votes import read_golden, refuse_foreign_golden, refuse_incomparable, vote_chunks
 
-    table, left_out = read_votes(str(votes))
     known = read_golden(str(golden)) if golden else None
+    left_out = 0
+
+    def kept() -> Iterator[pl.DataFrame]:
+        nonlocal left_out
+        for chunk, without_choice in vote_chunks(str(votes)):
+            left_out += without_choice
+            yield chunk
+
+    cast = poll(kept(), known)
+    refuse_incomparable(len(cast.ballots.who), cast.annotators, str(votes))
     if known is not None:
-        refuse_foreign_golden(known, set(table["item_id"]), str(golden), str(votes))
-    report = check_annotators(table, known, settings)
+        refuse_foreign_golden(known, cast.golden.values(), str(golden), str(votes))
+    report = judge(cast, settings)
     if left_out:
         report.summary["left_out"] = left_out
         report.summary["summary"] += f" {left_out} rows were left out: their label is not a choice between two."
@@ -78,14 +87,14 @@ def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: 
     return report.summary
 
 
-def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotators, simulated: bool) -> dict[str, Any]:
+def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotators) -> dict[str, Any]:
     b = found.ballots
     flagged = rows.filter("flag")
     share = float(flagged["n_votes"].sum() / max(1, len(b.who)))
     on_golden = int(b.on_golden.sum())
     ways = np.where(found.unreliable, np.argmax(found.suspicion.ways, axis=1), -1)
     return {
-        "summary": _sentence(rows, found, cast, share, simulated),
+        "summary": _sentence(rows, found, cast, share),
         "votes": len(b.who),
         "annotators": rows.height,
         "items": b.n_items,
@@ -105,15 +114,15 @@ def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotato
         "repeated_votes": cast.repeated,
         "repeated_votes_that_contradict": cast.contradicted,
         "unreadable_times": cast.undated,
-        "simulated": simulated,
+        "simulated": cast.simulated,
         "method": "crossed response model with empirical-Bayes false-discovery control; collusion and golden audits",
         "settings": settings.model_dump(),
     }
 
 
-def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float, simulated: bool) -> str:
+def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float) -> str:
     b, flagged = found.ballots, int(rows["flag"].sum())
-    who = f"{rows.height} annotators{' (simulated)' if simulated else ''}"
+    who = f"{rows.height} annotators{' (simulated)' if cast.simulated else ''}"
     said = f"{who} gave {len(b.who)} votes; {flagged} of them, with {share:.1%} of the votes, are not to be trusted."
     review = int((rows["action"] == ACTIONS[1]).sum())
     if review:
@@ -151,7 +160,7 @@ def _golden_advice(found: Findings, cast: Poll, settings: Annotators) -> dict[st
         "needed_against_inverters": golden_items_needed(1 - honest, tested, level, POWER),
         "needed_against_guessers": golden_items_needed(0.5, tested, level, POWER),
         "power_wanted": POWER,
-        "retire": cast.items.gather(retire).to_list(),
+        "retire": [cast.golden[k] for k in retire.tolist()],
     }
 
 

@@ -145,10 +145,11 @@ def parquet_batches(path: Path, advance: Advance, batch: int = BATCH) -> Iterato
 
     total = path.stat().st_size
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # holds the pages at hand, not a row group's
         for found in file.iter_batches(batch):
             yield found
             advance(round(total * found.num_rows / file.metadata.num_rows))
+            pa.default_memory_pool().release_unused()  # it keeps several batches' worth otherwise
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise

@@ -25,6 +25,7 @@ VOTES: Schema = {
     "simulated": pl.Boolean,
 }
 GOLDEN: Schema = {"item_id": pl.String, "gold_choice": pl.Int8, "simulated": pl.Boolean}
+BATCH = 20_000  # votes of a Parquet file in memory at once
 NEEDED = ("item_id", "annotator_id", "choice")
 ALIASES = {"label": "choice", "gold": "gold_choice", "submitted_at": "created_at", "worker_id": "annotator_id"}
 DEFAULTS = {"simulated": False, "a_is_chosen": True}
@@ -87,7 +88,7 @@ def _row_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, 
 def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
     """Batches with the right column types are taken as they are, others row by row."""
     done = 0
-    for batch in parquet_batches(Path(source), advance, CHUNK):
+    for batch in parquet_batches(Path(source), advance, BATCH):
         whole = _at_once(pl.DataFrame(pl.from_arrow(batch)))
         if whole is not None:
             yield whole, 0
