@@ -12,16 +12,26 @@ import polars as pl
 import pyarrow as pa
 
 from tasks import keys
+from tasks.comparisons import TIE
 from tasks.stats.ballots import UNKNOWN, Ballots
 
 TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f")
-OPTIONAL = ("first", "longer", "topic", "time", "confidence")  # columns of `Ballots` that votes may lack
+OPTIONAL = (
+    "first",
+    "longer",
+    "formatted",
+    "confirms",
+    "topic",
+    "time",
+    "confidence",
+)  # columns of `Ballots` that votes may lack
 
 
 @dataclass(frozen=True)
 class Poll:
     """Votes as arrays, with the names behind their codes (of items, those of golden ones alone); `repeated`: votes left out because the annotator had voted on
-    the item before, `contradicted`: those of them that say otherwise; `undated`: times that cannot be read; `simulated`:
+    the item before, `contradicted`: those of them that say otherwise; `undated`: times that cannot be read; `ties`: of
+    the answers that chose neither; `simulated`:
     whether any vote is."""
 
     ballots: Ballots
@@ -31,6 +41,7 @@ class Poll:
     repeated: int
     contradicted: int
     undated: int
+    ties: int
     simulated: bool
 
 
@@ -41,19 +52,22 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     """
     who, topic = _Names(), _Names()
     parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("item", "choice", "first", "longer", "time", "confidence")
+        name: [] for name in ("item", "choice", "first", "longer", "formatted", "confirms", "time", "confidence")
     }
-    undated, simulated = 0, False
+    undated, ties, simulated = 0, 0, False
     for chunk in chunks:
         votes = chunk.lazy()
         names = set(chunk.columns)
         who.add(chunk["annotator_id"])
         parts["item"].append(keys.of_text(chunk["item_id"].cast(pl.String)))
         topic.add(chunk["topic"] if "topic" in names else pl.repeat(None, chunk.height, dtype=pl.String, eager=True))
-        parts["choice"].append(chunk["choice"].cast(pl.Int8).to_numpy())
+        parts["choice"].append(chunk["choice"].cast(pl.Int8).fill_null(UNKNOWN).to_numpy())
         parts["first"].append(_flags(votes, pl.col("a_first") if "a_first" in names else None, chunk.height))
-        both = {"len_a", "len_b"} <= names
-        parts["longer"].append(_flags(votes, _longer() if both else None, chunk.height))
+        for name, of in (("longer", "len"), ("formatted", "format"), ("confirms", "confirms")):
+            both = {f"{of}_a", f"{of}_b"} <= names
+            parts[name].append(_flags(votes, _more(of) if both else None, chunk.height))
+        if "undecided" in names:
+            ties += int((chunk["undecided"] == TIE).sum())
         seconds, unread = _seconds(chunk["created_at"]) if "created_at" in names else (None, 0)
         undated += unread
         parts["time"].append(np.full(chunk.height, UNKNOWN, dtype=np.int64) if seconds is None else seconds)
@@ -66,14 +80,22 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     pa.default_memory_pool().release_unused()
     for name in list(parts):
         columns[name] = np.concatenate(parts.pop(name)) if parts[name] else np.zeros(0, dtype=np.int8)
+    undecided = columns["choice"] == UNKNOWN
+    chose_neither = np.bincount(columns["who"][undecided], minlength=len(annotators)) if undecided.any() else None
+    if chose_neither is not None:
+        columns = {name: values[~undecided] for name, values in columns.items()}
     items, columns["item"] = _codes(columns["item"])
     order, repeated, contradicted = _order(columns, max(1, len(annotators)))
     for name in list(columns):
         columns[name] = columns[name][order]
     given = {name: columns[name] if _known_somewhere(columns[name]) else None for name in OPTIONAL}
     known, names_of_golden = _known(items, golden)
-    ballots = Ballots(columns["who"], columns["item"], columns["choice"], known, len(annotators), **given)
-    return Poll(ballots, annotators, names_of_golden, topics.to_list(), repeated, contradicted, undated, simulated)
+    ballots = Ballots(
+        columns["who"], columns["item"], columns["choice"], known, len(annotators), undecided=chose_neither, **given
+    )
+    return Poll(
+        ballots, annotators, names_of_golden, topics.to_list(), repeated, contradicted, undated, ties, simulated
+    )
 
 
 class _Names:
@@ -128,9 +150,10 @@ def _flags(votes: pl.LazyFrame, expression: pl.Expr | None, rows: int) -> np.nda
     return votes.select(expression.cast(pl.Int8).fill_null(UNKNOWN).alias("flag")).collect()["flag"].to_numpy()
 
 
-def _longer() -> pl.Expr:
-    """1 where a is longer, 0 where b is, null where they are equal or unknown."""
-    return pl.when(pl.col("len_a") != pl.col("len_b")).then(pl.col("len_a") > pl.col("len_b"))
+def _more(of: str) -> pl.Expr:
+    """1 where a has more of it, 0 where b has, null where they are equal or unknown."""
+    a, b = pl.col(f"{of}_a"), pl.col(f"{of}_b")
+    return pl.when(a != b).then(a > b)
 
 
 def _seconds(column: pl.Series) -> tuple[np.ndarray, int]:

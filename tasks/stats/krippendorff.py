@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.stats.count_patterns import count_patterns
+
 Level = Literal["nominal", "ordinal", "interval"]
 
 
@@ -44,7 +46,7 @@ def krippendorff_alpha(
     counts = counts[counts.sum(axis=1) >= 2]
     if len(counts) == 0:
         return Alpha(float("nan"), float("nan"), float("nan"), 0)
-    patterns, times = _patterns(counts)
+    patterns, times = count_patterns(counts)
     sizes = patterns.sum(axis=1)
     coincidences = patterns[:, :, None] * (patterns[:, None, :] - np.eye(len(values))) / (sizes - 1)[:, None, None]
     flat = coincidences.reshape(len(patterns), -1)
@@ -54,16 +56,6 @@ def krippendorff_alpha(
     sampled = np.array([_alpha(d @ flat, values, level) for d in draws.astype(np.float64)])
     low, high = np.nanquantile(sampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Alpha(alpha, float(low), float(high), int(times.sum()))
-
-
-def _patterns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different rows of counts, and how often each occurs."""
-    key = np.zeros(len(counts), dtype=np.int64)
-    for column in counts.T:  # mixed radix, made dense again at each step so that it cannot overflow
-        _, dense = np.unique(key, return_inverse=True)
-        key = dense * (int(column.max()) + 1) + column
-    _, first, times = np.unique(key, return_index=True, return_counts=True)
-    return counts[first], times
 
 
 def _alpha(flat: np.ndarray, values: np.ndarray, level: Level) -> float:

@@ -53,7 +53,7 @@ def leaning_p_values(follows: np.ndarray, known: np.ndarray) -> np.ndarray:
     strength = max(mean * (1 - mean) / spread - 1, 1.0)
     a, b = max(mean * strength, 1e-3), max((1 - mean) * strength, 1e-3)
     deviation = mean * (1 - mean) * n * (strength + n) / (strength + 1)  # variance of the beta-binomial
-    z = np.abs(k - n * mean) / np.sqrt(deviation)
+    z = np.abs(k - n * mean) / np.sqrt(np.maximum(deviation, 1e-12))
     tails = ndtr(-z)
     far = np.flatnonzero(z > 2)  # exact where it can matter: each costs O(n)
     tails[far] = [_beta_binomial_tail(int(x), int(m), a, b) for x, m in zip(k[far], n[far], strict=True)]

@@ -57,15 +57,17 @@ class Crowd:
     residual: np.ndarray
     by_skill: np.ndarray
 
-    def accuracy(self, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def accuracy(self, posterior: np.ndarray, other: np.ndarray, votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(mean, standard deviation), (annotators,) each, of the probability that a vote is right, under a posterior
-        (annotators, classes) that begins with these classes."""
+        (annotators, classes) that begins with these classes; `other`: (annotators,) share right of `votes` for what the
+        other classes, which say nothing of it, hold."""
         up = _responses(self.clarity)
         of_class = np.where(self.clarity > 0, up, 1 - up) @ self.prior
-        weights = posterior[:, : len(SKILL)] + 1e-9
-        weights = weights / weights.sum(axis=1, keepdims=True)
-        mean = weights @ of_class
-        return mean, np.sqrt(np.maximum(weights @ of_class**2 - mean**2, 0))
+        weights = posterior[:, : len(SKILL)]
+        rest = np.maximum(1 - weights.sum(axis=1), 0)
+        mean = weights @ of_class + rest * other
+        square = weights @ of_class**2 + rest * (other**2 + other * (1 - other) / np.maximum(votes, 1))
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
 
 
 BY_SKILL = np.array([3, 5, 6, 7, 9])  # indices into SKILLS at which the evidence of single votes is kept

@@ -20,12 +20,13 @@ NIGHT = (0, 5)  # hours, in the time zone of the file
 @dataclass(frozen=True)
 class Timing:
     """(annotators,) each: `gap` median seconds for a vote (NaN unknown); `fast_p` p-value of being faster than people
-    are; `tiring_p` one-sided p-value of getting worse within sessions; `night` share of votes at night; `sessions`."""
+    are; `tiring_p` one-sided p-value of getting worse within sessions; `night` votes at night, of `dated` ones; `sessions`."""
 
     gap: np.ndarray
     fast_p: np.ndarray
     tiring_p: np.ndarray
     night: np.ndarray
+    dated: np.ndarray
     sessions: np.ndarray
 
 
@@ -55,7 +56,8 @@ def timing(who: np.ndarray, time: np.ndarray, right: np.ndarray, order: np.ndarr
         np.where(known, np.exp(medians), np.nan),
         fast_p,
         _falling(person, minutes, right[order], n_annotators),
-        night / np.maximum(votes, 1),
+        night,
+        votes,
         np.bincount(person[~within], minlength=n_annotators),
     )
 
