@@ -1,6 +1,6 @@
 """How many bad annotators are found, and how many honest ones are accused, on simulated crowds. One JSON line.
 
-    python benchmarks/annotators.py [--scenario NAME …] [--seeds 10] [--items N --annotators N] [--peers]
+    python benchmarks/annotators.py [--scenario NAME …] [--seeds 10 --first-seed 0] [--items N --annotators N] [--peers]
 
 Every seed makes a crowd, and `attestrl check annotators`'s own code reads it from Parquet in a fresh process that
 reports its time after imports (wall and CPU) and its peak memory. Recall and false discoveries are pooled over seeds,
@@ -49,10 +49,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 
 def child(folder: Path) -> None:
     """Check the votes in `folder`; one JSON line with time after imports and peak memory."""
-    import matplotlib.figure  # noqa: F401
-    import scipy.stats  # noqa: F401
-
-    from tasks import params
+    from tasks import demographics, onboarding, params, votes  # noqa: F401
     from tasks.check_annotators import run_check_annotators
 
     settings = params.load(ROOT / "params.yaml").annotators
@@ -148,6 +145,7 @@ def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "flagged": {b: share(sum(x for x, _ in c), sum(n for _, n in c)) for b, c in flagged.items()},
         "false_discoveries": share(sum(r["false"] for r in runs), sum(r["flagged"] for r in runs)),
         "false_discovery_rate_mean": round(float(np.mean([r["false"] / max(1, r["flagged"]) for r in runs])), 4),
+        "false_discovery_rates": [round(r["false"] / max(1, r["flagged"]), 4) for r in runs],
         "auroc_min": round(min(aurocs), 4) if aurocs else None,
         "votes": runs[0]["votes"],
         "seconds_median": float(np.median([r["cost"]["seconds"] for r in runs])),
@@ -161,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--items", type=int)
     parser.add_argument("--annotators", type=int)
     parser.add_argument("--peers", action="store_true")
@@ -173,11 +172,21 @@ def main() -> None:
     result = {}
     for name in given.scenario:
         runs = []
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             print(f"{name}, seed {seed}", file=sys.stderr)
-            runs.append(one(name, seed, sizes, given.peers and seed == 0))
+            runs.append(one(name, seed, sizes, given.peers and seed == given.first_seed))
         result[name] = pooled(runs)
-    print(json.dumps({"benchmark": "annotators", "simulated": True, "seeds": given.seeds, "scenarios": result}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "annotators",
+                "simulated": True,
+                "first_seed": given.first_seed,
+                "seeds": given.seeds,
+                "scenarios": result,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def _agreement(found: Findings) -> dict[str, Any]:
     }
     if b.confidence is not None:
         stated = np.isfinite(b.confidence)
-        tenths = np.round(b.confidence[stated], 1)
+        tenths = np.round(10 * b.confidence[stated]).astype(np.int64)  # of the unit: α does not depend on it
         sure = np.where(tenths >= np.median(tenths), 2, 1)
         graded = np.where(b.choice[stated] == 1, sure, -sure)  # surely b, rather b, rather a, surely a
         result["krippendorff_alpha_graded_preference"] = _alpha(b.item[stated], graded, "ordinal")

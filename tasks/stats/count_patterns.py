@@ -14,10 +14,14 @@ Statistic = Callable[[np.ndarray, np.ndarray], float]  # of patterns (p, categor
 
 def count_patterns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Different rows of `counts` (items, categories), and how often each occurs."""
-    key = np.zeros(len(counts), dtype=np.int64)
-    for column in counts.astype(np.int64).T:  # mixed radix, made dense again at each step so that it cannot overflow
-        _, dense = np.unique(key, return_inverse=True)
-        key = dense * (int(column.max(initial=0)) + 1) + column
+    key, size = np.zeros(len(counts), dtype=np.int64), 1.0
+    for column in counts.astype(np.int64).T:  # mixed radix, made dense again before it overflows
+        radix = int(column.max(initial=0)) + 1
+        size *= radix
+        if size > 2**62:
+            different, key = np.unique(key, return_inverse=True)
+            size = len(different) * radix
+        key = key * radix + column
     _, first, times = np.unique(key, return_index=True, return_counts=True)
     return counts[first], times
 

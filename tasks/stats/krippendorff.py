@@ -40,7 +40,7 @@ def krippendorff_alpha(
     seed: int = 0,
 ) -> Alpha:
     """`unit`: (votes,) item codes; `value`: (votes,) numbers, the order and distance of which count by `level`."""
-    values, code = np.unique(value, return_inverse=True)
+    values, code = _coded(value)
     counts = np.bincount(unit * len(values) + code, minlength=(int(unit.max(initial=-1)) + 1) * len(values))
     counts = counts.reshape(-1, len(values))
     counts = counts[counts.sum(axis=1) >= 2]
@@ -56,6 +56,16 @@ def krippendorff_alpha(
     sampled = np.array([_alpha(d @ flat, values, level) for d in draws.astype(np.float64)])
     low, high = np.nanquantile(sampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Alpha(alpha, float(low), float(high), int(times.sum()))
+
+
+def _coded(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(different values, ascending; (votes,) place of each value among them); small whole numbers need no sorting."""
+    if value.dtype.kind != "i" or len(value) == 0 or int(np.ptp(value)) > len(value):
+        return np.unique(value, return_inverse=True)
+    least = int(value.min())
+    present = np.bincount(value.astype(np.int64) - least) > 0
+    place = np.cumsum(present) - 1
+    return np.flatnonzero(present) + least, place[value.astype(np.int64) - least]
 
 
 def _alpha(flat: np.ndarray, values: np.ndarray, level: Level) -> float:

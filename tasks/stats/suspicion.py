@@ -77,7 +77,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
         aside = np.zeros(len(b.who), dtype=bool)
         for group in groups:
             aside |= (b.topic == group.topic) & group.members[b.who]
-        evidence = model.evidence(~aside)
+        evidence = evidence - model.evidence(aside)
         b, by_skill = b.only(~aside), by_skill[~aside]
     honest = np.stack([b.per_annotator(np.log(column)) for column in by_skill.T], axis=1)
     n = b.n_annotators
