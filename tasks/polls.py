@@ -77,7 +77,7 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     columns: dict[str, np.ndarray] = {}
     columns["who"], annotators = who.codes()
     columns["topic"], topics = topic.codes()
-    pa.default_memory_pool().release_unused()
+    pa.system_memory_pool().release_unused()  # here memory is at its peak
     for name in list(parts):
         columns[name] = np.concatenate(parts.pop(name)) if parts[name] else np.zeros(0, dtype=np.int8)
     undecided = columns["choice"] == UNKNOWN

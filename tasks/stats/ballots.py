@@ -72,11 +72,11 @@ class Ballots:
         return np.argsort(self.who * np.int64(span) + self.time + 1, kind="stable").astype(np.int32)
 
     def only(self, kept: np.ndarray) -> "Ballots":
-        """The votes in `kept`, (votes,) bool; items and annotators keep their codes."""
-        columns = ("who", "item", "choice", "first", "longer", "formatted", "confirms", "topic", "time", "confidence")
+        """The votes in `kept`, (votes,) bool, without topic and confidence; items and annotators keep their codes."""
+        columns = ("who", "item", "choice", "first", "longer", "formatted", "confirms", "time")
         given: dict[str, Any] = {name: getattr(self, name) for name in columns}
         chosen: dict[str, Any] = {name: None if v is None else v[kept] for name, v in given.items()}
-        rest = replace(self, **chosen)
+        rest = replace(self, **chosen, topic=None, confidence=None)
         if self.time is not None:  # the order stays, and sorting is dear
             row = np.cumsum(kept, dtype=np.int32) - 1
             rest.__dict__["in_time"] = row[self.in_time[kept[self.in_time]]]
