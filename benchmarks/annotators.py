@@ -1,16 +1,18 @@
 """How many bad annotators are found, and how many honest ones are accused, on simulated crowds. One JSON line.
 
-    python benchmarks/annotators.py [--scenario NAME …] [--seeds 10] [--items N --annotators N] [--peers]
+    python benchmarks/annotators.py [--scenario NAME …] [--seeds 10 --first-seed 0] [--items N --annotators N] [--peers]
+    python benchmarks/annotators.py --power [--seeds 5 --first-seed 0]
 
 Every seed makes a crowd, and `attestrl check annotators`'s own code reads it from Parquet in a fresh process that
 reports its time after imports (wall and CPU) and its peak memory. Recall and false discoveries are pooled over seeds,
 with Wilson intervals. `--peers` adds leave-one-out agreement and, where crowd-kit is installed, its methods, on the
-same votes, with the threshold that an oracle would choose for 1 % false discoveries.
+same votes, with the threshold that an oracle would choose for 1 % false discoveries. `--power` measures recall against
+the number of votes an annotator gave, with and without a stated confidence, five votes an item.
 """
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,12 +49,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+POWER_VOTES = (25, 50, 100, 200, 400)
+POWER_BAD = ("inverted", "random", "always_first", "overconfident", "flipper40", "drift", "topic_inverter")
+
+
 def child(folder: Path) -> None:
     """Check the votes in `folder`; one JSON line with time after imports and peak memory."""
-    import matplotlib.figure  # noqa: F401
-    import scipy.stats  # noqa: F401
-
-    from tasks import params
+    from tasks import demographics, onboarding, params, votes  # noqa: F401
     from tasks.check_annotators import run_check_annotators
 
     settings = params.load(ROOT / "params.yaml").annotators
@@ -60,7 +63,8 @@ def child(folder: Path) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     run_check_annotators(folder / "votes.parquet", golden if golden.exists() else None, folder / "out", settings)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would tell of the process that started this one
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
     print(json.dumps({"seconds": round(wall, 2), "cpu_seconds": round(cpu, 2), "peak_mb": round(peak)}))
 
 
@@ -96,7 +100,7 @@ def peer_figures(crowd: Any) -> dict[str, Any]:
     from tasks.polls import poll
     from tasks.stats.pairwise_agreement import pairwise_agreement
 
-    cast = poll(crowd.votes.lazy(), None)
+    cast = poll([crowd.votes], None)
     good = np.isin([crowd.behaviour[a] for a in cast.annotators], HONEST)
     if good.all():
         return {}
@@ -133,6 +137,34 @@ def peer_figures(crowd: Any) -> dict[str, Any]:
     return figures
 
 
+def power(first_seed: int, seeds: int) -> dict[str, Any]:
+    """Recall by votes per annotator: a thousand annotators, two in a hundred of each kind."""
+    from benchmarks.crowds import HONEST, simulate
+    from tasks import params
+    from tasks.annotator_findings import find
+    from tasks.polls import poll
+    from tasks.stats.intervals import wilson
+
+    settings = params.load(ROOT / "params.yaml").annotators
+    result: dict[str, Any] = {}
+    for votes in POWER_VOTES:
+        for without in ([], ["confidence"]):
+            flagged: dict[str, list[bool]] = {name: [] for name in (*POWER_BAD, "honest")}
+            for seed in range(first_seed, first_seed + seeds):
+                crowd = simulate(items=200 * votes, annotators=1000, bad=dict.fromkeys(POWER_BAD, 0.02), seed=seed)
+                cast = poll([crowd.votes.drop(without)], None)
+                flags = find(cast.ballots, settings).flag
+                for who, flag in zip(cast.annotators, flags.tolist(), strict=True):
+                    kind = crowd.behaviour[who]
+                    flagged["honest" if kind in HONEST else kind].append(flag)
+            false, all_flagged = sum(flagged["honest"]), sum(map(sum, flagged.values()))
+            result[f"{votes} votes{', no confidence' if without else ''}"] = {
+                name: [round(sum(f) / len(f), 3), *(round(x, 3) for x in wilson(sum(f), len(f)))]
+                for name, f in flagged.items()
+            } | {"false_discovery_rate": [round(false / max(1, all_flagged), 4), false, all_flagged]}
+    return result
+
+
 def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Recall of each behaviour and false discoveries over all seeds, with 95 % Wilson intervals."""
     from tasks.stats.intervals import wilson
@@ -148,6 +180,7 @@ def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "flagged": {b: share(sum(x for x, _ in c), sum(n for _, n in c)) for b, c in flagged.items()},
         "false_discoveries": share(sum(r["false"] for r in runs), sum(r["flagged"] for r in runs)),
         "false_discovery_rate_mean": round(float(np.mean([r["false"] / max(1, r["flagged"]) for r in runs])), 4),
+        "false_discovery_rates": [round(r["false"] / max(1, r["flagged"]), 4) for r in runs],
         "auroc_min": round(min(aurocs), 4) if aurocs else None,
         "votes": runs[0]["votes"],
         "seconds_median": float(np.median([r["cost"]["seconds"] for r in runs])),
@@ -161,23 +194,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--items", type=int)
     parser.add_argument("--annotators", type=int)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--power", action="store_true")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child)
         return
+    if given.power:
+        found = power(given.first_seed, given.seeds)
+        print(json.dumps({"benchmark": "annotators, power", "simulated": True, "first_seed": given.first_seed,
+                          "seeds": given.seeds, "votes": found}))  # fmt: skip
+        return
     sizes = {k: v for k, v in (("items", given.items), ("annotators", given.annotators)) if v}
     result = {}
     for name in given.scenario:
         runs = []
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             print(f"{name}, seed {seed}", file=sys.stderr)
-            runs.append(one(name, seed, sizes, given.peers and seed == 0))
+            runs.append(one(name, seed, sizes, given.peers and seed == given.first_seed))
         result[name] = pooled(runs)
-    print(json.dumps({"benchmark": "annotators", "simulated": True, "seeds": given.seeds, "scenarios": result}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "annotators",
+                "simulated": True,
+                "first_seed": given.first_seed,
+                "seeds": given.seeds,
+                "scenarios": result,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

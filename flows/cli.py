@@ -145,14 +145,20 @@ def annotators(
     votes: Annotated[Path, typer.Option("--votes", help="item_id, annotator_id, choice … (CSV, JSONL, Parquet).")],
     out: Out,
     golden: Annotated[Path | None, typer.Option("--golden", help="item_id, gold_choice.")] = None,
+    people: Annotated[
+        Path | None, typer.Option("--annotators", help="annotator_id and demographics: accuracy on golden by group.")
+    ] = None,
+    onboarding: Annotated[
+        str | None, typer.Option("--onboarding", help="An annotator_id: a report on this one, as for somebody new.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which annotators can be trusted: annotators.csv, summary.json and a picture in --out."""
+    """Say which annotators can be trusted: report.html, report.json, annotators.csv and summary.json in --out."""
     from flows import project, summary
     from tasks.check_annotators import run_check_annotators
 
     settings = project.settings()
-    result = run_check_annotators(votes, golden, out, settings.annotators)
+    result = run_check_annotators(votes, golden, out, settings.annotators, people, onboarding)
     print_result(result, as_json, lambda r: summary.print_check("annotators", r, out))
 
 

@@ -95,4 +95,4 @@ def print_check(kind: str, result: dict[str, Any], out: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(str(result.get("summary", ""))))
     files = {"annotators": "annotators.csv", "poisoning": "findings.json"}
-    console.print(f"→ the full list is {out / files[kind]}")
+    console.print(f"→ {out / 'report.html'} says more; the full list is {out / files[kind]}")

@@ -107,9 +107,10 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         expit(-log_odds) <= settings.max_doubt
     )  # the rate is an average: it must not accuse a likely honest one
     log_odds = np.maximum(log_odds, np.where(colluding, -np.log(np.maximum(collusion.p_value, 1e-300)), -np.inf))
-    reliability, spread = crowd.accuracy(suspicion.mixture.posterior)
     agreement, pair_agreement = pairwise_agreement(b)
-    one = one_coin(b.who, b.item, b.choice, b.known, reliability)
+    start, _ = crowd.accuracy(crowd.mixture.posterior, np.full(b.n_annotators, 0.5), b.per_annotator())
+    one = one_coin(b.who, b.item, b.choice, b.known, start)
+    reliability, spread = crowd.accuracy(suspicion.mixture.posterior, one.reliability, b.per_annotator())
     with np.errstate(invalid="ignore", divide="ignore"):
         left_out = b.per_annotator(crowd.right) / b.per_annotator()
     return Findings(
@@ -124,7 +125,7 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         always_sure,
         regular,
         tiring,
-        _leanings(b, level),
+        _leanings(b, times, level),
         informative,
         judged,
         unreliable,
@@ -159,11 +160,14 @@ def _golden(b: Ballots, level: float) -> Golden:
     return Golden(votes, correct, failed, sequential)
 
 
-def _leanings(b: Ballots, level: float) -> dict[str, Leaning]:
+def _leanings(b: Ballots, times: Timing | None, level: float) -> dict[str, Leaning]:
     found = {}
-    for name, cue in (("position", b.first), ("length", b.longer), ("constant", None)):
-        if name == "constant" or cue is not None:
-            follows, known = cue_counts(b, cue)
-            unusual = holm(leaning_p_values(follows, known), level)
-            found[name] = Leaning(follows / np.maximum(known, 1), known, unusual)
+    counted = {name: cue_counts(b, cue) for name, cue in b.cues.items()}
+    if b.undecided is not None:
+        counted["undecided"] = (b.undecided, b.per_annotator() + b.undecided)
+    if times is not None:
+        counted["night"] = (times.night, times.dated)
+    for name, (follows, known) in counted.items():
+        unusual = holm(leaning_p_values(follows, known), level)
+        found[name] = Leaning(follows / np.maximum(known, 1), known, unusual)
     return found

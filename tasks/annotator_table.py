@@ -10,10 +10,19 @@ from tasks.polls import Poll
 from tasks.stats.suspicion import WAYS
 
 LEAST_WEIGHT = 0.05  # an annotator who is not flagged keeps a little say
+TAKES = {
+    "position": "takes the first response",
+    "length": "takes the longer response",
+    "formatting": "takes the response with more formatting",
+    "confirmation": "takes the response that agrees with the prompt",
+    "constant": "takes response a",
+    "undecided": "chooses neither response",
+}
+SHARES = TAKES | {"night": "votes between midnight and five"}
 ACTIONS = ("weight", "human review", "quarantine")
 
 
-def table(found: Findings, poll: Poll, simulated: bool) -> pl.DataFrame:
+def table(found: Findings, poll: Poll) -> pl.DataFrame:
     """annotator_id, flag, score, weight, reason, action, then every figure behind them."""
     n = len(poll.annotators)
     review = _review(found)
@@ -38,12 +47,14 @@ def table(found: Findings, poll: Poll, simulated: bool) -> pl.DataFrame:
         "one_coin": found.one_coin,
         "right_on_one": found.two_coin.right_on_one,
         "right_on_zero": found.two_coin.right_on_zero,
-        **{f"takes_{name}": np.where(k.known > 0, k.follows, np.nan) for name, k in found.leanings.items()},
+        **{
+            f"takes_{name}" if name in TAKES else name: np.where(k.known > 0, k.follows, np.nan)
+            for name, k in found.leanings.items()
+        },
         "seconds_per_vote": found.timing.gap if found.timing else nothing,
-        "night": found.timing.night if found.timing else nothing,
         "overconfidence": found.calibration.overconfidence if found.calibration else nothing,
         "group": found.collusion.group,
-        "simulated": np.full(n, simulated),
+        "simulated": np.full(n, poll.simulated),
     }
     frame = pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
     return frame.sort("score", descending=True, maintain_order=True)
@@ -95,6 +106,8 @@ def _way(found: Findings, poll: Poll, k: int) -> str:
         "inverts": f"answers the other way round (right on about {found.reliability[k]:.0%})",
         "position": f"takes the response shown first in {follows:.0%} of votes, whatever the item",
         "length": f"takes the longer response in {follows:.0%} of votes, whatever the item",
+        "formatting": f"takes the response with more formatting in {follows:.0%} of votes, whatever the item",
+        "confirmation": f"takes the response that agrees with the prompt in {follows:.0%} of votes, whatever the item",
         "constant": f"answers a in {follows:.0%} of votes, whatever the item",
         "changed": f"read until about vote {changed_at}, and then answered like a coin or the other way round",
         "topic": f"answers the topic {topic!r} the other way round, and others well",
@@ -117,8 +130,7 @@ def _noted(found: Findings, poll: Poll, k: int) -> list[str]:
         )
     for name, leaning in found.leanings.items():
         if leaning.unusual[k] and not found.unreliable[k]:
-            cue = {"position": "the first response", "length": "the longer response", "constant": "response a"}[name]
-            said.append(f"takes {cue} in {leaning.follows[k]:.0%} of votes, unlike the crowd")
+            said.append(f"{SHARES[name]} in {leaning.follows[k]:.0%} of votes, unlike the crowd")
     for group in found.suspicion.groups:
         if group.members[k]:
             said.append(f"one of {group.members.sum()} who see the topic {poll.topics[group.topic]!r} differently")

@@ -6,9 +6,12 @@ import polars as pl
 
 from governance.errors import GateRefused
 from tasks import paths
-from tasks.check_annotators import AnnotatorReport, check_annotators, write_report
+from tasks.annotator_report import FILES, PICTURES, write_pages, write_pictures
+from tasks.check_annotators import AnnotatorReport, judge
+from tasks.polls import poll
 from tasks.progress import bar
 from tasks.stage import Stage, run_stage
+from tasks.tables import read_chunks
 
 NAMED = 5
 
@@ -23,8 +26,9 @@ def body(stage: Stage) -> None:
             audit = _check(stage, folder, stage.report / "audits" / folder.name)
             stage.log_metrics({f"audit/{folder.name}/flagged": float(audit.summary["flagged"])})
             progress.update()
-    for name in ("annotators.csv", "summary.json", "reliability.png"):
-        stage.log_artifact(stage.report / name)
+    for name in (*FILES, *PICTURES):
+        if (stage.report / name).is_file():
+            stage.log_artifact(stage.report / name)
     flagged = own.table.filter("flag")
     stage.log_metrics({"annotators": float(own.table.height), "flagged": float(flagged.height)})
     most = stage.params.annotators.max_flagged_share
@@ -38,11 +42,12 @@ def body(stage: Stage) -> None:
 
 
 def _check(stage: Stage, source: Path, out: Path) -> AnnotatorReport:
-    votes = pl.read_parquet(stage.input_table(source / "votes.parquet", "audit"))
+    votes = stage.input_table(source / "votes.parquet", "audit")
     golden_file = source / "golden.parquet"
     golden = pl.read_parquet(stage.input_table(golden_file, "audit")) if golden_file.is_file() else None
-    report = check_annotators(votes, golden, stage.params.annotators)
-    write_report(report, out)
+    report = judge(poll(read_chunks(votes), golden), stage.params.annotators)
+    write_pages(report.table, report.summary, out, named=True)
+    write_pictures(report.table, report.summary, out)
     return report
 
 

@@ -3,6 +3,7 @@
 Used by the stage `annotators` and by `attestrl check annotators`. Nobody's vote is ever turned round.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from tasks.annotator_report import write_pages
 from tasks.annotator_table import ACTIONS, table
 from tasks.params import Annotators
 from tasks.polls import Poll, poll
+from tasks.stats.count_patterns import Statistic, pattern_bootstrap
 from tasks.stats.fleiss import fleiss_kappa
 from tasks.stats.golden_design import golden_items_needed, golden_power, to_retire
+from tasks.stats.intervals import wilson
 from tasks.stats.krippendorff import Alpha, Level, krippendorff_alpha
-from tasks.stats.suspicion import WAYS
+from tasks.stats.pairwise_agreement import raw_agreement
+from tasks.stats.suspicion import WAYS, Groups
 
 POWER = 0.9
 RESAMPLES = 200
@@ -34,11 +38,10 @@ class AnnotatorReport:
 
 def check_annotators(votes: pl.DataFrame, golden: pl.DataFrame | None, settings: Annotators) -> AnnotatorReport:
     """Judge every annotator in `votes` (columns as in `tasks.votes.VOTES`, of which optional ones may lack)."""
-    simulated = "simulated" in votes.columns and bool(votes["simulated"].any())
-    return judge(poll(votes.lazy(), golden), settings, simulated)
+    return judge(poll([votes], golden), settings)
 
 
-def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
+def judge(cast: Poll, settings: Annotators) -> AnnotatorReport:
     """Judge every annotator of a poll."""
     if len(cast.ballots.who) == 0:
         empty = pl.DataFrame(
@@ -52,45 +55,76 @@ def judge(cast: Poll, settings: Annotators, simulated: bool) -> AnnotatorReport:
             }
         )
         return AnnotatorReport(empty, {"summary": "There are no votes, so nothing is known of annotators."})
-    found = find(cast.ballots, settings)
-    rows = table(found, cast, simulated)
-    return AnnotatorReport(rows, _summary(rows, found, cast, settings, simulated))
+    return reported(find(cast.ballots, settings), cast, settings)
 
 
-def write_report(report: AnnotatorReport, out: Path) -> None:
-    """Write annotators.csv, summary.json, report.html and reliability.png."""
-    write_pages(report.table, report.summary, out)
+def reported(found: Findings, cast: Poll, settings: Annotators) -> AnnotatorReport:
+    """The findings in words."""
+    rows = table(found, cast)
+    return AnnotatorReport(rows, _summary(rows, found, cast, settings))
 
 
-def run_check_annotators(votes: Path, golden: Path | None, out: Path, settings: Annotators) -> dict[str, Any]:
-    """Check a vendor's file and write the report to `out`; ids stay as the file has them."""
-    from tasks.votes import read_golden, read_votes, refuse_foreign_golden
+def run_check_annotators(
+    votes: Path,
+    golden: Path | None,
+    out: Path,
+    settings: Annotators,
+    people: Path | None = None,
+    onboarding: str | None = None,
+) -> dict[str, Any]:
+    """Check a vendor's file and write the report to `out`; annotators.csv has the ids as the file has them.
 
-    table, left_out = read_votes(str(votes))
+    `people`: demographics, for the report alone; `onboarding`: the id of one annotator to report on in detail.
+    """
+    from tasks.demographics import golden_accuracy_by_group, read_people
+    from tasks.onboarding import write_onboarding
+    from tasks.votes import read_golden, refuse_foreign_golden, refuse_incomparable, vote_chunks
+
     known = read_golden(str(golden)) if golden else None
+    left_out = 0
+
+    def kept() -> Iterator[pl.DataFrame]:
+        nonlocal left_out
+        for chunk, without_choice in vote_chunks(str(votes)):
+            left_out += without_choice
+            yield chunk
+
+    cast = poll(kept(), known)
+    refuse_incomparable(len(cast.ballots.who), cast.annotators, str(votes))
     if known is not None:
-        refuse_foreign_golden(known, set(table["item_id"]), str(golden), str(votes))
-    report = check_annotators(table, known, settings)
+        refuse_foreign_golden(known, cast.golden.values(), str(golden), str(votes))
+    described = read_people(str(people)) if people else None
+    found = find(cast.ballots, settings)
+    report = reported(found, cast, settings)
+    if described is not None:
+        golden_votes = found.golden
+        report.summary["demographics"] = golden_accuracy_by_group(
+            cast.annotators, golden_votes.right, golden_votes.votes, described
+        )
+    if onboarding is not None:
+        write_onboarding(onboarding, found, cast, settings, out)
     if left_out:
         report.summary["left_out"] = left_out
         report.summary["summary"] += f" {left_out} rows were left out: their label is not a choice between two."
-    write_report(report, out)
+    write_pages(report.table, report.summary, out, named=False)
     return report.summary
 
 
-def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotators, simulated: bool) -> dict[str, Any]:
+def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotators) -> dict[str, Any]:
     b = found.ballots
     flagged = rows.filter("flag")
     share = float(flagged["n_votes"].sum() / max(1, len(b.who)))
     on_golden = int(b.on_golden.sum())
     ways = np.where(found.unreliable, np.argmax(found.suspicion.ways, axis=1), -1)
     return {
-        "summary": _sentence(rows, found, cast, share, simulated),
+        "summary": _sentence(rows, found, cast, share),
         "votes": len(b.who),
         "annotators": rows.height,
         "items": b.n_items,
         "flagged": flagged.height,
         "flagged_share": flagged.height / rows.height,
+        "flagged_share_interval": list(wilson(flagged.height, rows.height)),
+        "trusted_votes": len(b.who) - int(flagged["n_votes"].sum()),
         "flagged_votes_share": share,
         "actions": {name: int((rows["action"] == name).sum()) for name in ACTIONS},
         "flagged_for": {name: int((ways == k).sum()) for k, name in enumerate(WAYS)}
@@ -101,19 +135,22 @@ def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotato
         "agreement": _agreement(found),
         "disagreements": _disagreements(found, cast),
         "expected_calibration_error": found.calibration.ece if found.calibration else None,
-        "calibration": found.calibration.curve if found.calibration else [],
+        "calibration": _curve(found),
+        "demographics": [],
         "repeated_votes": cast.repeated,
         "repeated_votes_that_contradict": cast.contradicted,
+        "ties": cast.ties,
+        "cannot_say": int(b.undecided.sum()) - cast.ties if b.undecided is not None else 0,
         "unreadable_times": cast.undated,
-        "simulated": simulated,
+        "simulated": cast.simulated,
         "method": "crossed response model with empirical-Bayes false-discovery control; collusion and golden audits",
         "settings": settings.model_dump(),
     }
 
 
-def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float, simulated: bool) -> str:
+def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float) -> str:
     b, flagged = found.ballots, int(rows["flag"].sum())
-    who = f"{rows.height} annotators{' (simulated)' if simulated else ''}"
+    who = f"{rows.height} annotators{' (simulated)' if cast.simulated else ''}"
     said = f"{who} gave {len(b.who)} votes; {flagged} of them, with {share:.1%} of the votes, are not to be trusted."
     review = int((rows["action"] == ACTIONS[1]).sum())
     if review:
@@ -151,7 +188,7 @@ def _golden_advice(found: Findings, cast: Poll, settings: Annotators) -> dict[st
         "needed_against_inverters": golden_items_needed(1 - honest, tested, level, POWER),
         "needed_against_guessers": golden_items_needed(0.5, tested, level, POWER),
         "power_wanted": POWER,
-        "retire": cast.items.gather(retire).to_list(),
+        "retire": [cast.golden[k] for k in retire.tolist()],
     }
 
 
@@ -159,14 +196,15 @@ def _agreement(found: Findings) -> dict[str, Any]:
     b = found.ballots
     votes = np.bincount(b.item, minlength=b.n_items)
     ones = np.bincount(b.item, b.choice, b.n_items)
+    counts = np.stack([votes - ones, ones], axis=1)
     result: dict[str, Any] = {
-        "pairwise": None if np.isnan(found.pair_agreement) else found.pair_agreement,
-        "fleiss_kappa": _number(fleiss_kappa(np.stack([votes - ones, ones], axis=1))),
+        "pairwise": _bootstrapped(counts, raw_agreement),
+        "fleiss_kappa": _bootstrapped(counts, fleiss_kappa),
         "krippendorff_alpha": _alpha(b.item, b.choice, "nominal"),
     }
     if b.confidence is not None:
         stated = np.isfinite(b.confidence)
-        tenths = np.round(b.confidence[stated], 1)
+        tenths = np.round(10 * b.confidence[stated]).astype(np.int64)  # of the unit: α does not depend on it
         sure = np.where(tenths >= np.median(tenths), 2, 1)
         graded = np.where(b.choice[stated] == 1, sure, -sure)  # surely b, rather b, rather a, surely a
         result["krippendorff_alpha_graded_preference"] = _alpha(b.item[stated], graded, "ordinal")
@@ -176,7 +214,21 @@ def _agreement(found: Findings) -> dict[str, Any]:
 
 def _alpha(item: np.ndarray, value: np.ndarray, level: Level) -> dict[str, Any]:
     a: Alpha = krippendorff_alpha(item, value, level, resamples=RESAMPLES)
-    return {"level": level, "alpha": _number(a.alpha), "low": _number(a.low), "high": _number(a.high), "items": a.units}
+    return {"level": level, "value": _number(a.alpha), "low": _number(a.low), "high": _number(a.high), "items": a.units}
+
+
+def _bootstrapped(counts: np.ndarray, statistic: Statistic) -> dict[str, Any]:
+    value, low, high = pattern_bootstrap(counts, statistic, RESAMPLES)
+    return {"value": _number(value), "low": _number(low), "high": _number(high)}
+
+
+def _curve(found: Findings) -> list[dict[str, Any]]:
+    curve = found.calibration.curve if found.calibration else []
+    return [
+        {"confidence": stated, "right": right, "votes": n}
+        | dict(zip(("low", "high"), wilson(round(right * n), n), strict=True))
+        for stated, right, n in curve
+    ]
 
 
 def _number(value: float) -> float | None:
@@ -188,9 +240,21 @@ def _disagreements(found: Findings, cast: Poll) -> list[dict[str, Any]]:
         {
             "topic": cast.topics[group.topic],
             "share_of_annotators": group.share,
+            "low": wilson(int(group.members.sum()), group.people)[0],
+            "high": wilson(int(group.members.sum()), group.people)[1],
+            **_share_of_votes(found, group),
             "members": int(group.members.sum()),
             "golden_right": group.golden_right,
             "golden_votes": group.golden,
         }
         for group in found.suspicion.groups
     ]
+
+
+def _share_of_votes(found: Findings, group: Groups) -> dict[str, float]:
+    """What part of the data a group's view is."""
+    b = found.ballots
+    assert b.topic is not None
+    on_topic = b.topic == group.topic
+    theirs = int((on_topic & group.members[b.who]).sum())
+    return {"share_of_topic_votes": theirs / max(1, int(on_topic.sum())), "share_of_votes": theirs / len(b.who)}

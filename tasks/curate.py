@@ -54,7 +54,7 @@ def weigh(
     disputed and set aside: nobody's vote is turned round. A row without votes has its own annotator's weight, or 1.
     """
     known = annotators.select("annotator_id", pl.col("weight").alias("trust"), pl.col("reliability").clip(*RELIABILITY))
-    counted = votes.join(known, on="annotator_id").filter(pl.col("trust") > 0)
+    counted = votes.drop_nulls("choice").join(known, on="annotator_id").filter(pl.col("trust") > 0)
     odds = (pl.col("reliability") / (1 - pl.col("reliability"))).log()
     agrees = (pl.col("choice") == 1) == pl.col("a_is_chosen")
     by_item = counted.group_by("item_id").agg(pl.when(agrees).then(odds).otherwise(-odds).sum().alias("log_odds"))

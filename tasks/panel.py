@@ -13,10 +13,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.params import Panel
+from tasks.votes import VOTES
 
 SPREAD = 0.06  # standard deviation of honest annotators' accuracies
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 MONTH = 30 * 86400  # seconds
+NOT_SAID = ("undecided", "format_a", "format_b", "confirms_a", "confirms_b")  # by the simulated
 CONTENT = pl.element().struct.field("content")
 
 
@@ -76,6 +78,7 @@ def _votes(
         pl.Series("confidence", cast[:, 4]).round(3),
         "a_is_chosen",
         pl.lit(True).alias("simulated"),
+        *(pl.lit(None, dtype=VOTES[name]).alias(name) for name in NOT_SAID),
     )
 
 

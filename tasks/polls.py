@@ -1,88 +1,164 @@
-"""Votes as arrays: codes for names, one vote of an annotator on an item, in the order that the statistics want."""
+"""Votes as arrays: codes for names, one vote of an annotator on an item, in the order that the statistics want.
 
+Votes come in chunks and are held as codes at once: as text, a million of them would take more memory than all that is
+done to them.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
+from tasks import keys
+from tasks.comparisons import TIE
 from tasks.stats.ballots import UNKNOWN, Ballots
 
 TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f")
+OPTIONAL = (
+    "first",
+    "longer",
+    "formatted",
+    "confirms",
+    "topic",
+    "time",
+    "confidence",
+)  # columns of `Ballots` that votes may lack
 
 
 @dataclass(frozen=True)
 class Poll:
-    """Votes as arrays, with the names behind their codes; `repeated`: votes left out because the annotator had voted on
-    the item before, `contradicted`: those of them that say otherwise; `undated`: times that cannot be read."""
+    """Votes as arrays, with the names behind their codes (of items, those of golden ones alone); `repeated`: votes left out because the annotator had voted on
+    the item before, `contradicted`: those of them that say otherwise; `undated`: times that cannot be read; `ties`: of
+    the answers that chose neither; `simulated`:
+    whether any vote is."""
 
     ballots: Ballots
-    annotators: list[str]
-    items: pl.Series
+    annotators: pl.Series
+    golden: dict[int, str]
     topics: list[str]
     repeated: int
     contradicted: int
     undated: int
+    ties: int
+    simulated: bool
 
 
-def poll(votes: pl.LazyFrame, golden: pl.DataFrame | None) -> Poll:
+def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     """Codes for names, sorted by item and annotator; the first vote of an annotator on an item counts.
 
-    Columns are collected one at a time: as text, a million votes would take more memory than all that is done to them.
+    `chunks`: frames with the columns of `tasks.votes.VOTES`, of which optional ones may lack.
     """
-    names = votes.collect_schema().names()
+    who, topic = _Names(), _Names()
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("item", "choice", "first", "longer", "formatted", "confirms", "time", "confidence")
+    }
+    undated, ties, simulated = 0, 0, False
+    for chunk in chunks:
+        votes = chunk.lazy()
+        names = set(chunk.columns)
+        who.add(chunk["annotator_id"])
+        parts["item"].append(keys.of_text(chunk["item_id"].cast(pl.String)))
+        topic.add(chunk["topic"] if "topic" in names else pl.repeat(None, chunk.height, dtype=pl.String, eager=True))
+        parts["choice"].append(chunk["choice"].cast(pl.Int8).fill_null(UNKNOWN).to_numpy())
+        parts["first"].append(_flags(votes, pl.col("a_first") if "a_first" in names else None, chunk.height))
+        for name, of in (("longer", "len"), ("formatted", "format"), ("confirms", "confirms")):
+            both = {f"{of}_a", f"{of}_b"} <= names
+            parts[name].append(_flags(votes, _more(of) if both else None, chunk.height))
+        if "undecided" in names:
+            ties += int((chunk["undecided"] == TIE).sum())
+        seconds, unread = _seconds(chunk["created_at"]) if "created_at" in names else (None, 0)
+        undated += unread
+        parts["time"].append(np.full(chunk.height, UNKNOWN, dtype=np.int64) if seconds is None else seconds)
+        stated = chunk["confidence"] if "confidence" in names else pl.repeat(None, chunk.height, eager=True)
+        parts["confidence"].append(stated.cast(pl.Float32).fill_null(np.nan).to_numpy())
+        simulated |= "simulated" in names and bool(chunk["simulated"].any())
+    columns: dict[str, np.ndarray] = {}
+    columns["who"], annotators = who.codes()
+    columns["topic"], topics = topic.codes()
+    pa.system_memory_pool().release_unused()  # here memory is at its peak
+    for name in list(parts):
+        columns[name] = np.concatenate(parts.pop(name)) if parts[name] else np.zeros(0, dtype=np.int8)
+    undecided = columns["choice"] == UNKNOWN
+    chose_neither = np.bincount(columns["who"][undecided], minlength=len(annotators)) if undecided.any() else None
+    if chose_neither is not None:
+        columns = {name: values[~undecided] for name, values in columns.items()}
+    items, columns["item"] = _codes(columns["item"])
+    order, repeated, contradicted = _order(columns, max(1, len(annotators)))
+    for name in list(columns):
+        columns[name] = columns[name][order]
+    given = {name: columns[name] if _known_somewhere(columns[name]) else None for name in OPTIONAL}
+    known, names_of_golden = _known(items, golden)
+    ballots = Ballots(
+        columns["who"], columns["item"], columns["choice"], known, len(annotators), undecided=chose_neither, **given
+    )
+    return Poll(
+        ballots, annotators, names_of_golden, topics.to_list(), repeated, contradicted, undated, ties, simulated
+    )
 
-    def given(*wanted: str) -> pl.DataFrame | None:
-        if any(name not in names for name in wanted):
-            return None
-        frame = votes.select(wanted).collect()
-        return None if any(frame[name].null_count() == frame.height for name in wanted) else frame
 
-    who, annotators = _codes(votes.select("annotator_id").collect()["annotator_id"])
-    item, items = _codes(votes.select("item_id").collect()["item_id"])
-    choice = votes.select(pl.col("choice").cast(pl.Int8)).collect()["choice"].to_numpy()
-    key = item.astype(np.int64) * max(1, len(annotators)) + who
+class _Names:
+    """A column of names as codes by first appearance; chunks keep their own until all of them are there."""
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.DictionaryArray] = []
+
+    def add(self, column: pl.Series) -> None:
+        """The names of a chunk."""
+        self._chunks.append(column.cast(pl.String).to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode())
+
+    def codes(self) -> tuple[np.ndarray, pl.Series]:
+        """((rows,) int32 codes, −1 for null; (names,) what they stand for)."""
+        if not self._chunks:
+            return np.zeros(0, dtype=np.int32), pl.Series([], dtype=pl.String)
+        one = pa.chunked_array(self._chunks).unify_dictionaries()
+        self._chunks.clear()
+        names = pl.Series(values=pl.from_arrow(one.chunk(0).dictionary), dtype=pl.String)
+        codes = [pl.Series(values=pl.from_arrow(chunk.indices)).fill_null(UNKNOWN).to_numpy() for chunk in one.chunks]
+        return np.concatenate(codes), names
+
+
+def _codes(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((names,) keys, ascending; (rows,) int32 place of each row's key among them)."""
+    order = np.argsort(found, kind="stable").astype(np.int32)
+    new = np.diff(found[order], prepend=found[order][:1]) != 0
+    code = np.empty(len(found), dtype=np.int32)
+    code[order] = np.cumsum(new, dtype=np.int32)
+    return found[order][np.r_[True, new[1:]][: len(found)]], code
+
+
+def _order(columns: dict[str, np.ndarray], n_annotators: int) -> tuple[np.ndarray, int, int]:
+    """(rows that count, by item and annotator; how many do not; how many of these contradict one that does)."""
+    key = columns["item"].astype(np.int64) * n_annotators + columns["who"]
     order = np.argsort(key, kind="stable").astype(np.int32)
     key = key[order]
     again = np.diff(key, prepend=-1) == 0
-    contradicted = int((np.diff(choice[order], prepend=choice[order][:1]) != 0)[again].sum())
-    order = order[~again]
-    columns: dict[str, np.ndarray | None] = {}
-    topics, undated = pl.Series([], dtype=pl.String), 0
-    if (frame := given("topic")) is not None:
-        columns["topic"], topics = _codes(frame["topic"].cast(pl.String))
-    if (frame := given("created_at")) is not None:
-        columns["time"], undated = _seconds(frame["created_at"])
-    if (frame := given("a_first")) is not None:
-        columns["first"] = _flags(frame["a_first"])
-    if (frame := given("len_a", "len_b")) is not None:
-        columns["longer"] = _longer(frame)
-    if (frame := given("confidence")) is not None:
-        columns["confidence"] = frame["confidence"].cast(pl.Float32).to_numpy()
-    in_order = {name: v[order] for name, v in columns.items() if v is not None}
-    ballots = Ballots(who[order], item[order], choice[order], _known(items, golden), len(annotators), **in_order)
-    return Poll(ballots, annotators.to_list(), items, topics.to_list(), int(again.sum()), contradicted, undated)
+    choice = columns["choice"][order]
+    first = np.maximum.accumulate(np.where(again, 0, np.arange(len(order), dtype=np.int32)))
+    contradicted = int((choice != choice[first])[again].sum())
+    return order[~again], int(again.sum()), contradicted
 
 
-def _codes(column: pl.Series) -> tuple[np.ndarray, pl.Series]:
-    """(int32 codes by first appearance, −1 for null; the values)."""
-    values = column.drop_nulls().unique(maintain_order=True)
-    table = pl.DataFrame({column.name: values, "code": np.arange(len(values), dtype=np.int32)})
-    found = column.to_frame().join(table, on=column.name, how="left", maintain_order="left")["code"]
-    return found.fill_null(UNKNOWN).to_numpy(), values
+def _known_somewhere(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).any() if values.dtype.kind == "f" else (values != UNKNOWN).any())
 
 
-def _flags(column: pl.Series) -> np.ndarray:
-    return column.cast(pl.Int8).fill_null(UNKNOWN).to_numpy()
+def _flags(votes: pl.LazyFrame, expression: pl.Expr | None, rows: int) -> np.ndarray:
+    if expression is None:
+        return np.full(rows, UNKNOWN, dtype=np.int8)
+    return votes.select(expression.cast(pl.Int8).fill_null(UNKNOWN).alias("flag")).collect()["flag"].to_numpy()
 
 
-def _longer(votes: pl.DataFrame) -> np.ndarray:
-    """1 where a is longer, 0 where b is, −1 where they are equal or unknown."""
-    longer = pl.when(pl.col("len_a") != pl.col("len_b")).then(pl.col("len_a") > pl.col("len_b")).otherwise(None)
-    return _flags(votes.select(longer.alias("longer"))["longer"])
+def _more(of: str) -> pl.Expr:
+    """1 where a has more of it, 0 where b has, null where they are equal or unknown."""
+    a, b = pl.col(f"{of}_a"), pl.col(f"{of}_b")
+    return pl.when(a != b).then(a > b)
 
 
 def _seconds(column: pl.Series) -> tuple[np.ndarray, int]:
     """((votes,) seconds since 1970, −1 unknown; number of times that cannot be read)."""
+    column = column.cast(pl.String)
     parsed = column.str.to_datetime(TIMES[0], strict=False).dt.epoch("s")
     for form in TIMES[1:]:
         if parsed.null_count() == column.null_count():
@@ -93,9 +169,14 @@ def _seconds(column: pl.Series) -> tuple[np.ndarray, int]:
     return parsed.fill_null(UNKNOWN).to_numpy(), parsed.null_count() - column.null_count()
 
 
-def _known(items: pl.Series, golden: pl.DataFrame | None) -> np.ndarray:
-    if golden is None or golden.height == 0:
-        return np.full(len(items), UNKNOWN, dtype=np.int8)
-    answers = golden.select("item_id", "gold_choice").unique("item_id", keep="first")
-    found = items.rename("item_id").to_frame().join(answers, on="item_id", how="left", maintain_order="left")
-    return found["gold_choice"].cast(pl.Int8).fill_null(UNKNOWN).to_numpy()
+def _known(items: keys.Keys, golden: pl.DataFrame | None) -> tuple[np.ndarray, dict[int, str]]:
+    """((items,) golden answers, −1 where there is none; names of golden items by code)."""
+    answers = np.full(len(items), UNKNOWN, dtype=np.int8)
+    if golden is None or golden.height == 0 or len(items) == 0:
+        return answers, {}
+    given = golden.unique("item_id", keep="first", maintain_order=True)
+    wanted = keys.of_text(given["item_id"])
+    among = np.flatnonzero(keys.among(wanted, items))
+    code = np.searchsorted(items, wanted[among])
+    answers[code] = given["gold_choice"].cast(pl.Int8).to_numpy()[among]
+    return answers, dict(zip(code.tolist(), given["item_id"].gather(among).to_list(), strict=True))

@@ -143,9 +143,10 @@ def parquet_batches(path: Path, advance: Advance, batch: int = BATCH) -> Iterato
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
     total = path.stat().st_size
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # holds the pages at hand, not a row group's
         for found in file.iter_batches(batch):
             yield found
             advance(round(total * found.num_rows / file.metadata.num_rows))

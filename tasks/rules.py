@@ -119,7 +119,12 @@ def vote_rules() -> list[Rule]:
     """Rules of one vote; `known_item` comes from the pairs, `seen_before` from the votes above it."""
     return [
         Rule("item_known", "item_id", pl.col("known_item"), "votes on an item that is not among the pairs"),
-        Rule("choice_binary", "choice", pl.col("choice").is_between(0, 1), "is not 0 or 1"),
+        Rule(
+            "choice_binary",
+            "choice",
+            pl.col("choice").is_between(0, 1) | pl.col("undecided").is_not_null(),
+            "is not 0 or 1, nor a tie",
+        ),
         Rule("first_vote", "annotator_id", ~pl.col("seen_before"), "the annotator voted on the item before"),
     ]
 

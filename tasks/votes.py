@@ -1,4 +1,9 @@
-"""Votes of several annotators on items, and golden items, from vendors' files into the project's tables."""
+"""Votes of several annotators on items, and golden items, from vendors' files into the project's tables.
+
+`choice` is 1 where response a is preferred, and null where `undecided` says why there is none: "tie" or "can't say".
+`format_a`, `format_b` count marks of formatting; `confirms_a`, `confirms_b` tell whether a response agrees with what
+the prompt asserts.
+"""
 
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
@@ -7,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from governance.errors import BadInput
+from tasks.comparisons import CANNOT_SAY, KINDS, TIE, reduced
 from tasks.progress import Advance, nobody
 from tasks.reading import Row, kind, number, parquet_batches, read_rows, text
 from tasks.tables import CHUNK, Schema, frame_of
@@ -23,12 +29,21 @@ VOTES: Schema = {
     "confidence": pl.Float64,
     "a_is_chosen": pl.Boolean,
     "simulated": pl.Boolean,
+    "undecided": pl.String,
+    "format_a": pl.Int64,
+    "format_b": pl.Int64,
+    "confirms_a": pl.Boolean,
+    "confirms_b": pl.Boolean,
 }
 GOLDEN: Schema = {"item_id": pl.String, "gold_choice": pl.Int8, "simulated": pl.Boolean}
+BATCH = 20_000  # votes of a Parquet file in memory at once
 NEEDED = ("item_id", "annotator_id", "choice")
 ALIASES = {"label": "choice", "gold": "gold_choice", "submitted_at": "created_at", "worker_id": "annotator_id"}
 DEFAULTS = {"simulated": False, "a_is_chosen": True}
 YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "yes": 1, "no": 0, "true": 1, "false": 0, "a": 1, "b": 0}
+UNDECIDED = dict.fromkeys(("tie", "0.5", ".5", "equal", "same", "both", "draw"), TIE) | dict.fromkeys(
+    ("can't say", "can’t say", "cannot say", "unsure", "don't know", "not sure", "neither", "skip", "n/a"), CANNOT_SAY
+)
 
 
 def read_votes(source: str) -> tuple[pl.DataFrame, int]:
@@ -44,7 +59,7 @@ def vote_chunks(source: str, advance: Advance = nobody) -> Iterator[tuple[pl.Dat
     votes = 0
     batches = _parquet_batches if Path(source).is_file() and kind(source) == "parquet" else _row_batches
     for kept, left_out in batches(source, advance):
-        votes += kept.height
+        votes += kept.height - kept["choice"].null_count()
         yield kept, left_out
     if not votes:
         raise BadInput(f"{source}: has no votes with a choice between two; expected 0 or 1 in choice.")
@@ -87,7 +102,7 @@ def _row_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, 
 def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
     """Batches with the right column types are taken as they are, others row by row."""
     done = 0
-    for batch in parquet_batches(Path(source), advance, CHUNK):
+    for batch in parquet_batches(Path(source), advance, BATCH):
         whole = _at_once(pl.DataFrame(pl.from_arrow(batch)))
         if whole is not None:
             yield whole, 0
@@ -99,15 +114,15 @@ def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFra
 
 
 def _from_rows(rows: list[tuple[str, Row]]) -> tuple[pl.DataFrame, int]:
-    kept = [vote for place, raw in rows if (vote := _vote(raw, place))]
-    return frame_of(kept, VOTES), len(rows) - len(kept)
+    kept = [_votes_of(raw, place) for place, raw in rows]
+    return frame_of([vote for votes in kept for vote in votes], VOTES), sum(not votes for votes in kept)
 
 
 def _at_once(frame: pl.DataFrame) -> pl.DataFrame | None:
     """The batch as votes, or None if a value has to be looked at."""
     frame = frame.rename({k: v for k, v in ALIASES.items() if k in frame.columns and v not in frame.columns})
     kinds = frame.schema
-    wrong = [c for c in NEEDED if c not in kinds] or "task" in kinds
+    wrong = [c for c in NEEDED if c not in kinds] or {"task", *KINDS} & set(kinds)
     if wrong or any(not _fits(kinds[name], kind) for name, kind in VOTES.items() if name in kinds):
         return None
     given = pl.all_horizontal(pl.col(n).is_not_null() & (pl.col(n).cast(pl.String) != "") for n in NEEDED[:2])
@@ -127,12 +142,19 @@ def _fits(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
     return found == wanted or (found.is_integer() and wanted in (pl.Int8, pl.Int64))
 
 
-def _vote(raw: Row, place: str) -> Row | None:
-    """The vote of a row, or None if its label is a list of answers."""
-    row = _named(raw, place, NEEDED)
-    if str(row["choice"]).startswith("["):
-        return None
+def _votes_of(raw: Row, place: str) -> list[Row]:
+    """The votes of a row; none if its label is a list of answers."""
+    several = [name for name in (*KINDS, "undecided") if raw.get(name) not in (None, "")]
+    row = _named(raw, place, NEEDED[: 2 if several else 3])
+    if str(row.get("choice")).startswith("["):
+        return []
+    return [_vote(one, place) for one in (reduced(row, place) if several else [row])]
+
+
+def _vote(row: Row, place: str) -> Row:
     vote = {name: take(row, name, place) for name, take in FIELDS.items()}
+    word = str(row.get("choice")).strip().lower()
+    vote["undecided"] = UNDECIDED.get(word) or _undecided(row, place)
     if task := text(row, "task", place):  # one vendor file, several tasks: an item is asked about more than once
         vote |= {"item_id": f"{task}:{vote['item_id']}", "topic": vote["topic"] or task}
     return vote
@@ -146,6 +168,19 @@ def _named(raw: Row, place: str, needed: tuple[str, ...]) -> Row:
                 f"{place}: has no {name} (fields: {', '.join(sorted(map(str, raw)))}); a row needs {', '.join(needed)}."
             )
     return row
+
+
+def _undecided(row: Row, place: str) -> str | None:
+    found = text(row, "undecided", place)
+    if found not in (None, TIE, CANNOT_SAY):
+        raise BadInput(f"{place}: field undecided: {found[:40]!r} is not {TIE!r} or {CANNOT_SAY!r}.")
+    return found
+
+
+def _decided(row: Row, name: str, place: str) -> int | None:
+    """The choice, or None for a tie or who can't say."""
+    no_choice = row.get(name) in (None, "") or str(row[name]).strip().lower() in UNDECIDED
+    return None if no_choice else _choice(row, name, place)
 
 
 def _choice(row: Row, name: str, place: str) -> int:
@@ -169,7 +204,7 @@ def _whole(row: Row, name: str, place: str) -> int | None:
 FIELDS: dict[str, Callable[[Row, str, str], object]] = {
     "item_id": text,
     "annotator_id": text,
-    "choice": _choice,
+    "choice": _decided,
     "a_first": _truth,
     "len_a": _whole,
     "len_b": _whole,
@@ -178,4 +213,8 @@ FIELDS: dict[str, Callable[[Row, str, str], object]] = {
     "confidence": number,
     "a_is_chosen": _truth,
     "simulated": _truth,
+    "format_a": _whole,
+    "format_b": _whole,
+    "confirms_a": _truth,
+    "confirms_b": _truth,
 }

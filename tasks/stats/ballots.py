@@ -15,8 +15,9 @@ class Ballots:
 
     `who`, `item`: (votes,) int32 codes; `choice`: (votes,) int8, 1 where response a is preferred. `known`: (items,)
     int8 golden answers, −1 where there is none. The rest, (votes,), is None where no vote has it: `first` (1: a was
-    shown first) and `longer` (1: a is longer), both −1 where unknown; `topic` int32, −1 unknown; `time` int64 seconds,
-    −1 unknown; `confidence` float32, NaN unknown.
+    shown first), `longer` (1: a is longer), `formatted` (1: a has more formatting) and `confirms` (1: a alone agrees with
+    what the prompt asserts), −1 where unknown; `topic` int32, −1 unknown; `time` int64 seconds,
+    −1 unknown; `confidence` float32, NaN unknown. `undecided`: (annotators,) answers that chose neither; they are no votes.
     """
 
     who: np.ndarray
@@ -26,14 +27,28 @@ class Ballots:
     n_annotators: int
     first: np.ndarray | None = None
     longer: np.ndarray | None = None
+    formatted: np.ndarray | None = None
+    confirms: np.ndarray | None = None
     topic: np.ndarray | None = None
     time: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    undecided: np.ndarray | None = None
 
     @property
     def n_items(self) -> int:
         """Number of items."""
         return len(self.known)
+
+    @property
+    def cues(self) -> dict[str, np.ndarray | None]:
+        """What an answer may follow instead of the item: the choice each cue suggests; None: always a."""
+        given = {
+            "position": self.first,
+            "length": self.longer,
+            "formatting": self.formatted,
+            "confirmation": self.confirms,
+        }
+        return {name: cue for name, cue in given.items() if cue is not None} | {"constant": None}
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -57,11 +72,11 @@ class Ballots:
         return np.argsort(self.who * np.int64(span) + self.time + 1, kind="stable").astype(np.int32)
 
     def only(self, kept: np.ndarray) -> "Ballots":
-        """The votes in `kept`, (votes,) bool; items and annotators keep their codes."""
-        columns = ("who", "item", "choice", "first", "longer", "topic", "time", "confidence")
+        """The votes in `kept`, (votes,) bool, without topic and confidence; items and annotators keep their codes."""
+        columns = ("who", "item", "choice", "first", "longer", "formatted", "confirms", "time")
         given: dict[str, Any] = {name: getattr(self, name) for name in columns}
         chosen: dict[str, Any] = {name: None if v is None else v[kept] for name, v in given.items()}
-        rest = replace(self, **chosen)
+        rest = replace(self, **chosen, topic=None, confidence=None)
         if self.time is not None:  # the order stays, and sorting is dear
             row = np.cumsum(kept, dtype=np.int32) - 1
             rest.__dict__["in_time"] = row[self.in_time[kept[self.in_time]]]

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
-from scipy.stats import binom, norm
+from scipy.special import bdtrc, expit, ndtr
 
 from tasks.stats.ballots import Ballots
 from tasks.stats.false_discovery import holm
@@ -60,7 +59,7 @@ def find_groups(model: ResponseModel, spread: float, level: float) -> Collusion:
     if len(pairs.one) == 0:
         return result
     agree = _agreement(model.clarity, 1 + HIGH_SKILL * spread)
-    first = binom.sf(pairs.agreed - 1, pairs.shared, float(model.prior @ agree))
+    first = bdtrc(pairs.agreed - 1.0, pairs.shared, float(model.prior @ agree))
     candidates = np.flatnonzero(holm(first, level))
     if len(candidates) == 0:
         return result
@@ -150,5 +149,5 @@ def _given_others(
             common = np.intersect1d(of_member[pairs.one[pair]], of_member[pairs.other[pair]], assume_unique=True)
             a = expected[np.searchsorted(items, common)]
             z = (pairs.agreed[pair] - 0.5 - a.sum()) / np.sqrt(max(float((a * (1 - a)).sum()), 1e-9))
-            p_values[k] = norm.sf(z)
+            p_values[k] = ndtr(-z)
     return p_values

@@ -12,12 +12,15 @@ vote have no pair and are left out. O(items × categories).
 import numpy as np
 
 
-def fleiss_kappa(counts: np.ndarray) -> float:
-    """`counts`: (items, categories) votes. NaN where no item has two votes; 1 where all votes are the same."""
-    counts = counts[counts.sum(axis=1) >= 2].astype(np.float64)
-    if len(counts) == 0:
+def fleiss_kappa(counts: np.ndarray, times: np.ndarray | None = None) -> float:
+    """`counts`: (items, categories) votes, each row `times` (items,) over, by default once. NaN where no item has two
+    votes; 1 where all votes are the same."""
+    times = np.ones(len(counts)) if times is None else times
+    times, counts = times[counts.sum(axis=1) >= 2], counts[counts.sum(axis=1) >= 2].astype(np.float64)
+    if times.sum() == 0:
         return float("nan")
     n = counts.sum(axis=1)
-    observed = float(((counts * (counts - 1)).sum(axis=1) / (n * (n - 1))).mean())
-    expected = float(((counts.sum(axis=0) / counts.sum()) ** 2).sum())
+    observed = float(times @ ((counts * (counts - 1)).sum(axis=1) / (n * (n - 1))) / times.sum())
+    votes = times @ counts
+    expected = float(((votes / votes.sum()) ** 2).sum())
     return 1.0 if expected == 1 else (observed - expected) / (1 - expected)

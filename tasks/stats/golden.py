@@ -1,7 +1,7 @@
 """Audit on golden items: exact binomial test of each annotator, Holm over all of them."""
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from tasks.stats.false_discovery import holm
 
@@ -13,7 +13,7 @@ def golden_audit(correct: np.ndarray, counts: np.ndarray, level: float) -> tuple
 
     Annotators without golden items have p = 1 and do not count as tests.
     """
-    p_values = np.where(counts > 0, binom.cdf(correct, np.maximum(counts, 1), LEAST_ACCURACY), 1.0)
+    p_values = np.where(counts > 0, bdtr(correct, np.maximum(counts, 1), LEAST_ACCURACY), 1.0)
     flags = np.zeros(len(counts), dtype=bool)
     tested = np.flatnonzero(counts > 0)
     flags[tested] = holm(p_values[tested], level)

@@ -7,7 +7,7 @@ O(items² of the design), O(golden votes).
 """
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from tasks.stats.ballots import Ballots
 from tasks.stats.false_discovery import holm
@@ -26,9 +26,9 @@ def golden_items_needed(accuracy: float, annotators: int, level: float, power: f
 
 def golden_power(n: int, accuracy: float, annotators: int, level: float) -> float:
     """Probability that an annotator of this accuracy fails the audit on `n` items, with `annotators` tested."""
-    tail = binom.cdf(np.arange(n + 1), n, LEAST_ACCURACY)
+    tail = bdtr(np.arange(n + 1.0), n, LEAST_ACCURACY)
     worst = int(np.sum(tail <= level / max(1, annotators))) - 1
-    return float(binom.cdf(worst, n, accuracy)) if worst >= 0 else 0.0
+    return float(bdtr(worst, n, accuracy)) if worst >= 0 else 0.0
 
 
 def to_retire(ballots: Ballots, trusted: np.ndarray, level: float) -> np.ndarray:
@@ -38,4 +38,4 @@ def to_retire(ballots: Ballots, trusted: np.ndarray, level: float) -> np.ndarray
     votes = np.bincount(item, minlength=ballots.n_items)
     right = np.bincount(item, ballots.choice[rows] == ballots.known[item], ballots.n_items)
     tested = np.flatnonzero(votes > 0)
-    return tested[holm(binom.cdf(right[tested], votes[tested], 0.5), level)]
+    return tested[holm(bdtr(right[tested], votes[tested], 0.5), level)]

@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.stats.count_patterns import count_patterns
+
 Level = Literal["nominal", "ordinal", "interval"]
 
 
@@ -38,13 +40,13 @@ def krippendorff_alpha(
     seed: int = 0,
 ) -> Alpha:
     """`unit`: (votes,) item codes; `value`: (votes,) numbers, the order and distance of which count by `level`."""
-    values, code = np.unique(value, return_inverse=True)
+    values, code = _coded(value)
     counts = np.bincount(unit * len(values) + code, minlength=(int(unit.max(initial=-1)) + 1) * len(values))
     counts = counts.reshape(-1, len(values))
     counts = counts[counts.sum(axis=1) >= 2]
     if len(counts) == 0:
         return Alpha(float("nan"), float("nan"), float("nan"), 0)
-    patterns, times = _patterns(counts)
+    patterns, times = count_patterns(counts)
     sizes = patterns.sum(axis=1)
     coincidences = patterns[:, :, None] * (patterns[:, None, :] - np.eye(len(values))) / (sizes - 1)[:, None, None]
     flat = coincidences.reshape(len(patterns), -1)
@@ -56,14 +58,14 @@ def krippendorff_alpha(
     return Alpha(alpha, float(low), float(high), int(times.sum()))
 
 
-def _patterns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different rows of counts, and how often each occurs."""
-    key = np.zeros(len(counts), dtype=np.int64)
-    for column in counts.T:  # mixed radix, made dense again at each step so that it cannot overflow
-        _, dense = np.unique(key, return_inverse=True)
-        key = dense * (int(column.max()) + 1) + column
-    _, first, times = np.unique(key, return_index=True, return_counts=True)
-    return counts[first], times
+def _coded(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(different values, ascending; (votes,) place of each value among them); small whole numbers need no sorting."""
+    if value.dtype.kind != "i" or len(value) == 0 or int(np.ptp(value)) > len(value):
+        return np.unique(value, return_inverse=True)
+    least = int(value.min())
+    present = np.bincount(value.astype(np.int64) - least) > 0
+    place = np.cumsum(present) - 1
+    return np.flatnonzero(present) + least, place[value.astype(np.int64) - least]
 
 
 def _alpha(flat: np.ndarray, values: np.ndarray, level: Level) -> float:

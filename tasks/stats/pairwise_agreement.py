@@ -19,3 +19,9 @@ def pairwise_agreement(ballots: Ballots) -> tuple[np.ndarray, float]:
     met, alike = ballots.per_annotator(others), ballots.per_annotator(same)
     with np.errstate(invalid="ignore", divide="ignore"):
         return alike / met, float(np.float64(alike.sum()) / np.float64(met.sum()))
+
+
+def raw_agreement(counts: np.ndarray, times: np.ndarray) -> float:
+    """Agreement over all pairs of votes on an item; `counts`: (patterns, categories) votes, each `times` over."""
+    n = counts.sum(axis=1)
+    return float(times @ (counts * (counts - 1)).sum(axis=1) / (times @ (n * (n - 1))))

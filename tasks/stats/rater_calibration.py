@@ -10,7 +10,7 @@ whom to look at. O(votes).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 BINS = 10
 LEAST = 10
@@ -46,5 +46,5 @@ def calibration(who: np.ndarray, confidence: np.ndarray, right: np.ndarray, n_an
         sure = (np.bincount(who, stated, n_annotators) / np.maximum(votes, 1))[judged]
         centre = float(np.median(sure))
         spread = max(1.4826 * float(np.median(np.abs(sure - centre))), LEAST_SPREAD)
-        p_values[judged] = norm.sf((sure - centre) / spread)
+        p_values[judged] = ndtr(-(sure - centre) / spread)
     return Calibration(ece, curve, over, p_values)

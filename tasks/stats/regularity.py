@@ -10,7 +10,7 @@ lags. O(votes × lags).
 """
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 LAGS = 4
 LEAST = 20  # products for the normal approximation
@@ -28,5 +28,5 @@ def regularity_p_values(who: np.ndarray, residual: np.ndarray, order: np.ndarray
         z = np.bincount(of, product, n_annotators) / np.sqrt(
             np.maximum(np.bincount(of, product**2, n_annotators), 1e-12)
         )
-        best = np.minimum(best, np.where(counts >= LEAST, 2 * norm.sf(np.abs(z)), 1.0))
+        best = np.minimum(best, np.where(counts >= LEAST, 2 * ndtr(-np.abs(z)), 1.0))
     return np.minimum(1.0, best * LAGS)

@@ -7,7 +7,8 @@ share q of answers turned round (q = ½: guesses, q = 1: inverts). An item-respo
 and difficulty distribution (Bock and Aitkin 1981; Whitehill et al. 2009 for crowds), fitted by mean-field EM: an
 item's x is inferred from its votes under every annotator's mean response, an annotator's class from the items, each
 vote judged by the *other* votes on its item alone. Where votes carry a confidence, its level is a second observation
-of |x|, by a table learned from the crowd: what people are sure of is clear. Golden items have a known sign of x, and are where EM starts:
+of |x|, by a table learned from the crowd: what people are sure of is clear. Mild tastes that the whole crowd has shift
+the log odds (`tastes.py`). Golden items have a known sign of x, and are where EM starts:
 where most annotators invert, a common start would believe them. The scale of x is that of the typical annotator.
 O(votes × grid × classes) a pass, in chunks: memory does not grow with the number of votes.
 """
@@ -22,6 +23,7 @@ from scipy.special import expit
 
 from tasks.stats.ballots import UNKNOWN, Ballots
 from tasks.stats.mixture import Mixture, fit_mixture
+from tasks.stats.tastes import Tastes, crowd_tastes, cue_signs
 
 CLARITY = np.array([0.1, 0.35, 0.7, 1.1, 1.6, 2.3, 3.3, 4.7])
 GRID = np.r_[-CLARITY[::-1], CLARITY]  # for a mean |x| of 1
@@ -57,15 +59,17 @@ class Crowd:
     residual: np.ndarray
     by_skill: np.ndarray
 
-    def accuracy(self, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def accuracy(self, posterior: np.ndarray, other: np.ndarray, votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(mean, standard deviation), (annotators,) each, of the probability that a vote is right, under a posterior
-        (annotators, classes) that begins with these classes."""
+        (annotators, classes) that begins with these classes; `other`: (annotators,) share right of `votes` for what the
+        other classes, which say nothing of it, hold."""
         up = _responses(self.clarity)
         of_class = np.where(self.clarity > 0, up, 1 - up) @ self.prior
-        weights = posterior[:, : len(SKILL)] + 1e-9
-        weights = weights / weights.sum(axis=1, keepdims=True)
-        mean = weights @ of_class
-        return mean, np.sqrt(np.maximum(weights @ of_class**2 - mean**2, 0))
+        weights = posterior[:, : len(SKILL)]
+        rest = np.maximum(1 - weights.sum(axis=1), 0)
+        mean = weights @ of_class + rest * other
+        square = weights @ of_class**2 + rest * (other**2 + other * (1 - other) / np.maximum(votes, 1))
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
 
 
 BY_SKILL = np.array([3, 5, 6, 7, 9])  # indices into SKILLS at which the evidence of single votes is kept
@@ -83,6 +87,7 @@ class ResponseModel:
         self.level, n_levels = _confidence_levels(ballots)
         self.emission = np.zeros((n_levels + 1, len(GRID)), dtype=np.float32)  # log; the last row: no confidence given
         self.response = np.tile(expit(self.clarity).astype(np.float32), (ballots.n_annotators, 1))
+        self.tastes: Tastes | None = None
 
     def fit(self) -> Mixture:
         """Pass over a share of the items until annotators' mean responses stay, then over all of them."""
@@ -90,13 +95,16 @@ class ResponseModel:
         if golden.any():
             evidence, _ = self._pass(only=golden)
             self._update(replace(fit_mixture(evidence, SKILLS, TOLERATED), centre=1.0))
-        stride = -(-len(self.ballots.who) // LEARNING_VOTES)
+        stride = self._stride()
         for _ in range(PASSES):
             before = self.response
             self._learn(stride)
             if np.abs(self.response - before).mean() < MOVED:
                 break
         return self._learn(1)
+
+    def _stride(self) -> int:
+        return -(-len(self.ballots.who) // LEARNING_VOTES)
 
     def _learn(self, stride: int) -> Mixture:
         """Take what items, annotators and confidence are like from every `stride`-th chunk of items."""
@@ -110,14 +118,29 @@ class ResponseModel:
 
     def judge(self) -> Crowd:
         """A last pass that keeps what each vote says."""
+        self._learn_tastes()
         votes = len(self.ballots.who)
         right = np.empty(votes, dtype=np.float32)
         by_skill = np.empty((votes, len(BY_SKILL)), dtype=np.float32)
         evidence, _ = self._pass(right=right, by_skill=by_skill)
         mixture = fit_mixture(evidence, SKILLS, TOLERATED)
-        cast = by_skill[:, TYPICAL]
-        residual = np.where(self.ballots.choice == 1, 1 - cast, cast - 1)
+        residual = _residual(self.ballots.choice, by_skill[:, TYPICAL])
         return Crowd(evidence, mixture, self.clarity, self.prior, right, residual, by_skill)
+
+    def _learn_tastes(self) -> None:
+        """Take what the crowd leans to from a share of the items, and from those who read."""
+        signs = cue_signs(self.ballots)
+        if signs.shape[1] == 0:
+            return
+        stride = self._stride()
+        by_skill = np.empty((len(signs), len(BY_SKILL)), dtype=np.float32)
+        evidence, _ = self._pass(by_skill=by_skill, stride=stride)
+        reads = fit_mixture(evidence, SKILLS, TOLERATED, tolerance=1e-4).posterior[:, TRUSTED].sum(axis=1)
+        rows = np.concatenate([np.arange(r.start, r.stop) for _, r in islice(self._chunks(), 0, None, stride)])
+        cast = by_skill[rows, TYPICAL]
+        self.tastes = crowd_tastes(
+            signs, rows, _residual(self.ballots.choice[rows], cast), reads[self.ballots.who[rows]]
+        )
 
     def evidence(self, only: np.ndarray) -> np.ndarray:
         """(annotators, classes) log-likelihood by the votes in `only`, (votes,) bool."""
@@ -156,6 +179,19 @@ class ResponseModel:
         b = self.ballots
         return b.who[rows] + b.choice[rows].astype(np.int32) * b.n_annotators
 
+    def _said_one(
+        self, others: np.ndarray, rows: slice, at: slice | np.ndarray, tables: list[np.ndarray]
+    ) -> np.ndarray:
+        """(votes, classes) probability of a 1, given what the `others` say of the item; a table for each taste."""
+        if self.tastes is None:
+            return others @ tables[0].T
+        of = self.tastes.combination[rows][at]
+        said = np.empty((len(others), len(SKILL)), dtype=np.float32)
+        for k, table in enumerate(tables):
+            mine = np.flatnonzero(of == k)
+            said[mine] = others[mine] @ table.T
+        return said
+
     def _by_gold(self, known: np.ndarray) -> np.ndarray:
         wrong_side = (known[:, None] != UNKNOWN) & ((self.clarity > 0) != (known[:, None] == 1))
         return np.where(wrong_side, -CERTAIN, 0.0).astype(np.float32)
@@ -176,10 +212,11 @@ class ResponseModel:
         levels: np.ndarray | None = None,
         stride: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(evidence of annotators by the votes in `only`, weights of the grid); fills `right`, `by_skill`, `levels`."""
+        """(evidence of annotators by the votes in `only`, weights of the grid); fills `right`, `by_skill`, `levels`, which
+        go with all votes."""
         b = self.ballots
         log_response, log_prior = self._log_response(), np.log(self.prior).astype(np.float32)
-        table = _responses(self.clarity).astype(np.float32)
+        tables = [_responses(self.clarity, s) for s in (self.tastes.shift if self.tastes else (0.0,))]
         positive = (self.clarity > 0).astype(np.float32)
         evidence = np.zeros((b.n_annotators, len(SKILL)), dtype=np.float32)
         total = np.zeros(len(self.clarity))
@@ -191,32 +228,41 @@ class ResponseModel:
             if (b.known[items] != UNKNOWN).any():
                 post += self._by_gold(b.known[items])
             post -= post.max(axis=1, keepdims=True)
-            others = post[b.item[rows] - items.start] - said
+            at = slice(None) if only is None else np.flatnonzero(only[rows])
+            item, who = (b.item[rows] - items.start)[at], b.who[rows][at]
+            others = post[item] - said[at]
             np.exp(others, out=others)
             others /= others.sum(axis=1, keepdims=True)
-            cast = np.abs(others @ table.T - (1 - b.choice[rows])[:, None].astype(np.float32))
+            said_zero = (1 - b.choice[rows])[at].astype(np.float32)
             if right is not None:
-                right[rows] = np.abs(others @ positive - (1 - b.choice[rows]))
+                right[rows] = np.abs(others @ positive - said_zero)
+            cast = self._said_one(others, rows, at, tables)
+            cast -= said_zero[:, None]
+            np.abs(cast, out=cast)
             if by_skill is not None:
                 by_skill[rows] = cast[:, BY_SKILL]
             np.log(cast, out=cast)
-            keep = np.ones(len(cast), np.float32) if only is None else only[rows].astype(np.float32)
-            sums = sparse.csr_matrix((keep, (b.who[rows], np.arange(len(cast)))), shape=(b.n_annotators, len(cast)))
-            evidence += sums @ cast
+            each = np.ones(len(cast), np.float32)
+            evidence += sparse.csr_matrix((each, (who, np.arange(len(cast)))), shape=(b.n_annotators, len(cast))) @ cast
             np.exp(post, out=post)
             post /= post.sum(axis=1, keepdims=True)
             total += post.sum(axis=0)
             if levels is not None and len(levels) > 1:
-                level, row = self.level[rows], np.arange(len(cast))
-                counted = sparse.csr_matrix((keep, (level, row)), shape=(len(levels), len(cast)))
-                levels += counted @ post[b.item[rows] - items.start]
+                which = (self.level[rows], np.arange(len(cast)))
+                levels += sparse.csr_matrix((each, which), shape=(len(levels), len(cast))) @ post[item]
         return evidence, (total + 1e-3) / (total + 1e-3).sum()
 
 
-def _responses(clarity: np.ndarray) -> np.ndarray:
-    """(classes, grid) probability of a vote of 1."""
-    up = expit(SKILL[:, None] * clarity)
-    return np.clip((1 - FLIP[:, None]) * up + FLIP[:, None] * (1 - up), SLIP, 1 - SLIP)
+def _responses(clarity: np.ndarray, shift: float = 0.0) -> np.ndarray:
+    """(classes, grid) float32 probability of a vote of 1, at a `shift` of the log odds of those who read."""
+    up = expit(SKILL[:, None] * clarity + shift)
+    turned = np.clip((1 - FLIP[:, None]) * up + FLIP[:, None] * (1 - up), SLIP, 1 - SLIP)
+    return turned.astype(np.float32)
+
+
+def _residual(choice: np.ndarray, cast: np.ndarray) -> np.ndarray:
+    """Choice minus its probability, from the probability `cast` of the vote that was cast."""
+    return np.where(choice == 1, 1 - cast, cast - 1)
 
 
 def _confidence_levels(ballots: Ballots) -> tuple[np.ndarray, int]:

@@ -4,7 +4,7 @@ Evidence of every way, on the same votes, is put beside the honest classes in on
 posterior, and one false-discovery rate, covers them all:
 
     guesses / inverts   `response_model.py`, any share of answers turned round from 0.35 on
-    position / length / constant   `policies.py`
+    position / length / formatting / confirmation / constant   `policies.py`
     changed             `change_points.py`
     topic               `topic_contrast.py`
     knows golden        honest on golden items, unreliable on the rest
@@ -22,17 +22,29 @@ from tasks.stats.policies import ANY, FOLLOWS, cue_counts, policy_evidence
 from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
 from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
 
-WAYS = ("guesses", "inverts", "position", "length", "constant", "changed", "topic", "knows golden")
+WAYS = (
+    "guesses",
+    "inverts",
+    "position",
+    "length",
+    "formatting",
+    "confirmation",
+    "constant",
+    "changed",
+    "topic",
+    "knows golden",
+)
 INVERTS = 0.6  # share of answers turned round above which one inverts rather than guesses
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Views that a large share of annotators hold on a topic: `topic` code, `share` of its annotators, `members`
+    """Views that a large share of annotators hold on a topic: `topic` code, `share` of its `people`, `members`
     (annotators,) bool, and golden votes of members on it that are right, of all."""
 
     topic: int
     share: float
+    people: int
     members: np.ndarray
     golden_right: int
     golden: int
@@ -65,16 +77,15 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
         aside = np.zeros(len(b.who), dtype=bool)
         for group in groups:
             aside |= (b.topic == group.topic) & group.members[b.who]
-        evidence = model.evidence(~aside)
+        evidence = evidence - model.evidence(aside)
         b, by_skill = b.only(~aside), by_skill[~aside]
     honest = np.stack([b.per_annotator(np.log(column)) for column in by_skill.T], axis=1)
     n = b.n_annotators
     columns = dict.fromkeys(WAYS[2:], np.full(n, -np.inf))
     target, moment = np.full(n, -1), np.zeros(n)
-    for name, cue in (("position", b.first), ("length", b.longer), ("constant", None)):
-        if name == "constant" or cue is not None:
-            least = ANY if name == "constant" else FOLLOWS
-            columns[name] = policy_evidence(*cue_counts(b, cue), b.per_annotator(), least)
+    for name, cue in b.cues.items():
+        least = ANY if cue is None else FOLLOWS
+        columns[name] = policy_evidence(*cue_counts(b, cue), b.per_annotator(), least)
     if b.time is not None:
         order = b.in_time
         change = change_evidence(b.who, n, order, by_skill, weights)
@@ -108,6 +119,7 @@ def _topics(b: votes.Ballots, crowd: Crowd, minority_share: float) -> tuple[Cont
     share, posterior = turned_round(table, at_skill / at_skill.sum(axis=1, keepdims=True), trusted)
     disputed = disputed_topics(share, table, trusted, minority_share)
     groups = []
+    people = np.bincount(table.topic, trusted[table.who], len(share))
     for topic in np.flatnonzero(disputed):
         members = np.zeros(b.n_annotators, dtype=bool)
         members[table.who[(table.topic == topic) & (posterior > 0.5)]] = True
@@ -116,7 +128,9 @@ def _topics(b: votes.Ballots, crowd: Crowd, minority_share: float) -> tuple[Cont
         if golden.sum() >= 10 and right < 0.5 * golden.sum():  # golden items decide: they are wrong about it
             disputed[topic] = False
         else:
-            groups.append(Groups(int(topic), float(share[topic]), members & trusted, right, int(golden.sum())))
+            groups.append(
+                Groups(int(topic), float(share[topic]), int(people[topic]), members & trusted, right, int(golden.sum()))
+            )
     return table, disputed, groups
 
 

@@ -1,6 +1,7 @@
 """The two checks on real files: annotators of RTE whose quality is known by gold that they do not see; planted rows."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ def test_real_annotators_are_ranked_by_quality_without_gold(settings: params.Par
         .filter(pl.col("n") >= 20)
     )
     both = report.join(truth, on="annotator_id")
-    bad = both["right"].to_numpy() < 0.65
+    bad = both["right"].to_numpy() < 0.6
     assert 3 <= bad.sum() < len(bad)
-    assert roc_auc_score(bad, both["score"].to_numpy()) > 0.9
+    assert roc_auc_score(bad, both["score"].to_numpy()) >= 0.96
     flagged = both.filter("flag")
-    assert flagged.height >= 3
-    assert flagged["right"].max() <= 0.7  # of 20 votes 17 are one answer, and that answer is right as often
-    assert flagged.filter(pl.col("right") < 0.6).height >= flagged.height - 1
+    assert set(both.filter(pl.col("right") < 0.6)["annotator_id"]) <= set(flagged["annotator_id"])
+    others = flagged.filter(pl.col("right") >= 0.6)  # one is unlucky: 17 of 20 answers are "no", and 14 are right
+    assert others.height <= 1
+    assert ((others["takes_constant"] - 0.5).abs() >= 0.3).all()
     assert (flagged["weight"] == 0).all()
 
 
@@ -74,8 +76,14 @@ def test_the_report_has_the_columns_that_programs_read(settings: params.Params, 
     run_check_annotators(RTE / "votes.csv", RTE / "gold.csv", tmp_path, settings.annotators)
     table = pl.read_csv(tmp_path / "annotators.csv")
     assert table.columns[:5] == ["annotator_id", "flag", "score", "weight", "reason"]
-    assert (tmp_path / "reliability.png").stat().st_size > 1000
     assert json.loads((tmp_path / "summary.json").read_text())["golden_votes"] == 8000
+    page = (tmp_path / "report.html").read_text()
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert {p["number"] for p in told["people"]} == {int(n) for n in re.findall(r'id="a(\d+)"', page)}
+    assert all(f'href="#a{p["number"]}"' in page for p in told["people"])
+    assert "<script" not in page and "http" not in page
+    assert not [who for who in table["annotator_id"] if who in page or who in json.dumps(told)]
+    assert all(s["low"] <= s["share"] <= s["high"] for p in told["people"] for s in p["shares"].values())
 
 
 def poisoned(n: int, share: float, seed: int) -> tuple[list[dict[str, Any]], set[str]]:

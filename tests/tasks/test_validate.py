@@ -98,7 +98,8 @@ def test_too_many_bad_rows_stop_the_run_after_the_report(tmp_path: Path) -> None
     with pytest.raises(GateRefused, match=r"5 of 64 rows of preferences are bad \(limit 5%\).*such as r1, r0, r1"):
         run_stage_in(folder, "validate", validate={"max_quarantine_share": 0.05})
     assert len(quarantine(folder)) > 5
-    assert (folder / "data/reports/validate/data_docs/index.html").is_file()
+    index = (folder / "data/reports/validate/data_docs/index.html").read_text(encoding="utf-8")
+    assert 'href="../../annotators/report.html"' in index
     assert not [p for p in (folder / paths.VALID).rglob("*") if p.is_file()]
 
 
