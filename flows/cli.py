@@ -88,6 +88,23 @@ def show(run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")], as_js
 
 
 @app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")] = "latest",
+    suite: Annotated[list[str] | None, typer.Option("--suite", help="One evaluation; default: all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate the policy and the reward models of a run: results, a verdict on the declared bounds, report.html."""
+    from flows import project, summary
+
+    project.enter()
+    from flows.evaluation import evaluate as measure
+
+    found = measure(run, suite or [])
+    print_result(found, as_json, summary.print_evaluation)
+    raise typer.Exit(1 if found["verdict"] == "broken" else 0)
+
+
+@app.command()
 def approve(run: str, reason: Reason) -> None:
     """Approve a release: show what is approved, record it, and make the policy `champion`."""
     _decide(run, reason, approved=True)
