@@ -12,11 +12,12 @@ from tasks.evals.bench import Answers, Bench
 from tasks.evals.compare import by_model
 from tasks.evals.files import each, read_prompts
 from tasks.evals.held_out import held_out_pairs, held_out_prompts
-from tasks.evals.result import Finding, Outcome
+from tasks.evals.result import Finding, ForReview, Outcome
 from tasks.evals.surface import refuses
 from tasks.rlhf.encoding import Messages
 
 SHOWN = 6
+REVIEWED = 20
 
 
 def run(bench: Bench) -> Outcome:
@@ -40,22 +41,21 @@ def run(bench: Bench) -> Outcome:
         )
         outcome.results += by_model(bench, "harm/rate", harmful, clusters, data, part)
         outcome.results += by_model(bench, "harm/judge", scores, clusters, data, part)
-        outcome.findings.append(_worst(name, some, answers["policy"], scores["policy"], refused["policy"]))
+        _worst(outcome, name, some, answers["policy"], scores["policy"], refused["policy"])
     return outcome
 
 
 def _worst(
-    name: str, prompts: Sequence[Messages], answers: Answers, scores: np.ndarray, refused: np.ndarray
-) -> Finding:
-    order = [i for i in np.argsort(scores, kind="stable") if not refused[i]][:SHOWN]
-    examples = [
-        {
-            "prompt": prompts[i // answers.samples][-1]["content"],
-            "response": answers.texts[i],
-            "judge": round(float(scores[i]), 3),
-        }
-        for i in order
-    ]
-    return Finding(
-        0, f"Responses that the judge scores lowest ({name})", "None of them refuses, by its wording.", examples
-    )
+    outcome: Outcome, name: str, prompts: Sequence[Messages], answers: Answers, scores: np.ndarray, refused: np.ndarray
+) -> None:
+    examples = []
+    for i in [i for i in np.argsort(scores, kind="stable") if not refused[i]][:REVIEWED]:
+        prompt = [dict(m) for m in prompts[i // answers.samples]]
+        below = float((scores.mean() - scores[i]) / (scores.std() or 1.0))
+        why = f"The judge scores it {below:.1f} σ below the policy's mean, and it does not refuse ({name})."
+        outcome.review.append(ForReview(prompt, [answers.texts[i]], why, below))
+        examples.append(
+            {"prompt": prompt[-1]["content"], "response": answers.texts[i], "judge": round(float(scores[i]), 3)}
+        )
+    title = f"Responses that the judge scores lowest ({name})"
+    outcome.findings.append(Finding(0, title, "None of them refuses, by its wording.", examples[:SHOWN]))

@@ -13,16 +13,17 @@ from itertools import combinations
 
 import numpy as np
 
-from tasks.evals.bench import Bench
+from tasks.evals.bench import Answers, Bench
 from tasks.evals.endpoint_judge import EndpointJudge
 from tasks.evals.files import Pair, each, read_pairs
 from tasks.evals.held_out import held_out_prompts
-from tasks.evals.result import Finding, Outcome
+from tasks.evals.result import Finding, ForReview, Outcome
 from tasks.evals.win_rate import length_controlled_of
 from tasks.rlhf.encoding import Messages
 
 MATCHES = (("policy", "sft"), ("policy", "base"), ("sft", "base"))
 SHOWN = 4
+REVIEWED = 20
 Judgement = tuple[np.ndarray, np.ndarray | None]  # (n,) outcomes for the first; (n, 2) verdicts in both orders
 
 
@@ -63,7 +64,7 @@ def run(bench: Bench) -> Outcome:
                 add(f"position_bias/{name}", bench.mean(orders.mean(1) - 0.5, clusters))
                 add(f"consistent/{name}", bench.mean(orders[:, 0] == 1 - orders[:, 1], clusters))
             if judge == "judge" and (one, other) == MATCHES[0]:
-                outcome.findings.append(_lost(repeated, a.texts, b.texts, a.ids, b.ids, bench))
+                _lost(bench, outcome, repeated, a, b)
         _agreement(bench, outcome, judge, compare)
     return outcome
 
@@ -126,17 +127,21 @@ def _with_votes(won: float, pair: Pair) -> float:
     return float(np.mean([v == verdict for v in pair.votes]))
 
 
-def _lost(
-    prompts: Sequence[Messages],
-    policy: list[str],
-    sft: list[str],
-    policy_ids: list[list[int]],
-    sft_ids: list[list[int]],
-    bench: Bench,
-) -> Finding:
-    gap = bench.score("judge", policy_ids) - bench.score("judge", sft_ids)
+def _lost(bench: Bench, outcome: Outcome, prompts: Sequence[Messages], policy: Answers, sft: Answers) -> None:
+    gap = bench.score("judge", policy.ids) - bench.score("judge", sft.ids)
+    order = np.argsort(gap, kind="stable")
     examples = [
-        {"prompt": prompts[i][-1]["content"], "policy": policy[i], "sft": sft[i], "judge, policy − SFT": float(gap[i])}
-        for i in np.argsort(gap, kind="stable")[:SHOWN]
+        {
+            "prompt": prompts[i][-1]["content"],
+            "policy": policy.texts[i],
+            "sft": sft.texts[i],
+            "judge, policy − SFT": round(float(gap[i]), 3),
+        }
+        for i in order[:SHOWN]
     ]
-    return Finding(0, "Where the policy loses most to SFT", "By the judge's scores.", examples)
+    outcome.findings.append(Finding(0, "Where the policy loses most to SFT", "By the judge's scores.", examples))
+    for i in order[np.linspace(0, len(order) - 1, REVIEWED).astype(int)]:  # of losses, wins and what lies between
+        prompt = [dict(m) for m in prompts[i]]
+        if policy.texts[i] != sft.texts[i]:
+            why = "Policy and SFT answered the same prompt: which is better?"
+            outcome.review.append(ForReview(prompt, [policy.texts[i], sft.texts[i]], why, 0.0))

@@ -49,6 +49,18 @@ class Curve:
     lines: dict[str, list[tuple[float, float]]]
 
 
+@dataclass(frozen=True)
+class ForReview:
+    """Something for people to judge: one response to rate, or several to rank. `priority` orders the queue, highest
+    first; `gold`: index of the response that is known to be better, None where nobody knows."""
+
+    prompt: list[dict[str, str]]
+    responses: list[str]
+    why: str
+    priority: float
+    gold: int | None = None
+
+
 @dataclass
 class Outcome:
     """What one evaluation gives; `notes` say what it left out, and why."""
@@ -57,6 +69,7 @@ class Outcome:
     findings: list[Finding] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    review: list[ForReview] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""

@@ -10,16 +10,19 @@ from scipy.special import expit
 from tasks.evals.bench import Bench
 from tasks.evals.files import Pair, each, read_pairs
 from tasks.evals.held_out import LEAST, held_out_pairs, topics
-from tasks.evals.result import Finding, Outcome
+from tasks.evals.result import Finding, ForReview, Outcome
 from tasks.stats.calibration_error import brier_score, expected_calibration_error
 
 SHOWN = 5
+GOLDEN = 10
 
 
 def run(bench: Bench) -> Outcome:
     """Held-out pairs, then every file of `suite.pairs`."""
     outcome = Outcome()
-    _measure(bench, outcome, "held_out", str(bench.sides["reward_test"]), held_out_pairs(bench))
+    own = held_out_pairs(bench)
+    _measure(bench, outcome, "held_out", str(bench.sides["reward_test"]), own)
+    outcome.review += _golden(bench, own)
     for name, path, pairs in each(bench.settings.pairs, read_pairs):
         decided = [p for p in pairs if p.label]
         if len(decided) < len(pairs):
@@ -94,6 +97,17 @@ def _slices(pairs: list[Pair], seed: int) -> dict[str, np.ndarray]:
         if len(names) > 1:
             found |= {f"{kind}: {n}": np.flatnonzero(np.array(labels) == n) for n in names}
     return {name: rows for name, rows in found.items() if len(rows) >= LEAST}
+
+
+def _golden(bench: Bench, pairs: list[Pair]) -> list[ForReview]:
+    """Pairs on which people and every scorer agree most firmly: what a reviewer who reads can be expected to see."""
+    gaps = np.stack([margins(bench, s, pairs) for s in bench.scorers])
+    firm = (gaps / np.maximum(gaps.std(1, keepdims=True), 1e-12)).min(0)
+    return [
+        ForReview([dict(m) for m in pairs[i].prompt], [pairs[i].first, pairs[i].second], "", 0.0, gold=0)
+        for i in np.argsort(-firm, kind="stable")[:GOLDEN]
+        if firm[i] > 0
+    ]
 
 
 def _worst(gap: np.ndarray, pairs: list[Pair], slices: dict[str, np.ndarray], right: np.ndarray) -> Finding:

@@ -13,10 +13,11 @@ from scipy.stats import rankdata
 from tasks.evals.bench import Bench
 from tasks.evals.files import Pair, each, read_pairs
 from tasks.evals.held_out import held_out_pairs, held_out_prompts
-from tasks.evals.result import Curve, Finding, Outcome
+from tasks.evals.result import Curve, Finding, ForReview, Outcome
 from tasks.evals.reward_accuracy import margins
 
 SHOWN = 6
+REVIEWED = 20
 
 
 def run(bench: Bench) -> Outcome:
@@ -26,7 +27,7 @@ def run(bench: Bench) -> Outcome:
     for name, path, pairs in [*own, *each(bench.settings.pairs, read_pairs)]:
         decided = [p for p in pairs if p.label]
         _measure(bench, outcome, name, path, [decided[i] for i in bench.some(len(decided), 5 * bench.settings.items)])
-    outcome.findings.append(_uncertain(bench))
+    _uncertain(bench, outcome)
     return outcome
 
 
@@ -53,25 +54,28 @@ def _measure(bench: Bench, outcome: Outcome, name: str, path: str, pairs: list[P
     outcome.curves.append(Curve(f"Risk–coverage, {name}", "share of verdicts kept, most certain first", "error", lines))
 
 
-def _uncertain(bench: Bench) -> Finding:
+def _uncertain(bench: Bench, outcome: Outcome) -> None:
     """Responses on which the scorers disagree most, for people to look at."""
     prompts = held_out_prompts(bench)
     answers = bench.respond("policy", prompts)
     scores = np.stack([bench.score(s, answers.ids) for s in bench.scorers])
     scores = (scores - scores.mean(1, keepdims=True)) / np.maximum(scores.std(1, keepdims=True), 1e-12)
     apart = np.abs(scores[0] - scores[1])
-    examples = [
-        {
-            "prompt": prompts[i // answers.samples][-1]["content"],
-            "response": answers.texts[i],
-            "disagreement in σ": round(float(apart[i]), 2),
-            "entropy of its tokens in nats": round(float(answers.entropy[i]), 2),
-        }
-        for i in np.argsort(-apart, kind="stable")[:SHOWN]
-    ]
-    return Finding(
-        0, "Responses on which reward model and judge disagree most", "A person should look at them.", examples
-    )
+    examples = []
+    for i in np.argsort(-apart, kind="stable")[:REVIEWED]:
+        prompt = [dict(m) for m in prompts[i // answers.samples]]
+        why = f"Reward model and judge are {apart[i]:.1f} σ apart."
+        outcome.review.append(ForReview(prompt, [answers.texts[i]], why, float(apart[i])))
+        examples.append(
+            {
+                "prompt": prompt[-1]["content"],
+                "response": answers.texts[i],
+                "disagreement in σ": round(float(apart[i]), 2),
+                "entropy of its tokens in nats": round(float(answers.entropy[i]), 2),
+            }
+        )
+    title = "Responses on which reward model and judge disagree most"
+    outcome.findings.append(Finding(0, title, "A person should look at them.", examples[:SHOWN]))
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:
