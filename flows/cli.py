@@ -90,6 +90,50 @@ def show(run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")], as_js
 
 
 @app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")] = "latest",
+    suite: Annotated[list[str] | None, typer.Option("--suite", help="One evaluation; default: all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate the policy and the reward models of a run: results, a verdict on the declared bounds, report.html."""
+    from flows import project, summary
+
+    project.enter()
+    from flows.evaluation import evaluate as measure
+
+    found = measure(run, suite or [])
+    print_result(found, as_json, summary.print_evaluation)
+    raise typer.Exit(1 if found["verdict"] == "broken" else 0)
+
+
+@app.command()
+def review(
+    run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")] = "latest",
+    port: int = 8600,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write what people said there, serve nothing.")
+    ] = None,
+) -> None:
+    """Open a page on localhost on which people rate and rank what the evaluation of a run found, until Ctrl-C."""
+    import secrets
+
+    from flows import project
+
+    target = export.absolute() if export else None
+    project.enter()
+    from flows import review as reviewing
+
+    if target:
+        written = reviewing.export(target)
+        typer.echo(f"{', '.join(f'{n} {name}' for name, n in written.items())} in {target}.")
+        return
+    run_id, new = reviewing.fill(run)
+    token = secrets.token_urlsafe(24)
+    typer.echo(f"{new} new items of {run_id}. Open http://127.0.0.1:{port}/?token={token}")
+    reviewing.serve(port, token)
+
+
+@app.command()
 def approve(run: str, reason: Reason) -> None:
     """Approve a release: show what is approved, record it, and make the policy `champion`."""
     _decide(run, reason, approved=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from flows import listing, sealing
+from flows import evaluation, listing, sealing
 from governance import decision
 from governance.digest import sha256_path
 from governance.errors import GateRefused
@@ -41,14 +41,17 @@ def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], No
         policy = record.get("policy")
         if not policy:
             raise GateRefused(f"{run_id}: made no policy, so there is nothing to decide; see `attestrl show {run_id}`.")
-        shown = decision.shown(record)
+        line, seen = evaluation.shown_report(run_id, ledger)
+        shown = decision.shown(record) + line
         show(shown)
         if approved:
             lineage.connect(record["project"])
             run_json = paths.home() / "records" / run_id / "run.json"
             decision.check_can_approve(notary, run_id, run_json, _registered_digest(policy))
         actor = decision.current_actor()
-        decision.record_decision(ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown)
+        decision.record_decision(
+            ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen
+        )
         if approved:
             move_alias(ledger, run_id, actor, policy, "champion")
         sealing.seal(actor)

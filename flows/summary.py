@@ -80,6 +80,17 @@ def print_verification(found: dict[str, Any]) -> None:
         console.print(f"  {escape(one['path'])}: {one['then'][:12]} then, {(one['now'] or 'missing')[:12]} now")
 
 
+def print_evaluation(found: dict[str, Any]) -> None:
+    """Verdict, one line a bound, and where the report is."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(found['sentence'])}[/]")
+    for h in found["hypotheses"]:
+        bound = f"≥ {h['at_least']:g}" if h["at_least"] is not None else f"≤ {h['at_most']:g}"
+        figure = "" if h["value"] is None else f" {h['value']:.3f} [{h['low']:.3f}, {h['high']:.3f}]"
+        console.print(f"  {escape(h['metric'])} {bound}:{escape(figure)} {escape(h['means'])}")
+    console.print(f"→ the report is {escape(found['report'])}")
+
+
 def print_runs(records: list[dict[str, Any]]) -> None:
     """One line a run."""
     table = Table("run", "status", "gate", "seconds", "message", box=None, pad_edge=False)

@@ -73,12 +73,21 @@ def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256
         raise GateRefused(f"{run_id}: the registry's policy is not the one that was judged: its SHA-256 differs.")
 
 
-def record_decision(ledger: Log, *, run_id: str, approved: bool, reason: str, actor: str, shown_text: str) -> Entry:
-    """Append the decision. Raises BadInput for an empty reason, an unknown run, or a second decision."""
+def record_decision(
+    ledger: Log,
+    *,
+    run_id: str,
+    approved: bool,
+    reason: str,
+    actor: str,
+    shown_text: str,
+    seen: dict[str, str] | None = None,
+) -> Entry:
+    """Append the decision; `seen`: SHA-256 of reports that were shown, by name. Raises BadInput for an empty reason, an unknown run, or a second decision."""
     if not reason.strip():
         raise BadInput("--reason: is empty; say why, it goes into the audit log.")
     entries = _undecided(ledger, run_id)
-    digests = {"shown": sha256_bytes(shown_text.encode())}
+    digests = {"shown": sha256_bytes(shown_text.encode())} | (seen or {})
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict:
         digests["policy"] = verdict.subject_digests["policy"]

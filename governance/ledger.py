@@ -44,6 +44,7 @@ class Event(StrEnum):
     DATA_QUARANTINED = "data.quarantined"
     MODEL_REGISTERED = "model.registered"
     ALIAS_MOVED = "alias.moved"
+    EVALUATED = "evaluation.made"
     APPROVED = "decision.approved"
     REJECTED = "decision.rejected"
     RECOVERED = "ledger.recovered"

@@ -22,10 +22,6 @@ STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70
 table{border-collapse:collapse;margin:.5rem 0}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}
 .fa-check-circle::before{content:"\\2714";color:#187818}.fa-times::before{content:"\\2718";color:#b00020}
 .modal,.navbar,#ge-cta-footer,.ge-walkthrough-modal,script{display:none}img{display:none}a{color:#0550ae}"""
-REPORTS = (  # written by later stages, beside these pages' folder
-    'See also: <a href="../../annotators/report.html">whom to trust</a>, '
-    '<a href="../../poisoning/report.html">poisoned data</a>.'
-)
 FOREIGN = re.compile(
     r"<script\b.*?</script>|<link\b[^>]*>|<style\b.*?</style>|<img\b[^>]*>|<iframe\b.*?</iframe>",
     re.DOTALL | re.IGNORECASE,
@@ -113,8 +109,6 @@ def _copy_offline(source: Path, out: Path, notes: dict[str, str]) -> None:
         text = VOLATILE.sub("run", text).replace("</head>", f"<style>{STYLE}</style></head>", 1)
         for number, found in enumerate(dict.fromkeys(UUID.findall(text)), start=1):
             text = text.replace(found, f"id-{number}")
-        if names[page] == "index.html":
-            text = text.replace("<body>", f"<body><p>{REPORTS}</p>", 1)
         if note := notes.get(Path(names[page]).name):
             text = text.replace("<body>", f"<body><p><strong>{html.escape(note)}</strong></p>", 1)
         write_atomic(out / names[page], text)

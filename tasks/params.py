@@ -178,6 +178,60 @@ class Gate(Section):
     max_length_ratio: Positive
 
 
+class Judge(Section):
+    """An OpenAI-compatible endpoint that judges beside the held-out reward model; `key` names the environment variable
+    that holds its key."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    model: str
+    key: str = "OPENAI_API_KEY"
+    timeout: Positive = 60.0
+
+
+class Suite(Section):
+    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each."""
+
+    items: Count = 100
+    samples: Count = 2
+    max_new_tokens: Count = 48
+    temperature: Positive = 0.7
+    best_of: Annotated[int, Field(ge=2)] = 8
+    resamples: Count = 1000
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    judge: Judge | None = None
+    pairs: dict[str, str] = {}
+    harmful: dict[str, str] = {}
+    harmless: dict[str, str] = {}
+    sycophancy: dict[str, str] = {}
+    pronouns: dict[str, str] = {}
+    multiple_choice: dict[str, str] = {}
+    instructions: dict[str, str] = {}
+    problems: dict[str, str] = {}
+
+
+class Hypothesis(Section):
+    """A bound that a figure of the suite must keep; `slice` null: the figure of the whole."""
+
+    metric: str
+    slice: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> "Hypothesis":
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give exactly one of at_least and at_most")
+        return self
+
+
+class Hypotheses(Section):
+    """The family of thresholds, tested together: family-wise level (Holm), and the power to plan sample sizes for."""
+
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    family: list[Hypothesis] = []
+
+
 class Evidence(Section):
     """Where the audit log's signed checkpoints are kept, the PEM file of the key that signs, the YAML file in which a
     person declares what does not apply."""
@@ -217,6 +271,8 @@ class Params(Section):
     ppo: Ppo
     evaluate: Evaluate
     gate: Gate
+    suite: Suite = Suite()
+    hypotheses: Hypotheses = Hypotheses()
     evidence: Evidence = Evidence()
     incidents: Incidents = Incidents()
 

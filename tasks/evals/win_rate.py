@@ -65,12 +65,14 @@ def length_controlled(
     fits = np.empty(max(100, resamples // 10))  # each is a fit: a tenth as many as for a mean
     for i in range(len(fits)):
         rows = by_prompt[rng.integers(n_prompts, size=n_prompts)].ravel()
-        fits[i] = _at_equal_length(outcomes[rows], feature[rows])
+        fits[i] = length_controlled_of(outcomes[rows], feature[rows])
     low, high = np.quantile(fits, [(1 - level) / 2, (1 + level) / 2])
-    return Rate(_at_equal_length(outcomes, feature), float(low), float(high), len(prompts))
+    return Rate(length_controlled_of(outcomes, feature), float(low), float(high), len(prompts))
 
 
-def _at_equal_length(outcomes: np.ndarray, feature: np.ndarray) -> float:
+def length_controlled_of(outcomes: np.ndarray, feature: np.ndarray) -> float:
+    """σ(θ) of the fit above, from outcomes (n,) and their length feature tanh(Δ/s) (n,)."""
+
     def negative_log_likelihood(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         logits = parameters[0] + parameters[1] * feature
         residual = expit(logits) - outcomes

@@ -100,7 +100,7 @@ def sample(
     stop_token_id: int,
     max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator,
+    generator: torch.Generator | torch.Tensor,
     group: int = 64,
     value_head: Head | None = None,
     share: slice = slice(None),
@@ -108,12 +108,15 @@ def sample(
     """Sample one response for each prompt from softmax(logits / temperature), `group` rows of similar length at a time.
 
     `generator` lives on the CPU and draws one uniform number per row and token before anything else, so that a seed
-    gives the same responses whatever the groups are and whichever rows have ended. Call under autocast for bf16.
+    gives the same responses whatever the groups are and whichever rows have ended; or it is these numbers themselves,
+    (B, max_new_tokens). Call under autocast for bf16.
     `value_head` maps hidden states (n, d) to values (n,). Rows outside of `share` stay empty, for others to fill.
     """
     model.eval()
     device = transformer(model).device
-    uniform = torch.rand(len(prompts), max_new_tokens, generator=generator).to(device)
+    if isinstance(generator, torch.Generator):
+        generator = torch.rand(len(prompts), max_new_tokens, generator=generator)
+    uniform = generator.to(device)
     ids, mask = (t.to(device) for t in pad_left(prompts, pad_token_id))
     zeros = torch.zeros(len(prompts), max_new_tokens + 1, device=device)
     out = Rollout(

@@ -113,6 +113,19 @@ def test_a_run_that_passed_can_be_approved_and_the_decision_names_what_was_shown
     assert home.ledger.verify().ok
 
 
+def test_a_report_that_was_seen_is_named_in_the_decision(home: Home) -> None:
+    entry = record_decision(
+        home.ledger,
+        run_id=RUN,
+        approved=True,
+        reason="read it",
+        actor="user:b",
+        shown_text="shown",
+        seen={"evaluation report": "e" * 64},
+    )
+    assert entry.subject_digests["evaluation report"] == "e" * 64
+
+
 def test_a_rejection_is_recorded_as_one(home: Home) -> None:
     assert home.decide(approved=False).type == "decision.rejected"
 

@@ -1,0 +1,146 @@
+"""`attestrl review`: a page on this machine on which people judge what an evaluation put into the queue.
+
+Only this machine is served, and only to who has the token that is printed at the start.
+"""
+
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from flows import evaluation, listing
+from governance.digest import write_jsonl
+from governance.errors import BadInput
+from tasks import paths, pseudonyms
+from tasks.review_store import CRITERIA, ReviewStore
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'self'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
+LONGEST = 100_000  # bytes of an answer
+
+
+def queue() -> ReviewStore:
+    """The project's queue."""
+    return ReviewStore(paths.home() / "review.sqlite")
+
+
+def fill(run_id: str) -> tuple[str, int]:
+    """Put what a run's evaluation found into the queue; (run id, items that are new)."""
+    run_id = listing.load(run_id)["run_id"]
+    files = sorted((evaluation.folder_of(run_id) / "results").glob("*.json"))
+    if not files:
+        raise BadInput(f"{run_id}: was not evaluated; `attestrl evaluate {run_id}` fills the queue.")
+    items = [item for f in files for item in json.loads(f.read_text(encoding="utf-8"))["review"]]
+    return run_id, queue().add(run_id, items)
+
+
+def export(folder: Path) -> dict[str, int]:
+    """Write comparisons.jsonl, golden.jsonl and ratings.jsonl; rows of each."""
+    written = dict(zip(("comparisons", "golden", "ratings"), queue().export(), strict=True))
+    for name, rows in written.items():
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    return {name: len(rows) for name, rows in written.items()}
+
+
+def serve(port: int, token: str) -> None:
+    """Serve the page until Ctrl-C."""
+    import uvicorn
+
+    uvicorn.run(application(queue(), token), host="127.0.0.1", port=port, log_level="warning")
+
+
+def application(store: ReviewStore, token: str) -> Starlette:
+    """The page. A visit with `?token=` sets a cookie that every other request must carry."""
+    pages = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined)
+    template = pages.get_template("review.html.j2")
+    key = pseudonyms.key()
+
+    def known(request: Request) -> bool:
+        return secrets.compare_digest(request.cookies.get("attestrl_token", "").encode(), token.encode())
+
+    def page(status: int = 200, **facts: Any) -> HTMLResponse:
+        every = {"item": None, "message": "", "reviewer": "", "done": 0, "left": 0, "criteria": CRITERIA, "now": 0.0}
+        return HTMLResponse(template.render(**(every | facts)), status, headers=HEADERS)
+
+    def enter(request: Request) -> Response:
+        given = request.query_params.get("token", "")
+        if secrets.compare_digest(given.encode(), token.encode()):
+            response: Response = RedirectResponse("/", 303)
+            response.set_cookie("attestrl_token", token, httponly=True, samesite="strict")
+            response.set_cookie("attestrl_session", secrets.token_hex(8), httponly=True, samesite="strict")
+            return response
+        if not known(request):
+            return page(403, message="Open the address that `attestrl review` printed: it holds the token.")
+        return _item(request)
+
+    def _item(request: Request, message: str = "", status: int = 200) -> Response:
+        reviewer = request.cookies.get("attestrl_reviewer", "")
+        if not reviewer:
+            return page()
+        now = time.time()
+        item, (done, left) = store.next(reviewer, now), store.progress(reviewer)
+        return page(status, item=item, reviewer=reviewer, done=done, left=left, now=now, message=message)
+
+    async def name(request: Request) -> Response:
+        form = await _form(request)
+        if not known(request):
+            return page(403, message="This page is open only to who has the token.")
+        response = RedirectResponse("/", 303)
+        if who := form.get("name", "").strip():  # people are kept by pseudonym alone
+            response.set_cookie("attestrl_reviewer", pseudonyms.pseudonym(who, key), httponly=True, samesite="strict")
+        return response
+
+    async def answer(request: Request) -> Response:
+        form = await _form(request)
+        reviewer = request.cookies.get("attestrl_reviewer", "")
+        if not known(request) or not reviewer:
+            return page(403, message="This page is open only to who has the token.")
+        try:
+            session = request.cookies.get("attestrl_session", "")
+            store.answer(form.get("item", ""), reviewer, session, _answer(form))
+        except BadInput as error:
+            return _item(request, str(error), 400)
+        return RedirectResponse("/", 303)
+
+    routes = [Route("/", enter), Route("/name", name, methods=["POST"]), Route("/answer", answer, methods=["POST"])]
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    return Starlette(routes=routes, middleware=[hosts])
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """Fields of a form. An answer too long is cut off, and so refused."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST:
+            return {}
+    return {k: v[-1] for k, v in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()}
+
+
+def _answer(form: dict[str, str]) -> dict[str, Any]:
+    """What a form says. `place_k`: the place given to the response that was shown in place k."""
+    try:
+        order = [int(i) for i in form.get("order", "").split(",") if i]
+        places = [form.get(f"place_{k}", "") for k in range(len(order))]
+        decided = len(order) > 1 and "undecided" not in form
+        given = {int(p): order[k] for k, p in enumerate(places)} if decided else {}
+        ratings = {c: int(form[c]) if form.get(c) else None for c in CRITERIA}
+        seconds = round(time.time() - float(form["since"]), 1)
+    except (ValueError, KeyError):
+        raise BadInput("give every response a place, or say that you cannot decide.") from None
+    ranking = [given[p] for p in sorted(given)] if decided else None
+    reason = form.get("reason", "").strip()
+    return {"ranking": ranking, "shown_order": order, "ratings": ratings, "reason": reason, "seconds": seconds}

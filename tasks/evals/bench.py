@@ -1,0 +1,241 @@
+"""What all evaluations share: each model loaded once, responses sampled once, scores, log-probabilities, intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from governance.digest import canonical_json, sha256_bytes, sha256_path
+from tasks.evals.response_cache import ResponseCache, Sampled
+from tasks.evals.result import Result
+from tasks.params import Suite
+from tasks.progress import bar
+from tasks.rlhf.branches import Item, continuation_logprobs
+from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
+from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, score_conversations
+from tasks.rlhf.rollout import length_groups, sample
+from tasks.stats.intervals import bootstrap_mean, wilson
+
+MAX_PROMPT_TOKENS = 256
+BATCH = 64
+GREEDY = 1e-4  # temperature at which the likeliest token is as good as certain
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Responses of one model, `samples` of each prompt one after the other. `ids`: conversation tokens; `lengths`:
+    (N,) tokens of the response; `ended`: (N,) bool; `entropy`: (N,) mean nats per token."""
+
+    ids: list[list[int]]
+    texts: list[str]
+    lengths: np.ndarray
+    ended: np.ndarray
+    entropy: np.ndarray
+    samples: int
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """(N,) index of each response's prompt."""
+        return np.repeat(np.arange(len(self.texts) // self.samples), self.samples)
+
+
+@dataclass
+class Bench:
+    """Models, data and settings of one evaluation of a run.
+
+    `policies`: language models by name, `base`, `sft` and `policy` among them; `rated`: further policies of the
+    registry; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
+    tables `reward_test` and `eval_prompts`; `max_length`: tokens that the reward models were trained with.
+    """
+
+    settings: Suite
+    seed: int
+    policies: dict[str, Path]
+    rated: dict[str, Path]
+    scorers: dict[str, Path]
+    sides: dict[str, Path]
+    cache: ResponseCache
+    max_length: int
+    _models: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    _files: dict[str, str] = field(default_factory=dict)
+    _scores: dict[str, dict[tuple[int, ...], float]] = field(default_factory=dict)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every model by name."""
+        return {name: sha256_path(folder) for name, folder in (self.policies | self.rated | self.scorers).items()}
+
+    def language_model(self, name: str) -> tuple[Any, Any]:
+        """(tokenizer, language model), loaded once."""
+        if name not in self._models:
+            folder = (self.policies | self.rated)[name]
+            self._models[name] = load_tokenizer(folder), load_causal_lm(folder).eval()
+        return self._models[name]
+
+    def scorer(self, name: str) -> tuple[Any, Any]:
+        """(tokenizer, reward model), loaded once."""
+        if name not in self._models:
+            folder = self.scorers[name]
+            self._models[name] = load_tokenizer(folder), load_reward_model(folder).eval()
+        return self._models[name]
+
+    def respond(
+        self,
+        name: str,
+        prompts: Sequence[Messages],
+        *,
+        samples: int | None = None,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Answers:
+        """Sampled responses of a language model, from the cache where it has them; sampling as in `settings` if not
+        given. What a response says depends on its own digest alone, not on the other prompts."""
+        samples = samples or self.settings.samples
+        temperature = temperature or self.settings.temperature
+        limit = max_new_tokens or self.settings.max_new_tokens
+        tokenizer = load_tokenizer((self.policies | self.rated)[name])
+        rows = [p for p in encode_prompts(tokenizer, prompts, MAX_PROMPT_TOKENS) for _ in range(samples)]
+        drawn = {"model": self.digests[name], "temperature": temperature, "limit": limit, "seed": self.seed}
+        keys = [
+            sha256_bytes(canonical_json({**drawn, "prompt": row, "sample": i % samples})) for i, row in enumerate(rows)
+        ]
+        known = self.cache.get(keys)
+        fresh = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        if fresh:
+            known |= self._sample(name, fresh, temperature, limit)
+        given = [known[key] for key in keys]
+        return Answers(
+            [row + s.ids for row, s in zip(rows, given, strict=True)],
+            [tokenizer.decode(s.ids, skip_special_tokens=True).strip() for s in given],
+            np.array([len(s.ids) for s in given], dtype=float),
+            np.array([s.ended for s in given]),
+            np.array([s.entropy for s in given]),
+            samples,
+        )
+
+    def _sample(self, name: str, rows: dict[str, list[int]], temperature: float, limit: int) -> dict[str, Sampled]:
+        tokenizer, model = self.language_model(name)
+        keys = list(rows)
+        groups = length_groups([len(rows[k]) for k in keys], BATCH)
+        made: dict[str, Sampled] = {}
+        with bar(len(keys), f"respond: {name}", "response") as progress:
+            for group in groups:
+                some = [keys[i] for i in group]
+                rollout = sample(
+                    model,
+                    [rows[k] for k in some],
+                    pad_token_id=tokenizer.pad_token_id,
+                    stop_token_id=stop_token_id(tokenizer),
+                    max_new_tokens=limit,
+                    temperature=temperature,
+                    generator=torch.stack([_numbers(k, limit) for k in some]),
+                )
+                entropy = rollout.entropy.sum(1) / rollout.mask.sum(1).clamp(min=1)
+                batch = {
+                    k: Sampled(
+                        rollout.response_ids[i][rollout.mask[i].bool()].tolist(),
+                        bool(rollout.ended[i]),
+                        float(entropy[i]),
+                    )
+                    for i, k in enumerate(some)
+                }
+                self.cache.put(batch.items())
+                made |= batch
+                progress.update(len(some))
+        return made
+
+    def score(self, name: str, conversations: Sequence[list[int]]) -> np.ndarray:
+        """(N,) scores of conversations as token ids, in float64; each conversation is scored once."""
+        tokenizer, model = self.scorer(name)
+        known = self._scores.setdefault(name, {})
+        rows = [tuple(c) for c in conversations]
+        fresh = [list(r) for r in dict.fromkeys(rows) if r not in known]
+        if fresh:
+            scores = score_conversations(model, fresh, tokenizer.pad_token_id).double().tolist()
+            known |= {tuple(r): s for r, s in zip(fresh, scores, strict=True)}
+        return np.array([known[r] for r in rows])
+
+    def score_texts(self, name: str, prompts: Sequence[Messages], texts: Sequence[str]) -> np.ndarray:
+        """(N,) scores of written answers, each ended by the end token as in training."""
+        tokenizer, _ = self.scorer(name)
+        return self.score(name, encoded(tokenizer, prompts, texts, self.max_length))
+
+    def logprobs(self, name: str, items: Sequence[Item]) -> list[list[float]]:
+        """Sums of log-probabilities of each item's continuations."""
+        _, model = self.language_model(name)
+        with bar(len(items), f"log-probabilities: {name}", "item") as progress:
+            return continuation_logprobs(model, items, progress.update)
+
+    def file_digest(self, path: Path | str) -> str:
+        """SHA-256 of a file, measured once."""
+        if str(path) not in self._files:
+            self._files[str(path)] = sha256_path(Path(path))
+        return self._files[str(path)]
+
+    def some(self, count: int, most: int | None = None) -> np.ndarray:
+        """Indices of at most `items` of `count` rows, drawn by the seed, in order."""
+        most = most or self.settings.items
+        if count <= most:
+            return np.arange(count)
+        return np.sort(np.random.default_rng(self.seed).choice(count, most, replace=False))
+
+    def result(
+        self,
+        metric: str,
+        estimate: tuple[float, float, float],
+        n: int,
+        data: Mapping[str, Path | str],
+        models: Sequence[str],
+        slice: str | None = None,
+    ) -> Result:
+        """A record from (value, low, high); `data` names files, `models` names of this bench."""
+        digests = {name: self.file_digest(path) for name, path in data.items()}
+        used = {name: self.digests[name] for name in models}
+        value, low, high = (float(x) for x in estimate)
+        return Result(metric, value, low, high, n, slice, self.settings.level, self.seed, digests, used)
+
+    def mean(
+        self, values: np.ndarray, clusters: np.ndarray | None = None, weights: np.ndarray | None = None
+    ) -> tuple[float, float, float]:
+        """(Σ values / Σ weights, low, high) by the bootstrap over clusters (rows if none)."""
+        values = np.asarray(values, dtype=float)
+        drawn: dict[str, Any] = {"level": self.settings.level, "resamples": self.settings.resamples, "seed": self.seed}
+        low, high = bootstrap_mean(values, clusters=clusters, weights=weights, **drawn)
+        return float(values.sum() / (len(values) if weights is None else weights.sum())), low, high
+
+    def bootstrap(
+        self, statistic: Callable[[np.ndarray], float], groups: np.ndarray, resamples: int | None = None
+    ) -> tuple[float, float, float]:
+        """(value, low, high) of a statistic of row indices, by the percentile bootstrap over groups of rows."""
+        labels = np.unique(groups, return_inverse=True)[1]
+        members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
+        rng = np.random.default_rng(self.seed)
+        drawn = [
+            statistic(np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]))
+            for _ in range(resamples or self.settings.resamples)
+        ]
+        tail = (1 - self.settings.level) / 2
+        low, high = np.nanquantile(drawn, [tail, 1 - tail])
+        return statistic(np.arange(len(labels))), float(low), float(high)
+
+    def share(self, hits: np.ndarray) -> tuple[float, float, float]:
+        """(share, low, high) of independent yes-or-no items, by Wilson's interval."""
+        hits = np.asarray(hits, dtype=bool)
+        low, high = wilson(int(hits.sum()), len(hits), self.settings.level)
+        return (float(hits.mean()) if len(hits) else float("nan")), low, high
+
+
+def encoded(tokenizer: Any, prompts: Sequence[Messages], texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Conversations as token ids, the answer ended by the end token."""
+    answers = [[{"role": "assistant", "content": t}] for t in texts]
+    pairs = encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), max_length)
+    return [prompt + answer for prompt, answer in pairs]
+
+
+def _numbers(key: str, count: int) -> torch.Tensor:
+    """(count,) uniform numbers that follow from a digest."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(int(key[:15], 16)))

@@ -1,0 +1,92 @@
+"""Concept probes: can a linear classifier read surface concepts off the state from which the reward is read?
+
+Each layer's state at the last token, standardised; ridge classifier; five folds of whole pairs. Accuracy alone says
+little, since a probe can memorise: a control task gives every first word of an answer a random label, and selectivity
+is accuracy on the concept less accuracy on the control (Hewitt and Liang 2019).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.evals.bench import BATCH, Bench, encoded
+from tasks.evals.held_out import held_out_pairs
+from tasks.evals.result import Outcome
+from tasks.evals.surface import count
+from tasks.rlhf.models import pad_right
+
+FOLDS = 5
+RARE = 0.1  # concepts that fewer answers have, or lack, are left out
+CONCEPTS = ("length", "list items", "hedges", "confident words", "agreement", "politeness", "questions", "refusal")
+
+
+def run(bench: Bench) -> Outcome:
+    """Selectivity of every concept at every layer of every scorer; the whole is the last layer, which the head reads."""
+    outcome = Outcome()
+    pairs = held_out_pairs(bench)
+    pairs = [pairs[i] for i in bench.some(len(pairs), 3 * bench.settings.items)]
+    prompts = [p.prompt for p in pairs for _ in range(2)]
+    texts = [t for p in pairs for t in (p.first, p.second)]
+    groups = np.repeat(np.arange(len(pairs)), 2)
+    concepts = _concepts(texts)
+    outcome.notes += [f"{c}: too rare or too common to probe." for c in CONCEPTS if c not in concepts]
+    control = _control(texts, bench.seed)
+    where = {"held_out": bench.sides["reward_test"]}
+    for scorer in bench.scorers:
+        tokenizer, model = bench.scorer(scorer)
+        layers = _states(model, encoded(tokenizer, prompts, texts, bench.max_length), tokenizer.pad_token_id)
+        for depth, states in enumerate(layers):
+            memorised = _right(states, control, groups)
+            for concept, labels in concepts.items():
+                gain = bench.mean(_right(states, labels, groups) - memorised, groups)
+                name = f"probe/selectivity/{concept}/{scorer}".replace(" ", "_")
+                slice = None if depth == len(layers) - 1 else f"layer {depth}"
+                outcome.results.append(bench.result(name, gain, len(pairs), where, [scorer], slice))
+    return outcome
+
+
+def _concepts(texts: list[str]) -> dict[str, np.ndarray]:
+    """(n,) bool labels of each concept that is common enough."""
+    values = {c: np.array([count(t, c) for t in texts]) for c in CONCEPTS}
+    labels = {c: v > (np.median(v) if c == "length" else 0) for c, v in values.items()}
+    return {c: y for c, y in labels.items() if RARE <= y.mean() <= 1 - RARE}
+
+
+def _control(texts: list[str], seed: int) -> np.ndarray:
+    """(n,) bool: a random label for each first word."""
+    first = [t.split()[0].lower() if t.split() else "" for t in texts]
+    words = sorted(set(first))
+    drawn = dict(zip(words, np.random.default_rng(seed).random(len(words)) < 0.5, strict=True))
+    return np.array([drawn[w] for w in first])
+
+
+@torch.no_grad()
+def _states(model: Any, rows: list[list[int]], pad_token_id: int) -> list[np.ndarray]:
+    """(n, d) of each layer, embeddings first: hidden state at the last token."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    parts: list[list[torch.Tensor]] = []
+    for at in range(0, len(order), BATCH):
+        ids, mask = (t.to(model.device) for t in pad_right([rows[i] for i in order[at : at + BATCH]], pad_token_id))
+        hidden = model.base_model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        last = (torch.arange(len(ids), device=ids.device), mask.sum(1) - 1)
+        parts.append([h[last].float().cpu() for h in hidden])
+    back = np.argsort(order)
+    return [torch.cat(layer).numpy()[back] for layer in zip(*parts, strict=True)]
+
+
+def _right(states: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the probe, fitted on the other folds, is right."""
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.model_selection import GroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    right = np.zeros(len(labels))
+    for fitted, held in GroupKFold(FOLDS).split(states, labels, groups):
+        if len(np.unique(labels[fitted])) < 2:
+            right[held] = labels[held] == labels[fitted][0]
+            continue
+        probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=10.0)).fit(states[fitted], labels[fitted])
+        right[held] = probe.predict(states[held]) == labels[held]
+    return right

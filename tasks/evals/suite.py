@@ -1,0 +1,75 @@
+"""The suite: every evaluation by name, in the order of the report."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from governance.digest import write_json
+from governance.errors import BadInput
+from tasks.evals import (
+    capability,
+    hacking,
+    harm,
+    instructions,
+    multiple_choice,
+    preference,
+    pronouns,
+    ratings,
+    reward_accuracy,
+    reward_perturbation,
+    reward_probes,
+    reward_surface,
+    sycophancy,
+    uncertainty,
+)
+from tasks.evals.bench import Bench
+from tasks.evals.result import Outcome
+
+SCHEMA = "attestrl/evaluation/1"
+EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
+    "preference": preference.run,
+    "ratings": ratings.run,
+    "harm": harm.run,
+    "hacking": hacking.run,
+    "sycophancy": sycophancy.run,
+    "pronouns": pronouns.run,
+    "multiple_choice": multiple_choice.run,
+    "instructions": instructions.run,
+    "capability": capability.run,
+    "uncertainty": uncertainty.run,
+    "reward_accuracy": reward_accuracy.run,
+    "reward_perturbation": reward_perturbation.run,
+    "reward_surface": reward_surface.run,
+    "reward_probes": reward_probes.run,
+}
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """The named evaluations, or all of them, in the suite's order. Raises BadInput for an unknown one."""
+    unknown = [n for n in names if n not in EVALUATIONS]
+    if unknown:
+        raise BadInput(f"--suite {unknown[0]}: is not an evaluation; they are {', '.join(EVALUATIONS)}.")
+    return [n for n in EVALUATIONS if not names or n in names]
+
+
+def run(bench: Bench, names: Sequence[str], folder: Path) -> None:
+    """Write `<folder>/<name>.json` of each evaluation as soon as it is done."""
+    for name in names:
+        started = time.monotonic()
+        outcome = EVALUATIONS[name](bench)
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "evaluation": name,
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        write_json(folder / f"{name}.json", content | finite(outcome.as_dict()))
+
+
+def finite(value: Any) -> Any:
+    """The value with None for NaN and infinity, which JSON lacks."""
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    return [finite(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,112 @@
+"""Log-probabilities of several continuations of one context, the context read once.
+
+All tokens of a question lie in one row: the context, then each continuation as a branch. A branch sees the context and
+itself; its positions go on from the end of the context. So C answers to a question of T tokens cost T + ΣL tokens and not
+C·T + ΣL, and the result is that of reading each (context, continuation) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from tasks.rlhf.packing import Packed, hidden_states, transformer
+from tasks.rlhf.rollout import token_groups
+from tasks.rlhf.token_logprobs import token_logprobs
+
+Item = tuple[Sequence[int], Sequence[Sequence[int]]]  # (context, continuations), none of them empty
+BUDGET = 8192  # tokens at once
+
+
+@dataclass(frozen=True)
+class Branched:
+    """B rows of a context and its branches. `packed` holds the tokens; `positions` (N,): place in the text that a token
+    belongs to; `branch` (B, W): 0 on the context, 1, 2, … on branches, −1 on padding."""
+
+    packed: Packed
+    positions: torch.Tensor
+    branch: torch.Tensor
+
+    @classmethod
+    def of(cls, items: Sequence[Item], device: torch.device) -> Branched:
+        """Lay out items; the last token of a continuation is only predicted, never read."""
+        rows, places, branches = [], [], []
+        for context, continuations in items:
+            ids, place, of = list(context), list(range(len(context))), [0] * len(context)
+            for number, continuation in enumerate(continuations, start=1):
+                ids += continuation[:-1]
+                place += range(len(context), len(context) + len(continuation) - 1)
+                of += [number] * (len(continuation) - 1)
+            rows.append(torch.tensor(ids))
+            places.append(torch.tensor(place))
+            branches.append(torch.tensor(of))
+        pad = torch.nn.utils.rnn.pad_sequence
+        branch = pad(branches, batch_first=True, padding_value=-1).to(device)
+        packed = Packed.of(pad(rows, batch_first=True).to(device), (branch >= 0).long())
+        return cls(packed, torch.cat(places).to(device), branch)
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+    ) -> torch.Tensor:
+        """Causal attention inside each branch and over its context."""
+        groups = q.shape[1] // k.shape[1]
+        k, v = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k, v))
+        queries, keys, values = (self.packed.grid(x) for x in (q, k, v))
+        mask = self._mask(window)[:, None]
+        out = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale).transpose(1, 2)
+        return out[self.packed.row, self.packed.column]
+
+    def _mask(self, window: int | None) -> torch.Tensor:
+        """(B, W, W) bool: which token sees which. Padding sees the first token, so that no row of scores is empty."""
+        own, other = self.branch[:, :, None], self.branch[:, None, :]
+        width = self.packed.width
+        earlier = torch.ones(width, width, dtype=torch.bool, device=self.branch.device).tril()
+        seen = earlier & ((other == 0) | (other == own))
+        if window is not None:
+            place = torch.zeros_like(self.branch)
+            place[self.packed.row, self.packed.column] = self.positions
+            seen &= place[:, :, None] - place[:, None, :] < window
+        seen[:, :, 0] |= self.branch < 0
+        return seen
+
+
+@torch.no_grad()
+def continuation_logprobs(
+    model: Any, items: Sequence[Item], advance: Callable[[int], object] | None = None, budget: int = BUDGET
+) -> list[list[float]]:
+    """For each item Σ log π(token | context, tokens before) of each continuation, in fp32; in batches of like length."""
+    lengths = [len(context) + sum(len(c) for c in continuations) for context, continuations in items]
+    found: list[list[float]] = [[] for _ in items]
+    for group in token_groups(lengths, budget) if items else []:
+        for i, sums in zip(group, _batch(model, [items[i] for i in group]), strict=True):
+            found[i] = sums
+        if advance:
+            advance(len(group))
+    return found
+
+
+def _batch(model: Any, items: Sequence[Item]) -> list[list[float]]:
+    core = transformer(model)
+    layout = Branched.of(items, core.device)
+    starts = layout.packed.lengths.cumsum(0) - layout.packed.lengths
+    states: list[int] = []  # of every predicted token: the token before it
+    targets: list[int] = []
+    owners: list[int] = []
+    for start, (context, continuations) in zip(starts.tolist(), items, strict=True):
+        last, at = start + len(context) - 1, start + len(context)
+        for continuation in continuations:
+            states += [last, *range(at, at + len(continuation) - 1)]
+            owners += [owners[-1] + 1 if owners else 0] * len(continuation)
+            targets += continuation
+            at += len(continuation) - 1
+    keep, place = torch.unique(torch.tensor(states, device=core.device), return_inverse=True)
+    hidden = hidden_states(core, layout.packed.ids, layout.positions, layout, keep)[place]
+    weight = core.get_output_embeddings().weight
+    every = token_logprobs(hidden, weight, torch.tensor(targets, device=core.device), 1.0).double().cpu()
+    sums = torch.zeros(owners[-1] + 1, dtype=torch.float64).index_add(0, torch.tensor(owners), every).tolist()
+    taken = iter(sums)
+    return [[next(taken) for _ in continuations] for _, continuations in items]
