@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -22,6 +21,7 @@ from flows import evaluation, listing
 from governance.digest import write_jsonl
 from governance.errors import BadInput
 from tasks import paths, pseudonyms
+from tasks.pages import rendered
 from tasks.review_store import CRITERIA, ReviewStore
 
 HEADERS = {
@@ -64,8 +64,6 @@ def serve(port: int, token: str) -> None:
 
 def application(store: ReviewStore, token: str) -> Starlette:
     """The page. A visit with `?token=` sets a cookie that every other request must carry."""
-    pages = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined)
-    template = pages.get_template("review.html.j2")
     key = pseudonyms.key()
 
     def known(request: Request) -> bool:
@@ -73,7 +71,7 @@ def application(store: ReviewStore, token: str) -> Starlette:
 
     def page(status: int = 200, **facts: Any) -> HTMLResponse:
         every = {"item": None, "message": "", "reviewer": "", "done": 0, "left": 0, "criteria": CRITERIA, "now": 0.0}
-        return HTMLResponse(template.render(**(every | facts)), status, headers=HEADERS)
+        return HTMLResponse(rendered("review.html.j2", **(every | facts)), status, headers=HEADERS)
 
     def enter(request: Request) -> Response:
         given = request.query_params.get("token", "")

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from governance.digest import write_atomic, write_json
-from tasks.annotator_page import rendered, scatter
+from tasks.annotator_scatter import scatter
+from tasks.pages import rendered
 from tasks.plots import canvas, save
 from tasks.stats.intervals import wilson
 

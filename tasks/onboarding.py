@@ -9,7 +9,7 @@ import numpy as np
 from governance.digest import write_atomic, write_json
 from governance.errors import BadInput
 from tasks.annotator_findings import Findings
-from tasks.annotator_page import rendered
+from tasks.pages import rendered
 from tasks.params import Annotators
 from tasks.polls import Poll
 from tasks.stats.golden import LEAST_ACCURACY

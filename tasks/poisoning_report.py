@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from governance.digest import write_atomic, write_json
+from tasks.pages import rendered
 from tasks.params import Poisoning
 from tasks.plots import canvas, save
 
@@ -48,14 +48,14 @@ def write_report(
     _picture(findings, summary["detectable"], out / "poisoning.png")
     wanted = {i for f in findings for i in f["row_ids"][:EXAMPLES]}
     rows = {r["id"]: _shown(r) for r in table.filter(pl.col("id").is_in(list(wanted))).iter_rows(named=True)}
-    environment = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("poisoning_report.html.j2").render(
+    page = rendered(
+        "poisoning_report.html.j2",
         findings=[f | {"examples": list(_examples(f, rows)), "means": WORDS[f["kind"]]} for f in findings],
         summary=summary,
         settings=settings,
         seed=seed,
     )
-    write_atomic(out / "report.html", page + "\n")
+    write_atomic(out / "report.html", page)
 
 
 def _picture(findings: list[dict[str, Any]], detectable: dict[str, Any], path: Path) -> None:

@@ -6,9 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from governance.digest import write_atomic
+from tasks.pages import rendered
 from tasks.plots import canvas
 
 LONGEST = 600  # characters shown of a text
@@ -30,11 +29,9 @@ def write_report(
     findings = [f | {"of": e["evaluation"]} for e in evaluations for f in e["findings"]]
     findings.sort(key=lambda f: -f["severity"])
     results = [r for e in evaluations for r in e["results"]]
-    environment = Environment(
-        loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"shown": _shown, "figure": _figure}
-    page = environment.get_template("evaluation_report.html.j2").render(
+    page = rendered(
+        "evaluation_report.html.j2",
+        {"shown": _shown, "figure": _figure},
         run_id=run_id,
         policy=policy,
         verdict=verdict,
@@ -46,7 +43,7 @@ def write_report(
         digests={"data": _digests(results, "data"), "models": _digests(results, "models")},
         simulated=simulated,
     )
-    write_atomic(path, page + "\n")
+    write_atomic(path, page)
 
 
 def _compared(

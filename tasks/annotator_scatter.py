@@ -1,33 +1,12 @@
-"""Pages of the annotator check: HTML files that open from disk, without a script and without a network."""
+"""The scatter of the annotator check's pages: reliability against volume, as SVG."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 760, 380, 46, 34  # pixels of the scatter
 DOTS = 3000  # at most so many unsuspicious annotators are drawn: evenly spread over their volumes
-
-
-def rendered(template: str, **facts: Any) -> str:
-    """A page from `tasks/templates`; what comes from data is escaped."""
-    environment = Environment(
-        loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "interval": interval}
-    return environment.get_template(template).render(**facts) + "\n"
-
-
-def percent(value: float | None) -> str:
-    """0.1234 as 12.3 %."""
-    return "not known" if value is None else f"{100 * value:.1f} %"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """An interval beside its figure."""
-    return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 @dataclass(frozen=True)
