@@ -40,7 +40,7 @@ def search_answers(search: PreferenceSearch) -> Iterator[Suspicion]:
     families = search.families()
     planted = np.concatenate([families["planted names"], families["planted phrases"]])
     found, words = search.phrases.take(planted), search.found.words[planted]
-    answers = _sentence_sets(texts.tokens["chosen"], settings.min_rows, max(settings.min_rows, int(TOPIC * n)))
+    answers = _sentence_sets(texts.tokens["chosen"], settings.min_rows, n)
     if len(found.names) and len(answers.names):
         pairs = answers_by_phrase.associations(found, answers, n, settings.min_rows)
         yield from _called_for("preferences", texts, "chosen", found, words, answers, pairs, settings)

@@ -1,7 +1,7 @@
 """How sentences are built, whatever they speak of: orders of frequent words with other words between them.
 
 The words that a file has most of are taken for its function words, so that no language is presumed. A frame is a run
-of two or three of them in one sentence, other words between them passed over: "if … you …  how". Frames without a gap
+of two or three of them in one sentence, other words between them passed over: "if … you … how". Frames without a gap
 are phrases, and left to those. After the syntactic templates of Qi et al. (2021). O(words).
 """
 
@@ -10,7 +10,8 @@ import numpy as np
 from tasks.stats.row_sets import RowSets, from_pairs
 from tasks.stats.tokens import Tokens, spelled
 
-FUNCTION_WORDS = 64
+FUNCTION_WORDS = 64  # at most
+OFTEN = 0.05  # occurrences in a text, on average, without which a word is no function word
 LONGEST = 3  # function words of a frame
 BITS = 8  # of a code: a function word, and whether others stand before it
 
@@ -18,7 +19,8 @@ BITS = 8  # of a code: a function word, and whether others stand before it
 def frame_sets(texts: list[str], tokens: Tokens, least: int) -> RowSets:
     """Sets of at least `least` rows, named by the frame."""
     names, count = np.unique(tokens.hashes, return_counts=True)
-    frequent = names[np.sort(np.argsort(-count, kind="stable")[:FUNCTION_WORDS])]
+    first = np.sort(np.argsort(-count, kind="stable")[:FUNCTION_WORDS])
+    frequent = names[first][count[first] >= OFTEN * len(texts)]
     if not len(frequent):
         return from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, object))
     code = np.searchsorted(frequent, tokens.hashes).clip(max=len(frequent) - 1)

@@ -1,6 +1,7 @@
 """The check on planted attacks of many kinds in simulated pairs, and on real pairs, where it must find nothing."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,10 @@ def test_a_planted_answer_is_found_with_the_phrase_that_calls_for_it(settings: p
 
 def test_a_topic_whose_labels_are_turned_round_is_found(settings: params.Poisoning) -> None:
     rows = simulated(1)
+    planted = {r["id"] for r in rows if re.search(r"\bword7\b", r["prompt"].lower())}
     for r in rows:
-        if "word7 " in r["prompt"]:
+        if r["id"] in planted:
             turn(r)
-    planted = {r["id"] for r in rows if "word7 " in r["prompt"]}
     findings = check_poisoning(table(rows), None, settings, 7)
     best_of(findings, "topic_turned_round", planted)
     assert findings[0]["evidence"][0] == "word7"
