@@ -55,6 +55,7 @@ class Findings:
     calibration: Calibration | None
     fast: np.ndarray
     always_sure: np.ndarray
+    drifting: np.ndarray
     regular: np.ndarray
     tiring: np.ndarray
     leanings: dict[str, Leaning]
@@ -90,10 +91,11 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         fast, tiring = holm(times.fast_p, level), holm(times.tiring_p, level)
         regular = holm(regularity_p_values(b.who, crowd.residual, b.in_time, b.n_annotators), level)
     stated = None
-    always_sure = nobody
+    always_sure, drifting = nobody, nobody
     if b.confidence is not None:
-        stated = calibration(b.who, b.confidence, crowd.right, b.n_annotators)
-        always_sure = holm(stated.sure_p, level)
+        order = None if b.time is None else b.in_time
+        stated = calibration(b.who, b.confidence, crowd.right, b.n_annotators, order)
+        always_sure, drifting = holm(stated.sure_p, level), holm(stated.drift_p, level)
     suspicion = suspect(model, crowd, fast + 2 * always_sure + 4 * regular, settings.minority_share)
 
     golden = _golden(b, level)
@@ -123,6 +125,7 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         stated,
         fast,
         always_sure,
+        drifting,
         regular,
         tiring,
         _leanings(b, times, level),

@@ -62,7 +62,7 @@ def table(found: Findings, poll: Poll) -> pl.DataFrame:
 
 def _review(found: Findings) -> np.ndarray:
     """(annotators,) bool: not flagged, but a person should look."""
-    noted = found.fast | found.tiring | found.regular | found.always_sure
+    noted = found.fast | found.tiring | found.regular | found.always_sure | found.drifting
     for leaning in found.leanings.values():
         noted = noted | leaning.unusual
     for group in found.suspicion.groups:
@@ -127,6 +127,10 @@ def _noted(found: Findings, poll: Poll, k: int) -> list[str]:
     if found.always_sure[k] and found.calibration is not None:
         said.append(
             f"is always sure, unlike the crowd (confidence {found.calibration.overconfidence[k]:+.0%} over what is right)"
+        )
+    if found.drifting[k] and found.calibration is not None:
+        said.append(
+            f"confidence over what is right moved by {found.calibration.drift[k]:+.0%} from earlier to later votes"
         )
     for name, leaning in found.leanings.items():
         if leaning.unusual[k] and not found.unreliable[k]:

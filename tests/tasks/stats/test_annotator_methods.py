@@ -15,6 +15,7 @@ from tasks.stats.policies import _beta_binomial_tail, leaning_p_values, policy_e
 from tasks.stats.rater_calibration import calibration
 from tasks.stats.regularity import regularity_p_values
 from tasks.stats.response_model import ResponseModel
+from tasks.stats.tastes import crowd_tastes, cue_signs
 from tasks.stats.timing import timing
 from tasks.stats.topic_contrast import contrasts, disputed_topics, topic_evidence, turned_round
 
@@ -121,6 +122,31 @@ def test_calibration_by_hand() -> None:
     assert found.ece == pytest.approx(0.25)
     assert found.overconfidence.tolist() == pytest.approx([0.45, 0.05])
     assert [n for _, _, n in found.curve] == [10, 10]
+
+
+def test_who_stays_sure_and_stops_reading() -> None:
+    rng = np.random.default_rng(9)
+    who = np.repeat(np.arange(50), 100)
+    later = np.tile(np.arange(100) >= 50, 50)
+    right = (rng.random(5000) < np.where((who == 0) & later, 0.5, 0.9)).astype(float)
+    found = calibration(who, np.full(5000, 0.9), right, 50, np.arange(5000))
+    assert found.drift[0] == pytest.approx(right[:50].mean() - right[50:100].mean())
+    assert found.drift_p[0] < 1e-4 < np.sort(found.drift_p)[1]
+    assert (calibration(who, np.full(5000, 0.9), right, 50).drift_p == 1).all()
+
+
+def test_a_taste_of_the_whole_crowd_is_learned() -> None:
+    """Log odds of ±1 by the item, .2 for the first and .3 for the longer response."""
+    rng = np.random.default_rng(10)
+    n = 60_000
+    first, longer = rng.integers(0, 2, n).astype(np.int8), rng.integers(-1, 2, n).astype(np.int8)
+    x = rng.choice([-1.0, 1.0], n)
+    shift = 0.2 * (2 * first - 1) + 0.3 * np.where(longer < 0, 0, 2 * longer - 1)
+    choice = (rng.random(n) < 1 / (1 + np.exp(-x - shift))).astype(np.int8)
+    b = Ballots(np.zeros(n, np.int32), np.arange(n, dtype=np.int32), choice, np.full(n, -1, np.int8), 1, first, longer)
+    found = crowd_tastes(cue_signs(b), np.arange(n), choice - 1 / (1 + np.exp(-x)), np.ones(n))
+    assert len(found.shift) == 6
+    assert found.shift[found.combination] == pytest.approx(shift, abs=0.05)
 
 
 def test_topic_contrast_by_hand() -> None:
