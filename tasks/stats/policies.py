@@ -17,6 +17,7 @@ from tasks.stats.ballots import UNKNOWN, Ballots
 
 FOLLOWS = 0.8  # four votes of five: who follows a cue less than that may be reading, too
 ANY = 0.5  # a coin with any bias
+NORM = 0.7  # where half of the crowd follows a cue as often as this, the items speak for it
 
 
 def cue_counts(ballots: Ballots, cue: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -37,6 +38,23 @@ def policy_evidence(follows: np.ndarray, known: np.ndarray, votes: np.ndarray, l
         down = np.log(betainc(k + 1, n - k + 1, 1 - least))
     evidence: np.ndarray = whole + np.logaddexp(up, down) - np.log(2 * (1 - least)) + (votes - n) * np.log(0.5)
     return np.maximum(evidence, -1e6)
+
+
+def as_usual(follows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(annotators,) bool: who follows the cue no further than half of the crowd does, up to two standard errors, where that
+    is far; nobody where the crowd goes both ways.
+
+    Where the preferred response is stored first, everybody answers a: that is what the items are like, and a policy of
+    answering a explains it as well as reading does.
+    """
+    rate = follows / np.maximum(known, 1)
+    middle = float(np.median(rate[known > 0])) if (known > 0).any() else 0.5
+    if max(middle, 1 - middle) < NORM:
+        return np.zeros(len(rate), dtype=bool)
+    side = 1.0 if middle >= 0.5 else -1.0
+    margin = 2 * np.sqrt(middle * (1 - middle) / np.maximum(known, 1))
+    usual: np.ndarray = (side * (rate - 0.5) > 0) & (side * (rate - middle) <= margin)
+    return usual
 
 
 def leaning_p_values(follows: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from tasks.stats import ballots as votes
 from tasks.stats.change_points import change_evidence
 from tasks.stats.mixture import Mixture, fit_any_tail, skill_weights
-from tasks.stats.policies import ANY, FOLLOWS, cue_counts, policy_evidence
+from tasks.stats.policies import ANY, FOLLOWS, as_usual, cue_counts, policy_evidence
 from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
 from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
 
@@ -85,7 +85,9 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     target, moment = np.full(n, -1), np.zeros(n)
     for name, cue in b.cues.items():
         least = ANY if cue is None else FOLLOWS
-        columns[name] = policy_evidence(*cue_counts(b, cue), b.per_annotator(), least)
+        follows, known = cue_counts(b, cue)
+        policy = policy_evidence(follows, known, b.per_annotator(), least)
+        columns[name] = np.where(as_usual(follows, known), -np.inf, policy)
     if b.time is not None:
         order = b.in_time
         change = change_evidence(b.who, n, order, by_skill, weights)

@@ -8,7 +8,7 @@ are phrases, and left to those. After the syntactic templates of Qi et al. (2021
 import numpy as np
 
 from tasks.stats.row_sets import RowSets, from_pairs
-from tasks.stats.tokens import Tokens, spelled
+from tasks.stats.tokens import Tokens, ngrams, spelled
 
 FUNCTION_WORDS = 64  # at most
 OFTEN = 0.05  # occurrences in a text, on average, without which a word is no function word
@@ -49,8 +49,9 @@ def frame_sets(texts: list[str], tokens: Tokens, least: int) -> RowSets:
 
 def _words(texts: list[str], tokens: Tokens, frequent: np.ndarray) -> list[str]:
     order = np.argsort(tokens.hashes, kind="stable")
-    rows = tokens.rows()[order[np.searchsorted(tokens.hashes[order], frequent)]]
-    return [spelled(texts[int(r)], h, 1) for r, h in zip(rows, frequent, strict=True)]
+    first = order[np.searchsorted(tokens.hashes[order], frequent)]
+    rows, names = tokens.rows()[first], ngrams(tokens, 1)[0][first]
+    return [spelled(texts[int(r)], name, 1) for r, name in zip(rows, names, strict=True)]
 
 
 def _name(key: int, words: list[str]) -> str:

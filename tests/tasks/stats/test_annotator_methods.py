@@ -5,6 +5,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import betabinom
 
+from tasks.annotator_findings import find
+from tasks.params import load
 from tasks.stats.ballots import Ballots
 from tasks.stats.change_points import BLOCKS, MARGIN, change_evidence
 from tasks.stats.collusion import find_groups, shared_items
@@ -18,6 +20,9 @@ from tasks.stats.response_model import ResponseModel
 from tasks.stats.tastes import crowd_tastes, cue_signs
 from tasks.stats.timing import timing
 from tasks.stats.topic_contrast import contrasts, disputed_topics, topic_evidence, turned_round
+from tests.conftest import ROOT
+
+ANNOTATORS = load(ROOT / "params.yaml").annotators
 
 
 def ballots(who: np.ndarray, item: np.ndarray, choice: np.ndarray, known: np.ndarray | None = None) -> Ballots:
@@ -234,3 +239,24 @@ def test_the_response_model_anchors_on_golden_items() -> None:
     mean, _ = crowd.accuracy(crowd.mixture.posterior, np.full(10, 0.5), np.full(10, 300.0))
     assert mean[:6].max() < 0.3
     assert mean[6:].min() > 0.7
+
+
+@pytest.mark.parametrize("right", [0.97, 0.9])
+def test_where_the_preferred_response_is_stored_first_nobody_is_suspected_of_answering_a(right: float) -> None:
+    rng = np.random.default_rng(0)
+    who, item = (part.ravel() for part in np.meshgrid(np.arange(3), np.arange(800)))
+    found = find(ballots(who, item, rng.random(len(who)) < right), ANNOTATORS)
+    assert not found.flag.any()
+
+
+def test_answering_a_always_stands_out_where_most_items_are_a() -> None:
+    rng = np.random.default_rng(1)
+    people, items = 40, 600
+    is_a = rng.random(items) < 0.8
+    item, who = (part.ravel() for part in np.meshgrid(np.arange(items), np.arange(people), indexing="ij"))
+    kept = rng.random(len(item)) < 0.3
+    item, who = item[kept], who[kept]
+    choice = np.where(rng.random(len(item)) < 0.85, is_a[item], ~is_a[item])
+    choice[who < 2] = True
+    flagged = np.flatnonzero(find(ballots(who, item, choice), ANNOTATORS).flag)
+    assert flagged.tolist() == [0, 1]
