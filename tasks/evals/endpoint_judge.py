@@ -27,10 +27,12 @@ VALUE = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 
 class EndpointJudge:
-    """Compares answers; every call is independent, `WORKERS` of them at once."""
+    """Compares answers; every call is independent, `WORKERS` of them at once. `unread` counts answers that name no
+    letter."""
 
     def __init__(self, settings: Judge) -> None:
         self.settings = settings
+        self.unread = 0
         self._key = os.environ.get(settings.key, "")
 
     def prefer(self, shown: Sequence[tuple[Messages, str, str]]) -> list[float | None]:
@@ -41,6 +43,7 @@ class EndpointJudge:
             for value in pool.map(self._ask, shown):
                 found.append(value)
                 progress.update()
+        self.unread += found.count(None)
         return found
 
     def _ask(self, shown: tuple[Messages, str, str]) -> float | None:

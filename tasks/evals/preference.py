@@ -42,7 +42,8 @@ def run(bench: Bench) -> Outcome:
     answers = {m: bench.respond(m, prompts) for m in bench.policies}
     repeated = [p for p in prompts for _ in range(bench.settings.samples)]
     clusters, where = answers["sft"].prompts, {"eval_prompts": bench.sides["eval_prompts"]}
-    for judge, compare in _judges(bench).items():
+    endpoint = EndpointJudge(bench.settings.judge) if bench.settings.judge else None
+    for judge, compare in _judges(bench, endpoint).items():
         for one, other in MATCHES:
             a, b = answers[one], answers[other]
             won, orders = compare(repeated, Side(a.texts, a.ids), Side(b.texts, b.ids))
@@ -66,10 +67,16 @@ def run(bench: Bench) -> Outcome:
             if judge == "judge" and (one, other) == MATCHES[0]:
                 _lost(bench, outcome, repeated, a, b)
         _agreement(bench, outcome, judge, compare)
+    if endpoint and endpoint.unread:
+        outcome.notes.append(
+            f"{endpoint.settings.model}: {endpoint.unread} answers name no letter; each counts as a tie."
+        )
     return outcome
 
 
-def _judges(bench: Bench) -> dict[str, Callable[[Sequence[Messages], Side, Side], Judgement]]:
+def _judges(
+    bench: Bench, endpoint: EndpointJudge | None
+) -> dict[str, Callable[[Sequence[Messages], Side, Side], Judgement]]:
     def scored(prompts: Sequence[Messages], first: Side, second: Side) -> Judgement:
         a, b = (
             bench.score("judge", s.ids) if s.ids is not None else bench.score_texts("judge", prompts, s.texts)
@@ -78,8 +85,7 @@ def _judges(bench: Bench) -> dict[str, Callable[[Sequence[Messages], Side, Side]
         return np.where(a > b, 1.0, np.where(a == b, 0.5, 0.0)), None
 
     found: dict[str, Callable[[Sequence[Messages], Side, Side], Judgement]] = {"judge": scored}
-    if bench.settings.judge:
-        endpoint = EndpointJudge(bench.settings.judge)
+    if endpoint:
 
         def asked(prompts: Sequence[Messages], first: Side, second: Side) -> Judgement:
             rows = list(zip(prompts, first.texts, second.texts, strict=True))
@@ -88,7 +94,7 @@ def _judges(bench: Bench) -> dict[str, Callable[[Sequence[Messages], Side, Side]
             orders = np.array([0.5 if s is None else s for s in said]).reshape(2, -1).T
             return (orders[:, 0] + 1 - orders[:, 1]) / 2, orders
 
-        found[bench.settings.judge.model] = asked
+        found[endpoint.settings.model] = asked
     return found
 
 

@@ -27,7 +27,7 @@ def run(bench: Bench) -> Outcome:
         decided = [p for p in pairs if p.label]
         if len(decided) < len(pairs):
             outcome.notes.append(f"{name}: {len(pairs) - len(decided)} of {len(pairs)} pairs are ties of the votes.")
-        kept = [decided[i] for i in bench.some(len(decided), 5 * bench.settings.items)]
+        kept = [decided[i] for i in bench.some(len(decided), 3 * bench.settings.items)]
         _measure(bench, outcome, name, path, kept)
     return outcome
 

@@ -61,7 +61,8 @@ def run(bench: Bench) -> Outcome:
     """Every perturbation of both answers of held-out pairs."""
     outcome = Outcome()
     pairs = held_out_pairs(bench)
-    pairs = [pairs[i] for i in bench.some(len(pairs)) if pairs[i].first.strip() and pairs[i].second.strip()]
+    some = bench.some(len(pairs), max(1, bench.settings.items // 2))  # every one is scored once for each perturbation
+    pairs = [pairs[i] for i in some if pairs[i].first.strip() and pairs[i].second.strip()]
     prompts = [p.prompt for p in pairs for _ in range(2)]
     texts = [t for p in pairs for t in (p.first, p.second)]
     clusters = np.repeat(np.arange(len(pairs)), 2)

@@ -26,7 +26,7 @@ def run(bench: Bench) -> Outcome:
     own = [("held_out", str(bench.sides["reward_test"]), held_out_pairs(bench))]
     for name, path, pairs in [*own, *each(bench.settings.pairs, read_pairs)]:
         decided = [p for p in pairs if p.label]
-        _measure(bench, outcome, name, path, [decided[i] for i in bench.some(len(decided), 5 * bench.settings.items)])
+        _measure(bench, outcome, name, path, [decided[i] for i in bench.some(len(decided), 3 * bench.settings.items)])
     _uncertain(bench, outcome)
     return outcome
 

@@ -19,7 +19,7 @@ from tasks.rlhf.rollout import token_groups
 from tasks.rlhf.token_logprobs import token_logprobs
 
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]  # (context, continuations), none of them empty
-BUDGET = 8192  # tokens at once
+BUDGET = 2048  # tokens at once: more of them do not fit into the caches of a CPU
 
 
 @dataclass(frozen=True)

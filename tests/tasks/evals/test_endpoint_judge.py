@@ -4,13 +4,17 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from governance.errors import BadInput, MissingComponent
+from tasks.evals import preference
 from tasks.evals.endpoint_judge import EndpointJudge
 from tasks.params import Judge
+from tests.tasks.evals.conftest import bench_of
 
+pytestmark = pytest.mark.xdist_group("evals")
 Reply = Callable[[dict[str, object], int], tuple[int, str]]
 
 
@@ -104,3 +108,21 @@ def test_no_server(served: Callable[[Reply], Server], monkeypatch: pytest.Monkey
     with pytest.raises(MissingComponent, match="does not answer"):
         nobody.prefer([(PROMPT, "a", "b")])
     assert not server.seen
+
+
+def test_position_bias_is_measured_and_cancels(
+    served: Callable[[Reply], Server], bench_folder: Path, tmp_path: Path
+) -> None:
+    """A judge that always names the first answer, in one case out of eight unreadably."""
+    server = served(lambda body, n: (200, "" if n % 8 == 0 else "A"))
+    judge = {"url": f"http://127.0.0.1:{server.server_port}/v1", "model": "first"}
+    bench = bench_of(bench_folder, tmp_path / "a.sqlite", judge=judge, items=6)
+    outcome = preference.run(bench)
+    found = {r.metric: r for r in outcome.results if r.slice == "judge: first"}
+    assert found["preference/win_rate/policy_vs_sft"].value == pytest.approx(0.5, abs=0.1)
+    assert found["preference/position_bias/policy_vs_sft"].low > 0.3
+    assert found["preference/consistent/policy_vs_sft"].value < 0.2
+    assert found["preference/agreement/judge_with_people/pandalm"].n == 18
+    asked = 2 * (3 * 6 * 2 + 18)
+    assert len(server.seen) == asked
+    assert outcome.notes == [f"first: {asked // 8} answers name no letter; each counts as a tie."]
