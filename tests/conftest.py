@@ -58,7 +58,8 @@ def run_stage_in(folder: Path, stage: str, **sections: dict[str, Any]) -> dict[s
     settings = yaml.safe_load(before)
     for name, section in sections.items():
         settings[name] |= section
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTESTRL_HOME", str(folder / ".attestrl"))  # another test's command may have set its own
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         try:
             execute(stage, importlib.import_module(f"tasks.{stage}").body)
