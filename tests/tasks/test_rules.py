@@ -93,7 +93,7 @@ def test_votes_on_unknown_items_and_second_votes_are_caught() -> None:
             "choice": [1, 0, 1, 2],
             "known_item": [True, True, False, True],
             "seen_before": [False, True, False, False],
-            "undecided": [False] * 4,
+            "undecided": [None] * 4,
         }
     )
     found = rules.judged(votes, rules.vote_rules())
