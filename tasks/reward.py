@@ -13,6 +13,7 @@ from tasks import paths
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
+from tasks.reward_calibration import calibrate
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import (
     load_reward_model,
@@ -40,20 +41,22 @@ def body(stage: Stage) -> None:
     test = pl.read_parquet(stage.input_table(TEST, "evaluation"))
     stage.input_table(DEMONSTRATIONS, "centring")
     scores: dict[str, np.ndarray] = {}
+    dev: dict[str, list[PairRow]] = {}
     for name, side, folder in (
         ("reward", "reward_train", paths.REWARD),
         ("judge", "judge_train", paths.JUDGE),
     ):
         table = stage.input_table(paths.PROCESSED / f"{side}.parquet", "training")
-        _train(stage, name, table, folder)
-        scores[name] = _margins(stage, folder, test)
-    rows = _metrics(stage, test, scores)
+        dev[name] = _train(stage, name, table, folder)
+        scores[name] = _test_margins(stage, folder, test)
+    rows = _metrics(stage, test, scores) + _calibration(stage, dev["reward"], test, scores["reward"])
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": rows}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
 
 
-def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
+def _train(stage: Stage, name: str, table: Path, folder: Path) -> list[PairRow]:
+    """Train and save one model; gives its dev pairs, which it was not trained on."""
     settings = stage.params.reward
     trust = stage.params.base.trust_remote_code
     tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
@@ -82,6 +85,7 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
     stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
     kept = {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
     stage.log_metrics(kept, model=folder, table=table)
+    return dev
 
 
 def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
@@ -114,19 +118,31 @@ def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
     return float(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16).mean())
 
 
-def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
-    """(n,) score of chosen less score of rejected on the test side."""
+def _margins(stage: Stage, folder: Path, chosen: list[list[int]], rejected: list[list[int]]) -> np.ndarray:
+    """(n,) score of chosen less score of rejected, of conversations as token ids."""
     trust = stage.params.base.trust_remote_code
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
+    pad = load_tokenizer(folder, trust_remote_code=trust).pad_token_id
     model = load_reward_model(folder, trust_remote_code=trust)
-    stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
-    scores = []
-    for side in ("chosen", "rejected"):
-        encoded = encode_pairs(tokenizer, test["prompt"].to_list(), test[side].to_list(), stop, longest)
-        rows = [p + a for p, a in encoded]
-        scores.append(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16))
+    scores = [score_conversations(model, rows, pad, bf16=stage.params.reward.bf16) for rows in (chosen, rejected)]
     margins: np.ndarray = torch.sub(*scores).numpy()
     return margins
+
+
+def _test_margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
+    """(n,) margins on the test side."""
+    tokenizer = load_tokenizer(folder, trust_remote_code=stage.params.base.trust_remote_code)
+    stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
+    prompts = test["prompt"].to_list()
+    sides = [encode_pairs(tokenizer, prompts, test[s].to_list(), stop, longest) for s in ("chosen", "rejected")]
+    chosen, rejected = ([p + a for p, a in side] for side in sides)
+    return _margins(stage, folder, chosen, rejected)
+
+
+def _calibration(stage: Stage, dev: list[PairRow], test: pl.DataFrame, margins: np.ndarray) -> list[dict[str, Any]]:
+    held_out = _margins(stage, paths.REWARD, [r.chosen_ids for r in dev], [r.rejected_ids for r in dev])
+    rows = calibrate(stage, held_out, np.array([r.weight for r in dev]), test, margins, LEVEL)
+    stage.log_metrics({r["name"]: r["value"] for r in rows}, model=paths.REWARD, table=TEST)
+    return rows
 
 
 def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -> list[dict[str, Any]]:

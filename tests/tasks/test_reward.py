@@ -22,6 +22,7 @@ from tasks.rlhf.models import (
     with_lora,
 )
 from tasks.rlhf.reward_trainer import PairRow, train_reward
+from tasks.splits import position, split_key
 from tasks.stats.intervals import wilson
 
 SETTINGS = SimpleNamespace(epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False)
@@ -113,12 +114,13 @@ def test_stage_measures_both_models_beside_the_baselines(trained_project: Path) 
         "accuracy/baseline_bag_of_words",
         "agreement/reward_judge",
     }
-    assert rates | {"rewards/margins"} == {r["name"] for r in report["metrics"] if r["slice"] is None}
+    calibration = {"calibration/ece", "calibration/ece_scaled", "calibration/ece_if_calibrated"}
+    assert rates | calibration | {"rewards/margins"} == {r["name"] for r in report["metrics"] if r["slice"] is None}
     for name in rates:
         row = rows[name]
         assert row["n"] == test.height
         assert (row["low"], row["high"]) == pytest.approx(wilson(round(row["value"] * row["n"]), row["n"], 0.95))
-    parts = [r for r in report["metrics"] if r["slice"]]
+    parts = [r for r in report["metrics"] if r["slice"] and r["name"].startswith("accuracy/")]
     assert sum(r["n"] for r in parts) == test.height
     assert rows["rewards/margins"]["low"] <= rows["rewards/margins"]["value"] <= rows["rewards/margins"]["high"]
 
@@ -145,6 +147,29 @@ def test_demonstrations_score_zero_on_average(trained_project: Path, name: str) 
     scores = score_conversations(model, [p + a for p, a in pairs], tokenizer.pad_token_id)
     assert scores.std() > 0
     assert abs(float(scores.mean())) < 0.01  # the stage scored in bf16
+
+
+def test_temperature_is_that_of_the_dev_part_of_the_training_side(trained_project: Path) -> None:
+    """Worked out again from the saved model: by a grid, on the pairs that the stage keeps from training."""
+    folder = trained_project / "data/models/reward"
+    model, tokenizer = load_reward_model(folder), load_tokenizer(folder)
+    frame = pl.read_parquet(trained_project / "data/processed/reward_train.parquet")
+    held_out = [position("dev:" + split_key(p)) < 0.1 for p in frame["prompt"].to_list()]
+    rows, stop = frame.filter(pl.Series(held_out)), stop_token_id(tokenizer)
+    assert 0 < rows.height < frame.height
+    scores = []
+    for side in ("chosen", "rejected"):
+        pairs = encode_pairs(tokenizer, rows["prompt"].to_list(), rows[side].to_list(), stop, 96)
+        scores.append(score_conversations(model, [p + a for p, a in pairs], tokenizer.pad_token_id, bf16=True))
+    grid = torch.logspace(-2, 2, 4001)
+    losses = torch.nn.functional.softplus(-(scores[0] - scores[1])[None].double() / grid[:, None]).mean(1)
+    record = json.loads((trained_project / "data/reports/reward/record.json").read_text())
+    found = record["notes"]["calibration"]
+    assert found["temperature"] == pytest.approx(float(grid[losses.argmin()]), rel=3e-3)
+    assert found["fitted_on"] == rows.height
+    assert record["metrics"]["calibration/temperature"] == found["temperature"]
+    assert record["metrics"]["calibration/ece"] == found["ece"]
+    assert (trained_project / "data/reports/reward/reliability.png").read_bytes().startswith(b"\x89PNG")
 
 
 def table(pairs: list[tuple[str, str]]) -> pl.DataFrame:
