@@ -121,6 +121,7 @@ class Reward(Training):
     """Bradley–Terry reward model and the judge, by one recipe."""
 
     dev_share: Share
+    length_debias: bool
 
 
 class Ppo(Section):
