@@ -16,7 +16,8 @@ from tasks.evals.win_rate import Rate, length_controlled, win_rate
 from tasks.lineage import lineage_of
 from tasks.plots import canvas, save
 from tasks.rlhf.encoding import encode_prompts
-from tasks.rlhf.models import load_reward_model, load_tokenizer, score_conversations
+from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
+from tasks.rlhf.models import load_tokenizer
 from tasks.stage import Stage, run_stage
 from tasks.stats.intervals import bootstrap_mean
 
@@ -78,8 +79,8 @@ def _respond(stage: Stage, table: pl.DataFrame) -> dict[str, Responses]:
 
 
 def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
-    tokenizer, model = load_tokenizer(folder), load_reward_model(folder)
-    return {n: score_conversations(model, r.ids, tokenizer.pad_token_id).double().numpy() for n, r in responses.items()}
+    pad, model = load_tokenizer(folder).pad_token_id, load_ensemble(folder)
+    return {n: ensemble_scores(model, r.ids, pad).double().numpy() for n, r in responses.items()}
 
 
 def _metrics(

@@ -16,8 +16,8 @@ from tasks.plots import save_curves
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
 from tasks.reward_calibration import calibrate
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
+from tasks.rlhf.ensembles import ensemble_scores, load_ensemble, member_folder, save_rule
 from tasks.rlhf.models import (
-    load_reward_model,
     load_tokenizer,
     merged,
     new_reward_model,
@@ -58,13 +58,34 @@ def body(stage: Stage) -> None:
 
 
 def _train(stage: Stage, name: str, table: Path, folder: Path) -> list[PairRow]:
-    """Train and save one model; gives its dev pairs, which it was not trained on."""
+    """Train and save one model, or an ensemble's members; gives the dev pairs, which they were not trained on."""
+    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
+    train, dev = _rows(stage, name, tokenizer, table)
+    ensemble = stage.params.reward.ensemble
+    kept: dict[str, float] = {}
+    for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
+        # two heads that start alike would err alike
+        seed = stage.seed + (name == "judge") + 2 * (k - 1)
+        kept |= _train_one(
+            stage, name if k == 1 else f"{name}-{k}", train, dev, tokenizer, member_folder(folder, k), seed
+        )
+    if name == "reward" and ensemble.members > 1:
+        save_rule(folder, ensemble)
+    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
+    write_json(folder / "lineage.json", lineage)
+    register = f"{stage.params.project}-reward" if name == "reward" else None
+    stage.output_model(folder, lineage, register)
+    stage.log_metrics(kept, model=folder, table=table)
+    return dev
+
+
+def _train_one(
+    stage: Stage, name: str, train: list[PairRow], dev: list[PairRow], tokenizer: Any, folder: Path, seed: int
+) -> dict[str, float]:
+    """Train one model and save it in `folder`; gives the figures of its best evaluation."""
     settings = stage.params.reward
     trust = stage.params.base.trust_remote_code
-    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
-    seed = stage.seed + (name == "judge")  # two heads that start alike would err alike
     model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
-    train, dev = _rows(stage, name, tokenizer, table)
     history: list[dict[str, float]] = []
 
     def on_log(step: int, values: dict[str, float]) -> None:
@@ -75,19 +96,13 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> list[PairRow]:
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)
     save_model(model, tokenizer, folder)
-    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
-    write_json(folder / "lineage.json", lineage)
-    register = f"{stage.params.project}-reward" if name == "reward" else None
-    stage.output_model(folder, lineage, register)
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"
     panels = {"loss": ["loss", "eval_loss"], "accuracy": ["rewards/accuracies", "eval_rewards/accuracies"]}
     save_curves(history, panels, picture, f"{name} model")
     stage.log_artifact(picture)
     stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
-    kept = {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
-    stage.log_metrics(kept, model=folder, table=table)
-    return dev
+    return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
 
 
 def _rows(stage: Stage, name: str, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
@@ -140,8 +155,8 @@ def _margins(stage: Stage, folder: Path, chosen: list[list[int]], rejected: list
     """(n,) score of chosen less score of rejected, of conversations as token ids."""
     trust = stage.params.base.trust_remote_code
     pad = load_tokenizer(folder, trust_remote_code=trust).pad_token_id
-    model = load_reward_model(folder, trust_remote_code=trust)
-    scores = [score_conversations(model, rows, pad, bf16=stage.params.reward.bf16) for rows in (chosen, rejected)]
+    model = load_ensemble(folder, trust_remote_code=trust)
+    scores = [ensemble_scores(model, rows, pad, bf16=stage.params.reward.bf16) for rows in (chosen, rejected)]
     margins: np.ndarray = torch.sub(*scores).numpy()
     return margins
 
