@@ -175,6 +175,7 @@ class Evaluate(Section):
     temperature: Positive
     bootstrap: Count
     level: Share
+    best_of_n: Annotated[int, Field(ge=0)]
 
 
 class Gate(Section):
