@@ -22,27 +22,6 @@ def save_curves(
     save(figure, path)
 
 
-def save_reliability(
-    panels: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str, level: float = 0.95
-) -> None:
-    """Reliability diagrams: of each panel's bins (mean confidence, share right, pairs), the share with its Wilson
-    interval against the confidence; on the diagonal both agree."""
-    from tasks.stats.intervals import wilson
-
-    figure, axes = canvas(len(panels), title)
-    for axis, (name, bins) in zip(axes, panels.items(), strict=True):
-        confidence, share = [b[0] for b in bins], [b[1] for b in bins]
-        ends = [wilson(round(s * n), n, level) for _, s, n in bins]
-        errors = [[max(0.0, s - e[0]) for s, e in zip(share, ends, strict=True)]]
-        errors.append([max(0.0, e[1] - s) for s, e in zip(share, ends, strict=True)])
-        axis.plot([0.5, 1], [0.5, 1], color="0.7", linewidth=1)
-        axis.errorbar(confidence, share, yerr=errors, marker="o", markersize=3, linewidth=1, capsize=2)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("mean confidence", fontsize=8)
-        axis.set_ylabel("share right", fontsize=8)
-    save(figure, path)
-
-
 def canvas(panels: int, title: str) -> tuple[Any, Any]:
     """Figure and axes, without a display."""
     from matplotlib.figure import Figure

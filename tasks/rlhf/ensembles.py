@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -24,7 +24,7 @@ class EnsembleSettings(Protocol):
     """`reward.ensemble` of params.yaml."""
 
     members: int
-    rule: str
+    rule: Literal["mean", "worst", "mean_minus_variance"]
     variance_weight: float
 
 
@@ -70,7 +70,7 @@ def save_rule(folder: Path, settings: EnsembleSettings) -> None:
 def load_ensemble(folder: Path, *, trust_remote_code: bool = False) -> Ensemble:
     """The reward model in `folder`, or all members and the rule of an ensemble."""
     file = folder / RULE
-    kept = {"members": 1, "rule": "mean", "variance_weight": 0.0}
+    kept: dict[str, Any] = {"members": 1, "rule": "mean", "variance_weight": 0.0}
     if file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
     rules = {"mean": mean, "worst": worst_case, "mean_minus_variance": mean_minus_variance(kept["variance_weight"])}

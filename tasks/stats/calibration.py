@@ -78,8 +78,8 @@ def reliability(
     ends = [(1 - level) / 2, (1 + level) / 2]
     value = ece(right, ones)
     low, high = 2 * value - np.quantile(again, ends)[::-1]
-    by_chance = (float(np.mean(chance)), *(float(q) for q in np.quantile(chance, ends)))
+    least, most = (float(q) for q in np.quantile(chance, ends))
     n = np.bincount(bin_of, minlength=bins)
     means = (np.bincount(bin_of, v, bins) / n for v in (confidence, right))
     curve = [(float(c), float(r), int(k)) for c, r, k in zip(*means, n, strict=True)]
-    return Reliability(value, max(0.0, float(low)), max(0.0, float(high)), by_chance, curve)
+    return Reliability(value, max(0.0, float(low)), max(0.0, float(high)), (float(np.mean(chance)), least, most), curve)
