@@ -31,6 +31,7 @@ from tasks.stage import Stage, run_stage
 from tasks.stats.intervals import bootstrap_mean, wilson
 from tasks.stats.length_expert import length_expert
 
+TRAIN = paths.PROCESSED / "reward_train.parquet"
 TEST = paths.PROCESSED / "reward_test.parquet"
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
 LEVEL = 0.95
@@ -174,13 +175,15 @@ def _test_margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
 def _calibration(stage: Stage, dev: list[PairRow], test: pl.DataFrame, margins: np.ndarray) -> list[dict[str, Any]]:
     held_out = _margins(stage, paths.REWARD, [r.chosen_ids for r in dev], [r.rejected_ids for r in dev])
     rows = calibrate(stage, held_out, np.array([r.weight for r in dev]), test, margins, LEVEL)
-    stage.log_metrics({r["name"]: r["value"] for r in rows}, model=paths.REWARD, table=TEST)
+    for row in rows:
+        table = TRAIN if row["name"] == "calibration/temperature" else TEST
+        stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
     return rows
 
 
 def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Rows of `metrics.json`; `slice` is null where all of the test side counts."""
-    train = pl.read_parquet(paths.PROCESSED / "reward_train.parquet")
+    train = pl.read_parquet(TRAIN)
     right, judged = margins["reward"] > 0, margins["judge"] > 0
     longer = length_gaps(test) > 0
     rows = [
