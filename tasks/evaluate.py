@@ -6,23 +6,29 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import GateRefused
 from governance.template import render
 from tasks import paths
+from tasks.evals.best_of_n import best_of_n
 from tasks.evals.generation import Responses, respond
 from tasks.evals.win_rate import Rate, length_controlled, win_rate
 from tasks.lineage import lineage_of
 from tasks.plots import canvas, save
+from tasks.rlhf.best_of_n import best_of_n_kl
 from tasks.rlhf.encoding import encode_prompts
-from tasks.rlhf.models import load_reward_model, load_tokenizer, score_conversations
+from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
+from tasks.rlhf.models import load_tokenizer
+from tasks.rlhf.ppo_losses import score_without_end
 from tasks.stage import Stage, run_stage
 from tasks.stats.intervals import bootstrap_mean
 
 PROMPTS = paths.PROCESSED / "eval_prompts.parquet"
 HISTORY = paths.report("ppo") / "history.jsonl"
 MODELS = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
+MEASURED = MODELS | {"best": paths.SFT}  # best-of-n is SFT's, and needs no training
 SCORERS = {"judge": paths.JUDGE, "reward": paths.REWARD}
 SHOWN = 12
 MAX_PROMPT_TOKENS = 256
@@ -34,7 +40,10 @@ def body(stage: Stage) -> None:
         stage.input_model(folder)
     digests = _digests()
     table = pl.read_parquet(stage.input_table(PROMPTS, "evaluation"))
-    responses = _respond(stage, table)
+    prompts = encode_prompts(load_tokenizer(paths.BASE), table["prompt"].to_list(), MAX_PROMPT_TOKENS)
+    responses = _respond(stage, prompts)
+    if stage.params.evaluate.best_of_n:
+        responses["best_of_n"] = _best_of_n(stage, prompts)
     scores = {name: _score(folder, responses) for name, folder in SCORERS.items()}
     rows = _metrics(stage, responses, scores)
     write_json(stage.report / "metrics.json", {**digests, "metrics": rows})
@@ -46,7 +55,7 @@ def body(stage: Stage) -> None:
     for name in ("report.md", "samples.jsonl", "reward_kl.png"):
         stage.log_artifact(stage.report / name)
     for row in rows:
-        model = MODELS.get(row["name"].split("/")[1].split("_")[0], paths.POLICY)
+        model = MEASURED.get(row["name"].split("/")[1].split("_")[0], paths.POLICY)
         stage.log_metrics({row["name"]: row["value"]}, model=model, table=PROMPTS)
 
 
@@ -60,9 +69,8 @@ def _digests() -> dict[str, str]:
     return {"base_sha256": bases["base"]} | {f"{k}_sha256": sha256_path(v) for k, v in folders.items()}
 
 
-def _respond(stage: Stage, table: pl.DataFrame) -> dict[str, Responses]:
+def _respond(stage: Stage, prompts: list[list[int]]) -> dict[str, Responses]:
     settings = stage.params.evaluate
-    prompts = encode_prompts(load_tokenizer(paths.BASE), table["prompt"].to_list(), MAX_PROMPT_TOKENS)
     return {
         name: respond(
             folder,
@@ -77,9 +85,25 @@ def _respond(stage: Stage, table: pl.DataFrame) -> dict[str, Responses]:
     }
 
 
+def _best_of_n(stage: Stage, prompts: list[list[int]]) -> Responses:
+    """Best-of-n by what PPO maximises: the reward model's score, with PPO's rule for answers without an end."""
+    settings, ppo = stage.params.evaluate, stage.params.ppo
+    candidates = respond(
+        paths.SFT,
+        prompts,
+        samples=settings.samples_per_prompt * settings.best_of_n,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        seed=stage.seed + 1,  # not the draws of the SFT responses that it is compared with
+    )
+    scores = torch.from_numpy(_score(paths.REWARD, {"sft": candidates})["sft"])
+    scores = score_without_end(scores, candidates.ended, ppo.missing_eos_score, ppo.missing_eos_penalty)
+    return best_of_n(candidates, scores.numpy(), settings.best_of_n)
+
+
 def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
-    tokenizer, model = load_tokenizer(folder), load_reward_model(folder)
-    return {n: score_conversations(model, r.ids, tokenizer.pad_token_id).double().numpy() for n, r in responses.items()}
+    pad, model = load_tokenizer(folder).pad_token_id, load_ensemble(folder)
+    return {n: ensemble_scores(model, r.ids, pad).double().numpy() for n, r in responses.items()}
 
 
 def _metrics(
@@ -98,6 +122,16 @@ def _metrics(
     both = (lengths["policy"], lengths["sft"])
     controlled = length_controlled(judge["policy"], judge["sft"], both, samples, **drawn)
     rows.append(_row("win_rate_length_controlled/policy_vs_sft", controlled))
+    if "best_of_n" in responses:
+        n, best = settings.best_of_n, judge["best_of_n"]
+        both = (lengths["best_of_n"], lengths["sft"])
+        controlled = length_controlled(best, judge["sft"], both, samples, **drawn)
+        rows += [
+            _row("win_rate/best_of_n_vs_sft", win_rate(best, judge["sft"], samples, **drawn)),
+            _row("win_rate/policy_vs_best_of_n", win_rate(judge["policy"], best, samples, **drawn)),
+            _row("win_rate_length_controlled/best_of_n_vs_sft", controlled),
+            _row("kl/best_of_n_from_sft", Rate(best_of_n_kl(n), best_of_n_kl(n), best_of_n_kl(n), n)),
+        ]
 
     def mean(name: str, values: np.ndarray, weights: np.ndarray | None = None) -> None:
         low, high = bootstrap_mean(values, clusters=prompts, weights=weights, **drawn)

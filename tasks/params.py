@@ -119,10 +119,20 @@ class Sft(Training):
     """Supervised fine-tuning on demonstrations."""
 
 
+class RewardEnsemble(Section):
+    """Several reward models as one; `variance_weight` is read by `mean_minus_variance` alone."""
+
+    members: Count
+    rule: Literal["mean", "worst", "mean_minus_variance"]
+    variance_weight: Annotated[float, Field(ge=0)]
+
+
 class Reward(Training):
     """Bradley–Terry reward model and the judge, by one recipe."""
 
     dev_share: Share
+    length_debias: bool
+    ensemble: RewardEnsemble
 
 
 class Ppo(Section):
@@ -167,6 +177,7 @@ class Evaluate(Section):
     temperature: Positive
     bootstrap: Count
     level: Share
+    best_of_n: Annotated[int, Field(ge=0)]
 
 
 class Gate(Section):

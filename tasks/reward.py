@@ -1,5 +1,6 @@
 """Stage `reward`: the reward model, and a judge by the same recipe on other prompts, which only evaluates."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
+from tasks.reward_calibration import calibrate
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
+from tasks.rlhf.ensembles import ensemble_scores, load_ensemble, member_folder, save_rule
 from tasks.rlhf.models import (
-    load_reward_model,
     load_tokenizer,
     merged,
     new_reward_model,
@@ -29,7 +31,9 @@ from tasks.rlhf.reward_trainer import PairRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
 from tasks.stats.intervals import bootstrap_mean, wilson
+from tasks.stats.length_expert import length_expert
 
+TRAIN = paths.PROCESSED / "reward_train.parquet"
 TEST = paths.PROCESSED / "reward_test.parquet"
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
 LEVEL = 0.95
@@ -42,15 +46,16 @@ def body(stage: Stage) -> None:
     test = pl.read_parquet(stage.input_table(TEST, "evaluation"))
     stage.input_table(DEMONSTRATIONS, "centring")
     scores: dict[str, np.ndarray] = {}
+    dev: dict[str, list[PairRow]] = {}
     kept: list[Checkpoints] = []
     for name, side, folder in (
         ("reward", "reward_train", paths.REWARD),
         ("judge", "judge_train", paths.JUDGE),
     ):
         table = stage.input_table(paths.PROCESSED / f"{side}.parquet", "training")
-        kept.append(_train(stage, name, table, folder))
-        scores[name] = _margins(stage, folder, test)
-    rows = _metrics(stage, test, scores)
+        dev[name] = _train(stage, name, table, folder, kept)
+        scores[name] = _test_margins(stage, folder, test)
+    rows = _metrics(stage, test, scores) + _calibration(stage, dev["reward"], test, scores["reward"])
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": rows}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
@@ -58,22 +63,49 @@ def body(stage: Stage) -> None:
         checkpoints.remove()
 
 
-def _train(stage: Stage, name: str, table: Path, folder: Path) -> Checkpoints:
-    """Train and measure one model; gives the training's checkpoints."""
+def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkpoints]) -> list[PairRow]:
+    """Train and save one model, or an ensemble's members; gives the dev pairs, which they were not trained on. Checkpoints
+    of each training are added to `kept`."""
+    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
+    train, dev = _rows(stage, name, tokenizer, table)
+    ensemble = stage.params.reward.ensemble
+    best: dict[str, float] = {}
+    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
+    for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
+        # two heads that start alike would err alike
+        seed = stage.seed + (name == "judge") + 2 * (k - 1)
+        member = name if k == 1 else f"{name}-{k}"
+        kept.append(checkpoints_of(stage, lineage, member))
+        best |= _train_one(stage, member, train, dev, tokenizer, member_folder(folder, k), seed, kept[-1])
+    if name == "reward" and ensemble.members > 1:
+        save_rule(folder, ensemble)
+    write_json(folder / "lineage.json", lineage)
+    register = f"{stage.params.project}-reward" if name == "reward" else None
+    stage.output_model(folder, lineage, register)
+    stage.log_metrics(best, model=folder, table=table)
+    return dev
+
+
+def _train_one(
+    stage: Stage,
+    name: str,
+    train: list[PairRow],
+    dev: list[PairRow],
+    tokenizer: Any,
+    folder: Path,
+    seed: int,
+    checkpoints: Checkpoints,
+) -> dict[str, float]:
+    """Train one model and save it in `folder`; gives the figures of its best evaluation."""
     settings = stage.params.reward
     trust = stage.params.base.trust_remote_code
-    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
-    seed = stage.seed + (name == "judge")  # two heads that start alike would err alike
     model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
-    train, dev = _rows(stage, tokenizer, table)
     history: list[dict[str, float]] = []
 
     def on_log(step: int, values: dict[str, float]) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
-    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
-    checkpoints = checkpoints_of(stage, lineage, name)
     if found := checkpoints.latest():
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
@@ -81,21 +113,16 @@ def _train(stage: Stage, name: str, table: Path, folder: Path) -> Checkpoints:
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)
     save_model(model, tokenizer, folder)
-    write_json(folder / "lineage.json", lineage)
-    register = f"{stage.params.project}-reward" if name == "reward" else None
-    stage.output_model(folder, lineage, register)
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"
     panels = {"loss": ["loss", "eval_loss"], "accuracy": ["rewards/accuracies", "eval_rewards/accuracies"]}
     save_curves(history, panels, picture, f"{name} model")
     stage.log_artifact(picture)
     stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
-    kept = {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
-    stage.log_metrics(kept, model=folder, table=table)
-    return checkpoints
+    return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
 
 
-def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
+def _rows(stage: Stage, name: str, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
     """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both."""
     frame = pl.read_parquet(table)
     if frame.height < 2:
@@ -109,9 +136,25 @@ def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], lis
     ]
     # The key is salted: the sides are intervals of the same hash, and the dev part must not be one end of its side.
     is_dev = [position("dev:" + split_key(p)) < stage.params.reward.dev_share for p in prompts]
+    if stage.params.reward.length_debias:
+        gaps = np.array([len(c[1]) - len(r[1]) for c, r in zip(*sides, strict=True)])
+        rows = _length_left_out(stage, name, rows, gaps, np.array(is_dev))
     train = [r for r, dev in zip(rows, is_dev, strict=True) if not dev]
     dev = [r for r, dev in zip(rows, is_dev, strict=True) if dev]
     return (train, dev) if train and dev else (rows[1:], rows[:1])
+
+
+def _length_left_out(
+    stage: Stage, name: str, rows: list[PairRow], gaps: np.ndarray, is_dev: np.ndarray
+) -> list[PairRow]:
+    """Rows from whose margins the log-odds of a length expert, fitted on the training rows, are taken: the loss is then
+    that of the product of both experts (see tasks/stats/length_expert.py). `gaps`: (n,) tokens, chosen less rejected.
+    """
+    weights = np.array([r.weight for r in rows])
+    fitted = ~is_dev if not is_dev.all() else is_dev
+    expert = length_expert(gaps[fitted], weights[fitted])
+    stage.notes[f"length_expert/{name}"] = {"slope": expert.slope, "scale_tokens": expert.scale}
+    return [replace(r, margin=r.margin - float(b)) for r, b in zip(rows, expert.log_odds(gaps), strict=True)]
 
 
 def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
@@ -125,24 +168,38 @@ def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
     return float(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16).mean())
 
 
-def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
-    """(n,) score of chosen less score of rejected on the test side."""
+def _margins(stage: Stage, folder: Path, chosen: list[list[int]], rejected: list[list[int]]) -> np.ndarray:
+    """(n,) score of chosen less score of rejected, of conversations as token ids."""
     trust = stage.params.base.trust_remote_code
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
-    model = load_reward_model(folder, trust_remote_code=trust)
-    stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
-    scores = []
-    for side in ("chosen", "rejected"):
-        encoded = encode_pairs(tokenizer, test["prompt"].to_list(), test[side].to_list(), stop, longest)
-        rows = [p + a for p, a in encoded]
-        scores.append(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16))
+    pad = load_tokenizer(folder, trust_remote_code=trust).pad_token_id
+    model = load_ensemble(folder, trust_remote_code=trust)
+    scores = [ensemble_scores(model, rows, pad, bf16=stage.params.reward.bf16) for rows in (chosen, rejected)]
     margins: np.ndarray = torch.sub(*scores).numpy()
     return margins
 
 
+def _test_margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
+    """(n,) margins on the test side."""
+    tokenizer = load_tokenizer(folder, trust_remote_code=stage.params.base.trust_remote_code)
+    stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
+    prompts = test["prompt"].to_list()
+    sides = [encode_pairs(tokenizer, prompts, test[s].to_list(), stop, longest) for s in ("chosen", "rejected")]
+    chosen, rejected = ([p + a for p, a in side] for side in sides)
+    return _margins(stage, folder, chosen, rejected)
+
+
+def _calibration(stage: Stage, dev: list[PairRow], test: pl.DataFrame, margins: np.ndarray) -> list[dict[str, Any]]:
+    held_out = _margins(stage, paths.REWARD, [r.chosen_ids for r in dev], [r.rejected_ids for r in dev])
+    rows = calibrate(stage, held_out, np.array([r.weight for r in dev]), test, margins, LEVEL)
+    for row in rows:
+        table = TRAIN if row["name"] == "calibration/temperature" else TEST
+        stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
+    return rows
+
+
 def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Rows of `metrics.json`; `slice` is null where all of the test side counts."""
-    train = pl.read_parquet(paths.PROCESSED / "reward_train.parquet")
+    train = pl.read_parquet(TRAIN)
     right, judged = margins["reward"] > 0, margins["judge"] > 0
     longer = length_gaps(test) > 0
     rows = [

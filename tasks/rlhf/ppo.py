@@ -153,9 +153,7 @@ class PpoTrainer:
             for name in ("response_ids", "mask", "logprobs", "entropy", "values", "ended"):
                 setattr(rollout, name, self.shared.whole(getattr(rollout, name)))
             ref_logprobs, values, scores = self._judge(rollout)
-        if s.missing_eos_score is not None:  # the reward model never saw answers cut short
-            scores = torch.where(rollout.ended, scores, s.missing_eos_score)
-        scores = scores - s.missing_eos_penalty * (~rollout.ended).float()
+        scores = losses.score_without_end(scores, rollout.ended, s.missing_eos_score, s.missing_eos_penalty)
         penalty = kl_per_token(rollout.logprobs, ref_logprobs, s.kl_estimator)
         rewards = losses.token_rewards(scores, penalty, rollout.mask, self.kl_coef)
         if s.whiten_rewards:

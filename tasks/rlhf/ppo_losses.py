@@ -7,6 +7,17 @@ tokens has n + 1 states, one before each token and one after the last: `state_ma
 import torch
 
 
+def score_without_end(
+    scores: torch.Tensor, ended: torch.Tensor, replacement: float | None, penalty: float
+) -> torch.Tensor:
+    """Scores (B,) in which an answer without an end token has `replacement` instead of its own, unless that is None,
+    less `penalty`: the reward model never saw answers cut short. `ended`: (B,) bool. Huang et al. (2024), detail 1.4.
+    """
+    if replacement is not None:
+        scores = torch.where(ended, scores, replacement)
+    return scores - penalty * (~ended).float()
+
+
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean of `values` where `mask` is 1, a scalar; 0 if it is nowhere."""
     mask = mask.float()

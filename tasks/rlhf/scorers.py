@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from tasks.rlhf.ensembles import Rule
 from tasks.rlhf.ppo import Scorer
 from tasks.rlhf.rollout import Rollout, response_scores, score_head
 
@@ -21,30 +22,10 @@ def reward_scorer(reward_model: Any) -> Scorer:
     return scorer
 
 
-def ensemble(scorers: Sequence[Scorer], combine: Callable[[torch.Tensor], torch.Tensor]) -> Scorer:
+def ensemble(scorers: Sequence[Scorer], combine: Rule) -> Scorer:
     """One scorer of several; `combine` makes scores (B,) of theirs (M, B)."""
 
     def scorer(rollout: Rollout) -> torch.Tensor:
         return combine(torch.stack([s(rollout) for s in scorers]))
 
     return scorer
-
-
-def ensemble_mean(scores: torch.Tensor) -> torch.Tensor:
-    """Mean of the members."""
-    return scores.mean(0)
-
-
-def worst_case(scores: torch.Tensor) -> torch.Tensor:
-    """Lowest of the members: what no member doubts. Coste et al. (2023), worst-case optimization."""
-    return scores.amin(0)
-
-
-def mean_minus_variance(weight: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Mean less `weight` times the variance between the members. Coste et al. (2023), uncertainty-weighted
-    optimization."""
-
-    def combine(scores: torch.Tensor) -> torch.Tensor:
-        return scores.mean(0) - weight * scores.var(0, unbiased=False)
-
-    return combine

@@ -27,6 +27,11 @@ def test_shipped_file_is_valid() -> None:
         ({"ppo": {"kl_coef": -1}}, "ppo.kl_coef is wrong"),
         ({"ppo": {"kl": 1}}, "ppo.kl is not a known key"),
         ({"ingest": {"shares": {"sft": 1.0}}}, "shares must name exactly"),
+        (
+            {"reward": {"ensemble": {"members": 2, "rule": "best", "variance_weight": 1}}},
+            "reward.ensemble.rule is wrong",
+        ),
+        ({"reward": {"ensemble": {"members": 0, "rule": "mean", "variance_weight": 1}}}, "ensemble.members is wrong"),
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from governance.digest import sha256_path
+from tasks import reward as reward_stage
 from tasks.reward_baselines import bag_of_words_correct, length_correct
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.losses import bradley_terry
@@ -22,6 +23,7 @@ from tasks.rlhf.models import (
     with_lora,
 )
 from tasks.rlhf.reward_trainer import PairRow, train_reward
+from tasks.splits import position, split_key
 from tasks.stats.intervals import wilson
 
 SETTINGS = SimpleNamespace(epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False)
@@ -113,12 +115,13 @@ def test_stage_measures_both_models_beside_the_baselines(trained_project: Path) 
         "accuracy/baseline_bag_of_words",
         "agreement/reward_judge",
     }
-    assert rates | {"rewards/margins"} == {r["name"] for r in report["metrics"] if r["slice"] is None}
+    calibration = {"calibration/ece", "calibration/ece_scaled", "calibration/ece_if_calibrated"}
+    assert rates | calibration | {"rewards/margins"} == {r["name"] for r in report["metrics"] if r["slice"] is None}
     for name in rates:
         row = rows[name]
         assert row["n"] == test.height
         assert (row["low"], row["high"]) == pytest.approx(wilson(round(row["value"] * row["n"]), row["n"], 0.95))
-    parts = [r for r in report["metrics"] if r["slice"]]
+    parts = [r for r in report["metrics"] if r["slice"] and r["name"].startswith("accuracy/")]
     assert sum(r["n"] for r in parts) == test.height
     assert rows["rewards/margins"]["low"] <= rows["rewards/margins"]["value"] <= rows["rewards/margins"]["high"]
 
@@ -145,6 +148,61 @@ def test_demonstrations_score_zero_on_average(trained_project: Path, name: str) 
     scores = score_conversations(model, [p + a for p, a in pairs], tokenizer.pad_token_id)
     assert scores.std() > 0
     assert abs(float(scores.mean())) < 0.01  # the stage scored in bf16
+
+
+def test_temperature_is_that_of_the_dev_part_of_the_training_side(trained_project: Path) -> None:
+    """Worked out again from the saved model: by a grid, on the pairs that the stage keeps from training."""
+    folder = trained_project / "data/models/reward"
+    model, tokenizer = load_reward_model(folder), load_tokenizer(folder)
+    frame = pl.read_parquet(trained_project / "data/processed/reward_train.parquet")
+    held_out = [position("dev:" + split_key(p)) < 0.1 for p in frame["prompt"].to_list()]
+    rows, stop = frame.filter(pl.Series(held_out)), stop_token_id(tokenizer)
+    assert 0 < rows.height < frame.height
+    scores = []
+    for side in ("chosen", "rejected"):
+        pairs = encode_pairs(tokenizer, rows["prompt"].to_list(), rows[side].to_list(), stop, 96)
+        scores.append(score_conversations(model, [p + a for p, a in pairs], tokenizer.pad_token_id, bf16=True))
+    grid = torch.logspace(-2, 2, 4001)
+    losses = torch.nn.functional.softplus(-(scores[0] - scores[1])[None].double() / grid[:, None]).mean(1)
+    record = json.loads((trained_project / "data/reports/reward/record.json").read_text())
+    found = record["notes"]["calibration"]
+    assert found["temperature"] == pytest.approx(float(grid[losses.argmin()]), rel=3e-3)
+    assert found["fitted_on"] == rows.height
+    assert record["metrics"]["calibration/temperature"] == found["temperature"]
+    assert record["metrics"]["calibration/ece"] == found["ece"]
+    assert (trained_project / "data/reports/reward/reliability.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_length_debias_leaves_length_to_the_expert(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Chosen answers are longer and nothing else tells them: the plain model learns length, the debiased one does not."""
+    draw = random.Random(2)
+
+    def say(n: int) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": " ".join(draw.choice(["yes", "no", "well", "so"]) for _ in range(n))}]
+
+    def row(i: int) -> dict[str, Any]:
+        short, long = draw.randrange(2, 8), draw.randrange(16, 24)
+        chosen, rejected = (long, short) if draw.random() < 0.85 else (short, long)
+        prompt = [{"role": "user", "content": f"question {i}"}]
+        return {"prompt": prompt, "chosen": say(chosen), "rejected": say(rejected), "weight": 1.0, "margin": None}
+
+    pl.DataFrame([row(i) for i in range(240)], schema_overrides={"margin": pl.Float64}).write_parquet(
+        tmp_path / "t.parquet"
+    )
+    tokenizer = load_tokenizer(tiny_model_folder)
+    found = {}
+    for debias in (False, True):
+        settings = SimpleNamespace(**vars(SETTINGS), dev_share=0.1, length_debias=debias)
+        stage: Any = SimpleNamespace(params=SimpleNamespace(reward=settings), notes={})
+        rows, dev = reward_stage._rows(stage, "reward", tokenizer, tmp_path / "t.parquet")
+        assert bool(stage.notes) is debias
+        model = new_reward_model(tiny_model_folder, 0, seed=1)
+        settings.epochs = 6
+        train_reward(model, tokenizer, rows, dev, settings, 7, lambda *_: None, "reward")
+        gaps = torch.tensor([len(r.chosen_ids) - len(r.rejected_ids) for r in rows]).sign()
+        found[debias] = float((margins(model, rows) * gaps).mean())  # by how much the longer answer scores higher
+    assert found[False] > 1.0
+    assert abs(found[True]) < 0.25 * found[False]
 
 
 def table(pairs: list[tuple[str, str]]) -> pl.DataFrame:
