@@ -9,7 +9,7 @@ import pytest
 from governance.digest import sha256_path
 from tests.end_to_end.conftest import Project
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 SMALL = """
 suite: {items: 6, samples: 1, max_new_tokens: 8, best_of: 2, resamples: 50}
 hypotheses: {family: [{metric: preference/win_rate/policy_vs_sft, at_least: 0.0001}, {metric: nowhere, at_most: 1}]}
