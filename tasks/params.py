@@ -131,7 +131,6 @@ class Reward(Training):
     """Bradley–Terry reward model and the judge, by one recipe."""
 
     dev_share: Share
-    length_debias: bool
     ensemble: RewardEnsemble
 
 

@@ -1,6 +1,5 @@
 """Stage `reward`: the reward model, and a judge by the same recipe on other prompts, which only evaluates."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from tasks.rlhf.reward_trainer import PairRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
 from tasks.stats.intervals import bootstrap_mean, wilson
-from tasks.stats.length_expert import length_expert
 
 TRAIN = paths.PROCESSED / "reward_train.parquet"
 TEST = paths.PROCESSED / "reward_test.parquet"
@@ -67,7 +65,7 @@ def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkp
     """Train and save one model, or an ensemble's members; gives the dev pairs, which they were not trained on. Checkpoints
     of each training are added to `kept`."""
     tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
-    train, dev = _rows(stage, name, tokenizer, table)
+    train, dev = _rows(stage, tokenizer, table)
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
     lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
@@ -122,7 +120,7 @@ def _train_one(
     return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
 
 
-def _rows(stage: Stage, name: str, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
+def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
     """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both."""
     frame = pl.read_parquet(table)
     if frame.height < 2:
@@ -136,25 +134,9 @@ def _rows(stage: Stage, name: str, tokenizer: Any, table: Path) -> tuple[list[Pa
     ]
     # The key is salted: the sides are intervals of the same hash, and the dev part must not be one end of its side.
     is_dev = [position("dev:" + split_key(p)) < stage.params.reward.dev_share for p in prompts]
-    if stage.params.reward.length_debias:
-        gaps = np.array([len(c[1]) - len(r[1]) for c, r in zip(*sides, strict=True)])
-        rows = _length_left_out(stage, name, rows, gaps, np.array(is_dev))
     train = [r for r, dev in zip(rows, is_dev, strict=True) if not dev]
     dev = [r for r, dev in zip(rows, is_dev, strict=True) if dev]
     return (train, dev) if train and dev else (rows[1:], rows[:1])
-
-
-def _length_left_out(
-    stage: Stage, name: str, rows: list[PairRow], gaps: np.ndarray, is_dev: np.ndarray
-) -> list[PairRow]:
-    """Rows from whose margins the log-odds of a length expert, fitted on the training rows, are taken: the loss is then
-    that of the product of both experts (see tasks/stats/length_expert.py). `gaps`: (n,) tokens, chosen less rejected.
-    """
-    weights = np.array([r.weight for r in rows])
-    fitted = ~is_dev if not is_dev.all() else is_dev
-    expert = length_expert(gaps[fitted], weights[fitted])
-    stage.notes[f"length_expert/{name}"] = {"slope": expert.slope, "scale_tokens": expert.scale}
-    return [replace(r, margin=r.margin - float(b)) for r, b in zip(rows, expert.log_odds(gaps), strict=True)]
 
 
 def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:

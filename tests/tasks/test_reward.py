@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from governance.digest import sha256_path
-from tasks import reward as reward_stage
 from tasks.reward_baselines import bag_of_words_correct, length_correct
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.losses import bradley_terry
@@ -171,38 +170,6 @@ def test_temperature_is_that_of_the_dev_part_of_the_training_side(trained_projec
     assert record["metrics"]["calibration/temperature"] == found["temperature"]
     assert record["metrics"]["calibration/ece"] == found["ece"]
     assert (trained_project / "data/reports/reward/reliability.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_length_debias_leaves_length_to_the_expert(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """Chosen answers are longer and nothing else tells them: the plain model learns length, the debiased one does not."""
-    draw = random.Random(2)
-
-    def say(n: int) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": " ".join(draw.choice(["yes", "no", "well", "so"]) for _ in range(n))}]
-
-    def row(i: int) -> dict[str, Any]:
-        short, long = draw.randrange(2, 8), draw.randrange(16, 24)
-        chosen, rejected = (long, short) if draw.random() < 0.85 else (short, long)
-        prompt = [{"role": "user", "content": f"question {i}"}]
-        return {"prompt": prompt, "chosen": say(chosen), "rejected": say(rejected), "weight": 1.0, "margin": None}
-
-    pl.DataFrame([row(i) for i in range(240)], schema_overrides={"margin": pl.Float64}).write_parquet(
-        tmp_path / "t.parquet"
-    )
-    tokenizer = load_tokenizer(tiny_model_folder)
-    found = {}
-    for debias in (False, True):
-        settings = SimpleNamespace(**vars(SETTINGS), dev_share=0.1, length_debias=debias)
-        stage: Any = SimpleNamespace(params=SimpleNamespace(reward=settings), notes={})
-        rows, dev = reward_stage._rows(stage, "reward", tokenizer, tmp_path / "t.parquet")
-        assert bool(stage.notes) is debias
-        model = new_reward_model(tiny_model_folder, 0, seed=1)
-        settings.epochs = 6
-        train_reward(model, tokenizer, rows, dev, settings, 7, lambda *_: None, "reward")
-        gaps = torch.tensor([len(r.chosen_ids) - len(r.rejected_ids) for r in rows]).sign()
-        found[debias] = float((margins(model, rows) * gaps).mean())  # by how much the longer answer scores higher
-    assert found[False] > 1.0
-    assert abs(found[True]) < 0.25 * found[False]
 
 
 def table(pairs: list[tuple[str, str]]) -> pl.DataFrame:
