@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.rlhf.scorers import ensemble, ensemble_mean, mean_minus_variance, worst_case
+from tasks.rlhf.ensembles import ensemble_mean, mean_minus_variance, worst_case
+from tasks.rlhf.scorers import ensemble
 
 MEMBERS = ([1.0, 4.0], [3.0, 4.0], [2.0, 1.0])
 
