@@ -49,8 +49,9 @@ def budgets(curves: Sequence[Curve]) -> list[float]:
 
 
 def fit(curves: Sequence[Curve], *, log: bool) -> np.ndarray:
-    """(α, β) of gold(d) − gold(0) = d(α − β log d), or d(α − β d), by least squares over all points of all curves."""
-    points = [(p["d"], p["gold"] - c[0]["gold"]) for c in curves for p in c if p["d"] > 0.05]
+    """(α, β) of gold(d) − gold(0) = d(α − β log d) for PPO (`log`), or d(α − β d) for best-of-n, by least squares over
+    all points of all curves. gold(0) is 0 by standardisation; best-of-n's few prompts have a mean of their own."""
+    points = [(p["d"], p["gold"] - (0.0 if log else c[0]["gold"])) for c in curves for p in c if p["d"] > 0.05]
     d, gain = np.array(points).T
     shape = np.stack([d, -d * np.log(d) if log else -d * d], 1)
     return np.linalg.lstsq(shape, gain, rcond=None)[0]
