@@ -23,12 +23,11 @@ from overoptimization_report import figures, write_picture, write_tables
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from tasks.rlhf.best_of_n import best_of_n_kl, expected_best_of_n
-from tasks.rlhf.ensembles import mean_minus_variance, worst_case
 from tasks.rlhf.losses import plackett_luce
 from tasks.rlhf.ppo import PpoTrainer, Scorer
 from tasks.rlhf.ppo_settings import PlainPpo
 from tasks.rlhf.rollout import Rollout, sample
-from tasks.rlhf.scorers import ensemble, reward_scorer
+from tasks.rlhf.scorers import ensemble, mean_minus_variance, reward_scorer, worst_case
 
 VOCABULARY, PAD, EOS, LENGTH = 64, 0, 1, 12
 SIZES = (8, 16, 48)  # hidden sizes of the proxies; the gold reward's is 64

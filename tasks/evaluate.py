@@ -15,10 +15,8 @@ from tasks.evals.generation import Responses, respond
 from tasks.evals.win_rate import Rate, length_controlled, win_rate
 from tasks.lineage import lineage_of
 from tasks.plots import canvas, save
-from tasks.rlhf.best_of_n import best_of_n_kl
 from tasks.rlhf.encoding import encode_prompts
-from tasks.rlhf.ensembles import load_reward_models
-from tasks.rlhf.models import load_tokenizer
+from tasks.rlhf.models import load_reward_model, load_tokenizer, score_conversations
 from tasks.stage import Stage, run_stage
 from tasks.stats.intervals import bootstrap_mean
 
@@ -37,8 +35,6 @@ def body(stage: Stage) -> None:
     digests = _digests()
     table = pl.read_parquet(stage.input_table(PROMPTS, "evaluation"))
     responses = _respond(stage, table)
-    if stage.params.evaluate.best_of_n:
-        responses["best_of_n"] = _best_of_n(stage, table)
     scores = {name: _score(folder, responses) for name, folder in SCORERS.items()}
     rows = _metrics(stage, responses, scores)
     write_json(stage.report / "metrics.json", {**digests, "metrics": rows})
@@ -50,7 +46,7 @@ def body(stage: Stage) -> None:
     for name in ("report.md", "samples.jsonl", "reward_kl.png"):
         stage.log_artifact(stage.report / name)
     for row in rows:
-        model = {**MODELS, "best": paths.SFT}.get(row["name"].split("/")[1].split("_")[0], paths.POLICY)
+        model = MODELS.get(row["name"].split("/")[1].split("_")[0], paths.POLICY)
         stage.log_metrics({row["name"]: row["value"]}, model=model, table=PROMPTS)
 
 
@@ -81,25 +77,9 @@ def _respond(stage: Stage, table: pl.DataFrame) -> dict[str, Responses]:
     }
 
 
-def _best_of_n(stage: Stage, table: pl.DataFrame) -> Responses:
-    """Of n answers of SFT the one that the reward model likes best, as often as there are samples of a prompt."""
-    settings = stage.params.evaluate
-    prompts = encode_prompts(load_tokenizer(paths.BASE), table["prompt"].to_list(), MAX_PROMPT_TOKENS)
-    drawn = respond(
-        paths.SFT,
-        prompts,
-        samples=settings.samples_per_prompt * settings.best_of_n,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        seed=stage.seed + 1,  # not the answers that it is compared with
-    )
-    rewards = _score(paths.REWARD, {"sft": drawn})["sft"].reshape(-1, settings.best_of_n)
-    return drawn.rows(np.arange(len(rewards)) * settings.best_of_n + rewards.argmax(1))
-
-
 def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
-    tokenizer, models = load_tokenizer(folder), load_reward_models(folder)
-    return {n: models.score(r.ids, tokenizer.pad_token_id).double().numpy() for n, r in responses.items()}
+    tokenizer, model = load_tokenizer(folder), load_reward_model(folder)
+    return {n: score_conversations(model, r.ids, tokenizer.pad_token_id).double().numpy() for n, r in responses.items()}
 
 
 def _metrics(
@@ -127,12 +107,6 @@ def _metrics(
     policy_kl = responses["policy"].kl
     assert policy_kl is not None
     mean("kl/policy_from_sft", policy_kl.numpy())
-    if n := settings.best_of_n:
-        kl = best_of_n_kl(n)
-        rows.append(_row("kl/best_of_n_from_sft", Rate(kl, kl, kl, len(scores["judge"]["best_of_n"]))))
-        for first, second in (("policy", "best_of_n"), ("best_of_n", "sft")):
-            rate = win_rate(judge[first], judge[second], samples, **drawn)
-            rows.append(_row(f"win_rate/{first}_vs_{second}", rate))
     mean("length_ratio/policy_vs_sft", lengths["policy"], lengths["sft"])
     for name, response in responses.items():
         mean(f"length/{name}", lengths[name])

@@ -117,20 +117,11 @@ class Sft(Training):
     """Supervised fine-tuning on demonstrations."""
 
 
-class Ensemble(Section):
-    """Reward models that differ by their seed, and the rule that makes one score of theirs."""
-
-    members: Annotated[int, Field(ge=2)]
-    rule: Literal["mean", "worst", "mean_minus_variance"]
-    variance_weight: Annotated[float, Field(ge=0)] = 0.5
-
-
 class Reward(Training):
-    """Bradley–Terry reward model and the judge, by one recipe; the judge is never an ensemble."""
+    """Bradley–Terry reward model and the judge, by one recipe."""
 
     dev_share: Share
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    ensemble: Ensemble | None = None
 
 
 class Ppo(Section):
@@ -175,7 +166,6 @@ class Evaluate(Section):
     temperature: Positive
     bootstrap: Count
     level: Share
-    best_of_n: Annotated[int, Field(ge=0)] = 0
 
 
 class Gate(Section):

@@ -15,10 +15,9 @@ from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
-from tasks.rlhf.ensembles import load_reward_models
 from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, merged, save_model, with_lora
 from tasks.rlhf.ppo import Diverged, PpoTrainer
-from tasks.rlhf.scorers import ensemble, reward_scorer
+from tasks.rlhf.scorers import reward_scorer
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
@@ -126,19 +125,18 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     if lora.enabled:
         policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
         value_model = with_lora(value_model, lora, "SEQ_CLS", stage.seed) if value_model is not None else None
-    reward = load_reward_models(paths.REWARD)
+    scorer_model = load_reward_model(paths.REWARD)
     trainer = PpoTrainer(
         policy,
         reference,
         value_model,
-        ensemble([reward_scorer(member) for member in reward.members], reward.combine),
+        reward_scorer(scorer_model),
         stage.params.ppo,
         pad_token_id=tokenizer.pad_token_id,
         stop_token_id=stop_token_id(tokenizer),
         seed=stage.seed,
     )
-    for member in reward.members:
-        member.to(trainer.device).eval()
+    scorer_model.to(trainer.device).eval()
     return trainer
 
 

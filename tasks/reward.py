@@ -14,8 +14,8 @@ from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
-from tasks.rlhf.ensembles import RECORD, load_reward_models, member_folder
 from tasks.rlhf.models import (
+    load_reward_model,
     load_tokenizer,
     merged,
     new_reward_model,
@@ -32,7 +32,6 @@ TEST = paths.PROCESSED / "reward_test.parquet"
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
 LEVEL = 0.95
 RESAMPLES = 1000
-MEMBER_STRIDE = 1000  # between the seeds of an ensemble's members: the judge's seed is the next one
 
 
 def body(stage: Stage) -> None:
@@ -56,29 +55,11 @@ def body(stage: Stage) -> None:
 
 def _train(stage: Stage, name: str, table: Path, folder: Path) -> None:
     settings = stage.params.reward
-    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
+    trust = stage.params.base.trust_remote_code
+    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
     seed = stage.seed + (name == "judge")  # two heads that start alike would err alike
-    pairs = _rows(stage, tokenizer, table)
-    kept = _fit(stage, name, tokenizer, pairs, seed, folder)
-    if name == "reward" and settings.ensemble:
-        for number in range(2, settings.ensemble.members + 1):
-            member = member_folder(folder, number)
-            kept |= _fit(stage, f"{name}-{number}", tokenizer, pairs, seed + MEMBER_STRIDE * (number - 1), member)
-        write_json(folder / RECORD, settings.ensemble.model_dump())
-    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
-    write_json(folder / "lineage.json", lineage)
-    register = f"{stage.params.project}-reward" if name == "reward" else None
-    stage.output_model(folder, lineage, register)
-    stage.log_metrics(kept, model=folder, table=table)
-
-
-def _fit(
-    stage: Stage, name: str, tokenizer: Any, pairs: tuple[list[PairRow], list[PairRow]], seed: int, folder: Path
-) -> dict[str, float]:
-    """Train one model on (training, dev) pairs and save it; its curves go to the report, its dev figures come back."""
-    settings, trust = stage.params.reward, stage.params.base.trust_remote_code
     model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
-    train, dev = pairs
+    train, dev = _rows(stage, tokenizer, table)
     history: list[dict[str, float]] = []
 
     def on_log(step: int, values: dict[str, float]) -> None:
@@ -89,13 +70,18 @@ def _fit(
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)
     save_model(model, tokenizer, folder)
+    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
+    write_json(folder / "lineage.json", lineage)
+    register = f"{stage.params.project}-reward" if name == "reward" else None
+    stage.output_model(folder, lineage, register)
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"
     panels = {"loss": ["loss", "eval_loss"], "accuracy": ["rewards/accuracies", "eval_rewards/accuracies"]}
     save_curves(history, panels, picture, f"{name} model")
     stage.log_artifact(picture)
     stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
-    return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
+    kept = {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
+    stage.log_metrics(kept, model=folder, table=table)
 
 
 def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
@@ -132,13 +118,13 @@ def _margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
     """(n,) score of chosen less score of rejected on the test side."""
     trust = stage.params.base.trust_remote_code
     tokenizer = load_tokenizer(folder, trust_remote_code=trust)
-    models = load_reward_models(folder, trust_remote_code=trust)
+    model = load_reward_model(folder, trust_remote_code=trust)
     stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
     scores = []
     for side in ("chosen", "rejected"):
         encoded = encode_pairs(tokenizer, test["prompt"].to_list(), test[side].to_list(), stop, longest)
         rows = [p + a for p, a in encoded]
-        scores.append(models.score(rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16))
+        scores.append(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16))
     margins: np.ndarray = torch.sub(*scores).numpy()
     return margins
 

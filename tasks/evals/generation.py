@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tasks.progress import bar
@@ -27,13 +26,6 @@ class Responses:
     lengths: torch.Tensor
     ended: torch.Tensor
     kl: torch.Tensor | None
-
-    def rows(self, index: np.ndarray) -> "Responses":
-        """Some of the responses, in the order of `index`."""
-        ids, texts = [self.ids[i] for i in index], [self.texts[i] for i in index]
-        return Responses(
-            ids, texts, self.lengths[index], self.ended[index], None if self.kl is None else self.kl[index]
-        )
 
 
 def respond(

@@ -28,3 +28,23 @@ def ensemble(scorers: Sequence[Scorer], combine: Callable[[torch.Tensor], torch.
         return combine(torch.stack([s(rollout) for s in scorers]))
 
     return scorer
+
+
+def ensemble_mean(scores: torch.Tensor) -> torch.Tensor:
+    """Mean of the members."""
+    return scores.mean(0)
+
+
+def worst_case(scores: torch.Tensor) -> torch.Tensor:
+    """Lowest of the members: what no member doubts. Coste et al. (2023), worst-case optimization."""
+    return scores.amin(0)
+
+
+def mean_minus_variance(weight: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Mean less `weight` times the variance between the members. Coste et al. (2023), uncertainty-weighted
+    optimization."""
+
+    def combine(scores: torch.Tensor) -> torch.Tensor:
+        return scores.mean(0) - weight * scores.var(0, unbiased=False)
+
+    return combine

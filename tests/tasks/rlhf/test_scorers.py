@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.rlhf.ensembles import ensemble_mean, mean_minus_variance, worst_case
-from tasks.rlhf.scorers import ensemble
+from tasks.rlhf.scorers import ensemble, ensemble_mean, mean_minus_variance, worst_case
 
 MEMBERS = ([1.0, 4.0], [3.0, 4.0], [2.0, 1.0])
 
