@@ -1,40 +1,42 @@
 """Over-optimization of a proxy reward, with a synthetic gold reward (Gao et al. 2022; ensembles: Coste et al. 2023).
 
-usage: python benchmarks/overoptimization.py [--seeds 5] [--updates 80] [--out docs/overoptimization]
+usage: python benchmarks/overoptimization.py [--seeds 5] [--updates N] [--runs FILE] [--out docs/images/overoptimization]
 
 SIMULATED: the gold reward is a fixed random network, the policy a small random language model. Proxies of three sizes
-are trained by the Plackett–Luce loss on rankings that the gold reward makes; PPO and best-of-n then optimise each proxy
-and an ensemble of the middle size, while the gold reward is only watched. Prints one JSON line; with --out also a table
-(.md) and a picture (.png). d is the square root of the KL to the initial policy; intervals are over seeds (t, 95 %).
+are trained by the Plackett–Luce loss on rankings that the gold reward makes; PPO and best-of-n then optimise each proxy,
+one of more data, and ensembles of the middle size, while the gold reward is only watched. Prints one JSON line; with
+--out also tables (.md) and a picture (.png). With --runs every seed's curves are kept in FILE (JSON lines) as soon as it
+ends, and seeds that are in it are not run again. d is the square root of the KL to the initial policy.
 """
 
 import argparse
+import contextlib
 import json
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
+from overoptimization_report import figures, write_picture, write_tables
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
-from tasks.plots import canvas, save
 from tasks.rlhf.best_of_n import best_of_n_kl, expected_best_of_n
 from tasks.rlhf.ensembles import mean_minus_variance, worst_case
 from tasks.rlhf.losses import plackett_luce
 from tasks.rlhf.ppo import PpoTrainer, Scorer
+from tasks.rlhf.ppo_settings import PlainPpo
 from tasks.rlhf.rollout import Rollout, sample
 from tasks.rlhf.scorers import ensemble, reward_scorer
 
 VOCABULARY, PAD, EOS, LENGTH = 64, 0, 1, 12
 SIZES = (8, 16, 48)  # hidden sizes of the proxies; the gold reward's is 64
-RANKINGS, WAYS, EPOCHS, MEMBERS = 384, 4, 12, 4
+RANKINGS, WAYS, EPOCHS, MEMBERS, MORE = 256, 4, 12, 4, 4
+UPDATES, BATCH, LEARNING_RATE = 50, 64, 8e-3
+GOLD_SPREAD = 0.05  # of its initial weights: from 0.3, no proxy of these sizes learns anything (correlation about 0)
 SAMPLES = 128  # of best-of-n, from each of BASELINE prompts
 BASELINE = 48
-T_975 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 @dataclass
@@ -96,15 +98,15 @@ def standardised(scorer: Scorer, rollout: Rollout) -> Scorer:
     return lambda r: (scorer(r) - mean) / std
 
 
-def train_proxy(hidden: int, rollout: Rollout, gold: torch.Tensor, seed: int) -> Scorer:
-    """Proxy trained on rankings of WAYS responses a prompt. `rollout`: prompt after prompt; `gold` (RANKINGS·WAYS,)."""
+def train_proxy(hidden: int, rollout: Rollout, gold: torch.Tensor, rankings: int, seed: int) -> Scorer:
+    """Proxy trained on the first `rankings` rankings. `rollout`, `gold`: WAYS responses a prompt, prompt by prompt."""
     torch.manual_seed(seed)
     model = reward_model(hidden, 0.1)
     scorer = reward_scorer(model)
-    ranked = gold.view(-1, WAYS).argsort(1, descending=True) + torch.arange(RANKINGS)[:, None] * WAYS
+    ranked = gold.view(-1, WAYS)[:rankings].argsort(1, descending=True) + torch.arange(rankings)[:, None] * WAYS
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     for _ in range(EPOCHS):
-        for rows in torch.randperm(RANKINGS).split(32):
+        for rows in torch.randperm(rankings).split(32):
             order = ranked[rows]
             loss = plackett_luce(scorer(rollout.rows(order.flatten())).view(order.shape))
             optimizer.zero_grad()
@@ -114,34 +116,17 @@ def train_proxy(hidden: int, rollout: Rollout, gold: torch.Tensor, seed: int) ->
     return scorer
 
 
-def settings(updates: int) -> SimpleNamespace:
-    return SimpleNamespace(
-        episodes=64 * updates,
-        batch=64,
-        minibatch=32,
+def settings(updates: int) -> PlainPpo:
+    return PlainPpo(
+        episodes=BATCH * updates,
+        batch=BATCH,
+        minibatch=BATCH // 2,
         microbatch_tokens=4096,
         epochs=2,
-        learning_rate=4e-3,
+        learning_rate=LEARNING_RATE,
         value="shared",
-        value_coef=0.1,
         kl_coef=0.0,
-        kl_estimator="k1",
-        kl_target=None,
-        kl_horizon=1,
-        kl_budget=None,
-        max_kl=float("inf"),
-        min_entropy=0.0,
-        gamma=1.0,
-        lam=0.95,
-        clip_range=0.2,
-        clip_range_value=0.2,
-        max_grad_norm=1.0,
-        temperature=1.0,
         max_new_tokens=LENGTH,
-        missing_eos_score=None,
-        missing_eos_penalty=0.0,
-        whiten_rewards=False,
-        bf16=False,
     )
 
 
@@ -178,107 +163,63 @@ def curve_of_best_of_n(rollout: Rollout, proxy: Scorer, gold: Scorer) -> Iterato
         yield {"d": math.sqrt(best_of_n_kl(n)), "proxy": chosen, "gold": true}
 
 
-def fit(curve: Sequence[dict[str, float]], *, log: bool) -> dict[str, float]:
-    """α and β of gold(d) − gold(0) = d(α − β log d), or d(α − β d), by least squares."""
-    points = [(p["d"], p["gold"] - curve[0]["gold"]) for p in curve if p["d"] > 0.05]
-    d, gain = (torch.tensor(x, dtype=torch.float64) for x in zip(*points, strict=True))
-    shape = torch.stack([d, -d * d.log() if log else -d * d], 1)
-    alpha, beta = torch.linalg.lstsq(shape, gain[:, None]).solution[:, 0].tolist()
-    return {"alpha": alpha, "beta": beta}
-
-
-def smooth(values: Sequence[float], width: int = 5) -> list[float]:
-    """Centred moving averages."""
-    half = width // 2
-    return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
-
-
-def summary(curve: Sequence[dict[str, float]], *, log: bool) -> dict[str, float]:
-    """Where the gold score peaks, what it and the proxy are at the end, and the fit."""
-    gold, proxy = smooth([p["gold"] for p in curve]), smooth([p["proxy"] for p in curve])
-    peak = max(range(len(gold)), key=gold.__getitem__)
-    ends = {"peak_d": curve[peak]["d"], "peak_gold": gold[peak], "final_gold": gold[-1], "final_d": curve[-1]["d"]}
-    return ends | {"final_proxy": proxy[-1], "proxy_at_peak": proxy[peak]} | fit(curve, log=log)
-
-
 def one_seed(seed: int, updates: int) -> dict[str, list[dict[str, float]]]:
     """Curves of every optimiser and proxy, under their names."""
     torch.manual_seed(seed)
     policy = Qwen2ForCausalLM(config(32)).eval()
-    gold_model = reward_model(64, 0.3).requires_grad_(False)
-    prompts = [torch.randint(2, VOCABULARY, (int(n),)).tolist() for n in torch.randint(3, 9, (RANKINGS,))]
+    gold_model = reward_model(64, GOLD_SPREAD).requires_grad_(False)
+    prompts = [torch.randint(2, VOCABULARY, (int(n),)).tolist() for n in torch.randint(3, 9, (MORE * RANKINGS,))]
     labelled = responses(policy, [p for p in prompts for _ in range(WAYS)], seed)
     gold = standardised(reward_scorer(gold_model), labelled)
     with torch.no_grad():
         labels = gold(labelled)
     many = responses(policy, [p for p in prompts[:BASELINE] for _ in range(SAMPLES)], seed + 1000)
-    proxies = {f"proxy {size}": train_proxy(size, labelled, labels, seed) for size in SIZES}
-    members = [train_proxy(SIZES[1], labelled, labels, seed + 100 * m) for m in range(1, MEMBERS + 1)]
+    proxies = {f"hidden {size}": train_proxy(size, labelled, labels, RANKINGS, seed) for size in SIZES}
+    proxies[f"hidden {SIZES[1]}, {MORE} times the data"] = train_proxy(SIZES[1], labelled, labels, len(prompts), seed)
+    members = [train_proxy(SIZES[1], labelled, labels, RANKINGS, seed + 100 * m) for m in range(1, MEMBERS + 1)]
     members = [standardised(m, labelled) for m in members]
-    proxies["worst case of 4"] = ensemble(members, worst_case)
-    proxies["mean − variance of 4"] = ensemble(members, mean_minus_variance(0.5))
+    proxies[f"worst of {MEMBERS} of hidden {SIZES[1]}"] = ensemble(members, worst_case)
+    proxies[f"mean - variance of {MEMBERS} of hidden {SIZES[1]}"] = ensemble(members, mean_minus_variance(0.5))
     curves = {}
     for name, proxy in proxies.items():
         judged = standardised(proxy, labelled)
         curves[f"PPO, {name}"] = list(curve_of_ppo(policy, judged, gold, prompts, updates, seed))
         curves[f"best of n, {name}"] = list(curve_of_best_of_n(many, judged, gold))
-    return curves
+    return {name: [{k: round(v, 4) for k, v in p.items()} for p in curve] for name, curve in curves.items()}
 
 
-def interval(values: Sequence[float]) -> list[float]:
-    """[mean, low, high] over seeds."""
-    mean = statistics.fmean(values)
-    half = T_975[len(values)] * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
-
-
-def budget_kept(curves: Sequence[Sequence[dict[str, float]]]) -> list[float]:
-    """Share of the peak's gold score that a KL budget keeps, which for each seed is the mean peak of the others."""
-    peaks = [summary(c, log=True) for c in curves]
-    shares = []
-    for i, curve in enumerate(curves):
-        budget = statistics.fmean(p["peak_d"] for k, p in enumerate(peaks) if k != i)
-        gold = smooth([p["gold"] for p in curve])
-        stop = next((k for k, p in enumerate(curve) if p["d"] >= budget), len(curve) - 1)
-        shares.append(gold[stop] / peaks[i]["peak_gold"])
-    return shares
-
-
-def report(found: dict[str, list[dict[str, float]]], out: Path, runs: Sequence[dict[str, Any]], command: str) -> None:
-    """Table and picture."""
-    keys = ("peak_d", "peak_gold", "final_d", "final_gold", "final_proxy", "alpha", "beta")
-    lines = ["# Over-optimization of a proxy reward", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), ""]
-    lines += [f"`{command}`", "", "| optimiser | " + " | ".join(keys) + " |", "| --- " * (len(keys) + 1) + "|"]
-    for name, summaries in found.items():
-        cells = ["{} ({} to {})".format(*interval([s[k] for s in summaries])) for k in keys]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", f"![curves]({out.name}.png)", ""]
-    out.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
-    names = list(runs[0])
-    figure, axes = canvas(len(names) // 2, "SIMULATED: gold (solid) and proxy (dashed) score against √KL")
-    for axis, pair in zip(axes, (names[i : i + 2] for i in range(0, len(names), 2)), strict=True):
-        axis.set_title(pair[0].removeprefix("PPO, "), fontsize=9)
-        for name, colour in zip(pair, ("tab:blue", "tab:orange"), strict=True):
-            for run in runs:
-                d = [p["d"] for p in run[name]]
-                axis.plot(d, smooth([p["gold"] for p in run[name]]), color=colour, linewidth=0.8)
-                axis.plot(d, smooth([p["proxy"] for p in run[name]]), color=colour, linewidth=0.8, linestyle="--")
-    save(figure, out.with_suffix(".png"))
+def remembered(path: Path, updates: int) -> dict[int, dict[str, list[dict[str, float]]]]:
+    """Curves by seed that earlier runs of as many updates left in `path`; a line cut short is passed over."""
+    runs = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if row["updates"] == updates:
+                runs[row["seed"]] = row["curves"]
+    return runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=80)
+    parser.add_argument("--updates", type=int, default=UPDATES)
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    runs = [one_seed(seed, a.updates) for seed in range(a.seeds)]
-    found = {name: [summary(run[name], log=name.startswith("PPO")) for run in runs] for name in runs[0]}
+    runs = remembered(a.runs, a.updates) if a.runs else {}
+    for seed in range(a.seeds):
+        if seed in runs:
+            continue
+        runs[seed] = one_seed(seed, a.updates)
+        if a.runs:
+            with a.runs.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"seed": seed, "updates": a.updates, "curves": runs[seed]}) + "\n")
+    curves = [runs[seed] for seed in range(a.seeds)]
     if a.out:
-        report(found, a.out, runs, f"python benchmarks/overoptimization.py --seeds {a.seeds} --updates {a.updates}")
-    figures = {name: {k: interval([s[k] for s in rows]) for k in rows[0]} for name, rows in found.items()}
-    budget = {n: interval(budget_kept([r[n] for r in runs])) for n in runs[0] if n.startswith("PPO") and a.seeds > 1}
-    print(json.dumps({"benchmark": "overoptimization", "seeds": a.seeds, "figures": figures, "budget_keeps": budget}))
+        write_picture(curves, a.out.with_suffix(".png"))
+        command = f"python benchmarks/overoptimization.py --seeds {a.seeds} --updates {a.updates}"
+        write_tables(curves, a.out.with_suffix(".md"), command)
+    print(json.dumps({"benchmark": "overoptimization", "seeds": a.seeds, "figures": figures(curves)}))
 
 
 if __name__ == "__main__":

@@ -12,37 +12,28 @@ import json
 import resource
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 
 from tasks.rlhf import ppo
 from tasks.rlhf.models import load_causal_lm, load_reward_model
+from tasks.rlhf.ppo_settings import PlainPpo
 from tasks.rlhf.scorers import reward_scorer
 
-MICROBATCH_TOKENS = 1024  # as in params.yaml
 
-
-def settings(w: dict[str, Any], value: str, dtype: str) -> SimpleNamespace:
+def settings(w: dict[str, Any], value: Literal["separate", "shared"], dtype: str) -> PlainPpo:
     """The workload's hyper-parameters under the names of params.yaml; the learning rate stays all but constant."""
-    return SimpleNamespace(
+    return PlainPpo(
         episodes=w["batch_size"] * 1_000_000,
         batch=w["batch_size"],
         minibatch=w["minibatch_size"],
-        microbatch_tokens=MICROBATCH_TOKENS,
         epochs=w["ppo_epochs"],
         learning_rate=w["learning_rate"],
         value=value,
         value_coef=w["vf_coef"],
         kl_coef=w["kl_coef"],
-        kl_estimator="k1",
-        kl_target=None,
-        kl_horizon=1,
-        kl_budget=None,
-        max_kl=float("inf"),
-        min_entropy=0.0,
         gamma=w["gamma"],
         lam=w["lam"],
         clip_range=w["cliprange"],
@@ -50,8 +41,6 @@ def settings(w: dict[str, Any], value: str, dtype: str) -> SimpleNamespace:
         max_grad_norm=w["max_grad_norm"],
         temperature=w["temperature"],
         max_new_tokens=w["response_length"],
-        missing_eos_score=None,
-        missing_eos_penalty=0.0,
         whiten_rewards=w["whiten_rewards"],
         bf16=dtype == "bfloat16",
     )

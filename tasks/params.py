@@ -132,6 +132,7 @@ class Reward(Training):
 
     dev_share: Share
     ensemble: RewardEnsemble
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Ppo(Section):

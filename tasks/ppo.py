@@ -21,6 +21,7 @@ from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
+SHOWN = 8  # responses in the table of samples, each time
 PANELS = {
     "reward": ["objective/scores", "objective/rlhf_reward"],
     "KL to SFT (nats per response)": ["objective/kl"],
@@ -39,12 +40,13 @@ def body(stage: Stage) -> None:
     trainer = _trainer(stage, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
     checkpoints = checkpoints_of(stage, lineage)
-    history = _train(stage, trainer, encoded, checkpoints)
+    history, samples = _train(stage, trainer, tokenizer, encoded, checkpoints)
     save_model(merged(trainer.policy), tokenizer, paths.POLICY)
     write_json(paths.POLICY / "lineage.json", lineage)
     tags = {**lineage, "reward_model_version": _reward_version()}
     stage.output_model(paths.POLICY, tags, register_as=f"{stage.params.project}-policy")
     write_jsonl(stage.report / "history.jsonl", history)
+    write_jsonl(stage.report / "samples.jsonl", samples)
     save_curves(history, PANELS, stage.report / "curves.png", "PPO", x="step")
     stage.log_artifact(stage.report / "curves.png")
     stage.log_history(history)
@@ -54,13 +56,16 @@ def body(stage: Stage) -> None:
 
 
 def _train(
-    stage: Stage, trainer: PpoTrainer, prompts: list[list[int]], checkpoints: Checkpoints
-) -> list[dict[str, Any]]:
-    """Train from the newest checkpoint, or from the start; gives the metrics of every update."""
+    stage: Stage, trainer: PpoTrainer, tokenizer: Any, prompts: list[list[int]], checkpoints: Checkpoints
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Train from the newest checkpoint, or from the start; gives (metrics of every update, samples of some)."""
     history: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
     if found := checkpoints.latest():
         trainer.restore(found.tensors, found.state["trainer"])
-        history = list(found.state["history"])
+        history, samples = list(found.state["history"]), list(found.state["samples"])
+        if samples:
+            stage.log_table(samples, "samples")
         stage.notes["resumed_from_step"] = {"ppo": found.step}
     try:
         with bar(trainer.updates, "ppo", "update", done=trainer.step) as progress:
@@ -69,8 +74,12 @@ def _train(
                 progress.set_postfix_str(f"score {metrics['objective/scores']:.2f} kl {metrics['objective/kl']:.2f}")
                 progress.update()
                 if trainer.step % stage.params.ppo.save_steps == 0:
+                    drawn = _samples(trainer, tokenizer)
+                    stage.log_table(drawn, "samples")
+                    samples += drawn
                     tensors, state = trainer.state()
-                    checkpoints.save(trainer.step, tensors, {"trainer": state, "history": history})
+                    content = {"trainer": state, "history": history, "samples": samples}
+                    checkpoints.save(trainer.step, tensors, content)
     except Diverged as error:
         raise GateRefused(
             f"{error} at update {trainer.step + 1}; lower ppo.learning_rate, raise ppo.kl_coef, or set ppo.bf16=false. "
@@ -78,7 +87,26 @@ def _train(
         ) from None
     except ValueError as error:
         raise BadInput(f"{paths.SFT}: {error}; choose another base.model.") from None
-    return history
+    return history, samples
+
+
+def _samples(trainer: PpoTrainer, tokenizer: Any) -> list[dict[str, Any]]:
+    """The first few responses of the last update, with what the trainer made of them."""
+    assert trainer.experience is not None
+    scores, kl, rollout = trainer.experience.scores, trainer.experience.kl.sum(1), trainer.experience.rollout
+    rows = range(min(SHOWN, len(scores)))
+    return [
+        {
+            "step": trainer.step,
+            "prompt": tokenizer.decode(rollout.prompt_ids[i][rollout.prompt_mask[i].bool()]),
+            "response": tokenizer.decode(rollout.response_ids[i][rollout.mask[i].bool()], skip_special_tokens=True),
+            "score": float(scores[i]),
+            "kl": float(kl[i]),
+            "tokens": int(rollout.mask[i].sum()),
+            "ended": bool(rollout.ended[i]),
+        }
+        for i in rows
+    ]
 
 
 def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:

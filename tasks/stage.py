@@ -118,6 +118,12 @@ class Stage:
         for at in range(0, len(rows), 1000):  # the most that the server takes at once
             mlflow.MlflowClient().log_batch(self.mlflow_run_id, metrics=rows[at : at + 1000])
 
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Add rows, which have the same keys, to a table of the run."""
+        import mlflow
+
+        mlflow.log_table({key: [row[key] for row in rows] for key in rows[0]}, f"{name}.json")
+
     def log_artifact(self, path: Path) -> None:
         """Attach a file or folder of the report to the run."""
         import mlflow

@@ -93,6 +93,7 @@ class PpoTrainer:
         self.kl_coef = settings.kl_coef
         self.step = 0
         self.stopped = False
+        self.experience: Experience | None = None  # of the last update
         self._pending: list[int] = []  # prompts of this pass that are still to come
 
     def train(self, prompts: Sequence[Sequence[int]]) -> Iterator[Metrics]:
@@ -108,7 +109,7 @@ class PpoTrainer:
         while self.step < self.updates and not self.stopped:
             for group in self.optimizer.param_groups:
                 group["lr"] = s.learning_rate * (1 - self.step / self.updates)
-            experience = self.collect(self._draw(prompts))
+            self.experience = experience = self.collect(self._draw(prompts))
             metrics = describe(experience) | {"objective/kl_coef": self.kl_coef}
             self._refuse_divergence(metrics)
             self.step += 1

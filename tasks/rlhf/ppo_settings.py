@@ -1,5 +1,6 @@
 """What PPO reads of params.yaml; the file says what each means."""
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 
@@ -32,3 +33,35 @@ class PpoSettings(Protocol):
     missing_eos_penalty: float
     whiten_rewards: bool
     bf16: bool
+
+
+@dataclass
+class PlainPpo:
+    """The algorithm alone, in fp32: a fixed KL coefficient, and nothing that ends a training or changes a score."""
+
+    episodes: int
+    batch: int
+    minibatch: int
+    epochs: int
+    learning_rate: float
+    kl_coef: float
+    max_new_tokens: int
+    microbatch_tokens: int = 1024
+    value: Literal["separate", "shared"] = "separate"
+    value_coef: float = 0.1
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    kl_target: float | None = None
+    kl_horizon: int = 1
+    kl_budget: float | None = None
+    max_kl: float = float("inf")
+    min_entropy: float = 0.0
+    gamma: float = 1.0
+    lam: float = 0.95
+    clip_range: float = 0.2
+    clip_range_value: float = 0.2
+    max_grad_norm: float = 1.0
+    temperature: float = 1.0
+    missing_eos_score: float | None = None
+    missing_eos_penalty: float = 0.0
+    whiten_rewards: bool = False
+    bf16: bool = False

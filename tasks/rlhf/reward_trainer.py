@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EVALUATIONS_PER_EPOCH = 2  # a small reward model is often best before its second epoch ends
+
+
+class RewardSettings(TrainingSettings, Protocol):
+    """`reward` of params.yaml."""
+
+    label_smoothing: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def train_reward(
     tokenizer: PreTrainedTokenizerBase,
     train: list[PairRow],
     dev: list[PairRow],
-    settings: TrainingSettings,
+    settings: RewardSettings,
     seed: int,
     on_log: OnLog,
     description: str,
@@ -74,7 +80,13 @@ def train_reward(
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
             chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
-            loss = bradley_terry(chosen, rejected, margin=inputs["margin"], weight=inputs["weight"])
+            loss = bradley_terry(
+                chosen,
+                rejected,
+                margin=inputs["margin"],
+                weight=inputs["weight"],
+                label_smoothing=settings.label_smoothing,
+            )
             mode = "train" if model.training else "eval"
             difference = (chosen - rejected).detach()
             self._metrics[mode]["rewards/chosen"].append(chosen.mean().item())

@@ -25,7 +25,7 @@ from tasks.rlhf.reward_trainer import PairRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stats.intervals import wilson
 
-SETTINGS = SimpleNamespace(epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False)
+SETTINGS = SimpleNamespace(epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False, label_smoothing=0.0)
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
 GOOD = 40
 
@@ -83,6 +83,16 @@ def test_margin_reaches_the_loss(tiny_model_folder: Path) -> None:
     dev = margins(model, rows[:16])
     expected = bradley_terry(dev, torch.zeros(16), margin=torch.full((16,), 2.5)).item()
     assert best["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_label_smoothing_reaches_the_loss(tiny_model_folder: Path) -> None:
+    rows = planted(32)
+    model = new_reward_model(tiny_model_folder, 0, seed=1)
+    best, _ = train(model, tiny_model_folder, rows, epochs=1, label_smoothing=0.3)
+    dev = margins(model, rows[:16])
+    expected = bradley_terry(dev, torch.zeros(16), label_smoothing=0.3).item()
+    assert best["loss"] == pytest.approx(expected, rel=1e-3)
+    assert abs(expected - bradley_terry(dev, torch.zeros(16)).item()) > 1e-2 * expected
 
 
 def test_keeps_the_weights_of_the_best_dev_loss(tiny_model_folder: Path) -> None:

@@ -14,7 +14,7 @@ from tasks.rlhf.resume import Resume, random_states, restore_random_states
 from tasks.rlhf.reward_trainer import PairRow, train_reward
 from tasks.rlhf.sft_trainer import train_sft
 
-SETTINGS = SimpleNamespace(epochs=2, batch=4, learning_rate=5e-3, max_length=64, bf16=True)
+SETTINGS = SimpleNamespace(label_smoothing=0.0, epochs=2, batch=4, learning_rate=5e-3, max_length=64, bf16=True)
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.2)
 DEV, ROWS = 8, 36  # 7 steps an epoch
 Logged = list[dict[str, Any]]

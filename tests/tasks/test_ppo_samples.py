@@ -1,0 +1,41 @@
+"""The table of samples that the stage `ppo` leaves in its report and in MLflow."""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.conftest import run_stage_in
+
+PPO = {"episodes": 32, "batch": 8, "minibatch": 4, "epochs": 1, "max_prompt_tokens": 48, "max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory, hh_rows: list[Any]) -> Path:
+    """A project in which ppo ran four updates, with samples after every second."""
+    folder = shutil.copytree(trained_project, tmp_path_factory.mktemp("samples") / "project")
+    table = pl.DataFrame({"prompt": [r["prompt"] for r in hh_rows[:40]]})
+    table.write_parquet(folder / "data/processed/ppo_prompts.parquet")
+    run_stage_in(folder, "ppo", ppo=PPO | {"save_steps": 2})
+    return folder
+
+
+def test_samples_are_shown_every_so_often(project: Path) -> None:
+    import mlflow
+
+    lines = (project / "data/reports/ppo/samples.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [r["step"] for r in rows] == [2] * 8 + [4] * 8
+    assert all(0 < r["tokens"] <= 12 and r["prompt"] for r in rows)
+    history = [json.loads(x) for x in (project / "data/reports/ppo/history.jsonl").read_text().splitlines()]
+    for step in (2, 4):  # the batch is as large as the table
+        scores = [r["score"] for r in rows if r["step"] == step]
+        assert sum(scores) / 8 == pytest.approx(history[step - 1]["objective/scores"], abs=1e-5)
+    record = json.loads((project / "data/reports/ppo/record.json").read_text())
+    with contextlib.chdir(project):
+        shown = mlflow.load_table("samples.json", run_ids=[record["mlflow_run_id"]])
+    assert shown["response"].tolist() == [r["response"] for r in rows]
