@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from flows import sealing
+from governance import freshness
 from governance.errors import BadInput
 from governance.records import list_runs, load_run
 from tasks import paths
@@ -18,8 +20,14 @@ def load(run_id: str) -> dict[str, Any]:
         known = list_runs(paths.home())
         if not known:
             raise BadInput("there are no runs yet; `attestrl run` makes the first.")
-        return dict(known[-1])
+        return _with_notices(dict(known[-1]))
     folder = paths.home() / "records" / run_id
     if "/" in run_id or not (folder / "run.json").is_file():
         raise BadInput(f"{run_id}: there is no such run; `attestrl runs` lists them.")
-    return load_run(folder)
+    return _with_notices(load_run(folder))
+
+
+def _with_notices(record: dict[str, Any]) -> dict[str, Any]:
+    """The record, and what the ledger says of it since."""
+    stale = freshness.stale_since(sealing.ledger(), record["run_id"])
+    return record | {"stale": stale} if stale else record

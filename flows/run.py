@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import documents, preflight, recovery, run_records, sealing, snapshot
+from flows import cycles, documents, preflight, recovery, run_records, sealing, snapshot
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
@@ -94,7 +94,8 @@ def _run_stages(run: Run) -> tuple[str, str, int]:
     documents.check_declared(settings)
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
-    run.log(Event.CONFIGURATION, digests, parameters=settings.model_dump(mode="json", by_alias=True))
+    parameters = settings.model_dump(mode="json", by_alias=True)
+    run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=_changed(run.ledger, parameters))
 
     from flows.pipeline import pipeline
 
@@ -107,6 +108,25 @@ def _run_stages(run: Run) -> tuple[str, str, int]:
     if not state.is_completed():
         return "failed", f"the flow ended in state {state.name}: {state.message}", 1
     return "done", "", 0
+
+
+def _changed(ledger: Log, parameters: dict[str, Any]) -> list[str]:
+    """Keys of params.yaml that differ from those of the run before; none for the first run."""
+    before = None
+    for entry in ledger.entries():
+        if entry.type == Event.CONFIGURATION:
+            before = entry.data["parameters"]
+    if before is None:
+        return []
+    old, new = _flat(before), _flat(parameters)
+    return sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in section.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return found
 
 
 def _start_parent(run: Run) -> str:
@@ -129,4 +149,6 @@ def _stage_ended(run: Run, outcome: Outcome) -> None:
     digests = {o["path"]: o["sha256"] for o in outcome.outputs} | {f"input:{k}": v for k, v in outcome.inputs.items()}
     event = {"made": Event.STAGE_MADE, "cached": Event.STAGE_CACHED, "failed": Event.STAGE_FAILED}[outcome.outcome]
     run.log(event, digests, stage=outcome.name, mlflow_run_id=outcome.mlflow_run_id, message=outcome.message)
+    if paths.BASE.as_posix() in digests:
+        cycles.meet_base(run.ledger, run.run_id, run.actor, digests[paths.BASE.as_posix()])
     run.on_stage(outcome.name, outcome)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import documents, release, sealing, snapshot
+from flows import cycles, documents, release, sealing, snapshot
 from flows.stages import Outcome, read_record
 from governance import gate, incidents
 from governance.digest import sha256_path
@@ -31,6 +31,8 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     if complete:
         policy = _policy()
         verdict = _ask_gate(run, policy)
+        outputs = {o["path"]: o["sha256"] for outcome in run.outcomes for o in outcome.outputs}
+        cycles.went_through(run.ledger, run.run_id, run.actor, outputs.get(paths.BASE.as_posix()))
         if verdict["verdict"] != "pass":
             status, exit_code, message = "refused", 1, "the release gate said no."
     _log_quarantine(run)

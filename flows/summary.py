@@ -44,6 +44,8 @@ def print_run(record: dict[str, Any]) -> None:
         out.print(
             f"Policy: {policy['name']} version {policy['version']}, sha256 {policy['sha256'][:12]}…, {policy['path']}"
         )
+    if record.get("stale"):
+        out.print(f"[bold]Evaluation: {escape(record['stale'])}[/]")
     if record["records"]:
         out.print(f"Records: {Path(record['records'][0]).parent} ({len(record['records'])} files)")
     for line in record.get("next", []):

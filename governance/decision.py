@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from governance import freshness
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
 from governance.incidents import incidents
@@ -60,6 +61,8 @@ def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256
         raise GateRefused(
             f"serious incidents are open ({', '.join(blocking)}); close them before a policy is released."
         )
+    if stale := freshness.stale_since(notary.ledger, run_id):
+        raise GateRefused(f"{run_id}: its evaluation is {stale}; run a full cycle on the new base.")
     entries = _undecided(notary.ledger, run_id)
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict is None or verdict.data.get("verdict") != "pass":

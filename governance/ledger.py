@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol
 
 from filelock import FileLock
 
+from governance.article_12 import POINTS
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
 
@@ -52,6 +53,9 @@ class Event(StrEnum):
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
     EXPORTED = "evidence.exported"
+    EVALUATION_STALE = "evaluation.stale"
+    CYCLE_DUE = "cycle.due"
+    CYCLE_DONE = "cycle.done"
     ERASED = "privacy.erased"
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_UPDATED = "incident.updated"
@@ -286,7 +290,7 @@ def _follow(
         "run_id": run_id,
         "actor": actor,
         "subject_digests": digests,
-        "data": data,
+        "data": data | {"ai_act": POINTS[type]} if type in POINTS else data,
     }
     digest, line = _written(fields)
     return Entry(**fields, entry_hash=digest), line
