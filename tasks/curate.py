@@ -9,6 +9,7 @@ import polars as pl
 from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
+from tasks.progress import bar
 from tasks.splits import SIDES
 from tasks.stage import Stage, run_stage
 from tasks.tables import DERIVED_DEMONSTRATION, write_table
@@ -36,7 +37,11 @@ def body(stage: Stage) -> None:
     demonstrations = demonstrations.filter(~pl.col("id").is_in(list(poisoned | derived)))
     weighted, disputed = weigh(preferences, votes, annotators)
     aside += disputed
-    counts = {side: _write_side(stage, side, weighted, demonstrations) for side in SIDES}
+    counts = {}
+    with bar(len(SIDES), "curate", "side") as progress:
+        for side in SIDES:
+            counts[side] = _write_side(stage, side, weighted, demonstrations)
+            progress.update()
     _refuse_empty(counts)
     write_jsonl(stage.report / "set_aside.jsonl", aside)
     reasons = {r: sum(a["reason"] == r for a in aside) for r in sorted({a["reason"] for a in aside})}
