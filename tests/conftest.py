@@ -9,6 +9,9 @@ from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers that wait for each other's core by spinning
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +63,7 @@ def run_stage_in(folder: Path, stage: str, **sections: dict[str, Any]) -> dict[s
         settings[name] |= section
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTESTRL_HOME", str(folder / ".attestrl"))  # another test's command may have set its own
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it when it is told where the store is
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         try:
             execute(stage, importlib.import_module(f"tasks.{stage}").body)

@@ -65,13 +65,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _told(self, repository: str, files: Path, rest: list[str], names: list[str] | None) -> Any:
         every = {p.relative_to(files).as_posix(): p for p in sorted(files.rglob("*")) if p.is_file()}
         if rest[:1] in (["tree"], ["paths-info"]):
-            below = "/".join(rest[2:])
-            wanted = names if names is not None else [n for n in every if n.startswith(below)]
-            return [
-                {"type": "file", "path": n, "size": every[n].stat().st_size, "oid": "0" * 40}
-                for n in wanted
-                if n in every
-            ]
+            folder = files / "/".join(rest[2:])
+            inside = folder.rglob("*") if "recursive=true" in self.path.lower() else folder.glob("*")
+            found = [files / n for n in names] if names is not None else sorted(inside)
+            return [_entry(p, p.relative_to(files).as_posix()) for p in found if p.exists()]
         siblings = [{"rfilename": name} for name in every]
         return {"id": repository, "sha": COMMIT, "private": False, "tags": [], "downloads": 0, "siblings": siblings}
 
@@ -87,3 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: tests print what went wrong themselves."""
+
+
+def _entry(path: Path, name: str) -> dict[str, Any]:
+    """A file or folder as the hub lists it."""
+    if path.is_dir():
+        return {"type": "directory", "path": name, "oid": "0" * 40}
+    return {"type": "file", "path": name, "size": path.stat().st_size, "oid": "0" * 40}
