@@ -169,7 +169,7 @@ def power(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for size in (20, 30, 40, 50, 75, 100, 150, 200):
         chosen = np.concatenate([rng.sample(range(n, 2 * n), size) for _ in range(draws)]).astype(np.int32)
         sets = RowSets(chosen, np.arange(draws + 1) * size, np.arange(draws))
-        tests = flip_tests(sets, both, inflation_from=search.phrases)
+        tests = flip_tests(sets, both, search.factors)
         found = int(((tests.p_values <= limit) & (tests.share > TURNED)).sum())
         out.append({"rows": size, "share": size / n, "found": [found / draws, *wilson(found, draws)]})
     return out

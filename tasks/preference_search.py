@@ -18,7 +18,7 @@ from tasks.stats.detectable import power, rows_needed
 from tasks.stats.differences import KINDS, difference_matrix, feature_text, kind_of
 from tasks.stats.family_wise import adjusted, tarone
 from tasks.stats.intervals import wilson
-from tasks.stats.label_flips import FlipTests, flip_tests
+from tasks.stats.label_flips import FlipTests, flip_tests, inflation
 from tasks.stats.phrases import phrases
 from tasks.stats.row_sets import RowSets, distinct, from_flags, from_labels, windows
 from tasks.stats.syntax import frame_sets
@@ -45,7 +45,8 @@ class PreferenceSearch:
         self.margins = margins(self.differences, kind_of(self.buckets), seed)
         self.found = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
         self.phrases = self.found.sets
-        self.flips = flip_tests(self.phrases, self.margins)
+        self.factors = inflation(self.phrases, self.margins)
+        self.flips = flip_tests(self.phrases, self.margins, self.factors)
 
     def families(self) -> dict[str, np.ndarray]:
         """Indices of the phrases to try, one of those on the same rows, by how likely they were put where they stand."""
@@ -90,9 +91,7 @@ class PreferenceSearch:
             ("origin", self._origins(), "labels_turned_by_origin"),
         ):
             chosen = sets.take(distinct(sets, n, self.seed, np.zeros(len(sets.names))))
-            for k, finding in self._turned(
-                family, chosen, flip_tests(chosen, self.margins, inflation_from=self.phrases)
-            ):
+            for k, finding in self._turned(family, chosen, flip_tests(chosen, self.margins, self.factors)):
                 yield _named(finding, kind, [str(chosen.names[k])])
 
     def _turned(self, family: str, sets: RowSets, tests: FlipTests) -> Iterator[tuple[int, Suspicion]]:

@@ -76,7 +76,7 @@ def _said(messages: pl.Series) -> list[str]:
 def search_floods(texts: Texts, table: str, settings: Poisoning) -> list[Suspicion]:
     """Near-duplicate rows: more copies of one text than honest repetition explains."""
     tokens = joined(*texts.tokens.values())
-    groups = floods(tokens, settings.duplicate_similarity, FLOOD_LEAST)
+    groups = floods(tokens, settings.duplicate_similarity, FLOOD_LEAST, asked=texts.tokens["prompt"])
     p_values = np.array([g.p_value for g in groups])
     level = adjusted(p_values, None, SHARES["floods"] / 2, settings.level)  # half for each table
     return [

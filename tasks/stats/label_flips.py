@@ -20,6 +20,7 @@ from tasks.stats.row_sets import RowSets
 Z95 = 1.96
 SCREEN = 1e-2  # normal p-values above this are not refined
 MEDIAN_OF_CHI2 = 0.4549
+OCTAVES = 64
 FEW = 60  # fewer sets than this in a class of sizes say nothing about inflation
 REDRAWN = 8  # times that honest labels are drawn anew, to see how much the median of overlapping sets varies
 
@@ -40,20 +41,19 @@ class FlipTests:
         return share, low, high
 
 
-def flip_tests(sets: RowSets, margins: np.ndarray, *, inflation_from: RowSets | None = None) -> FlipTests:
-    """Test every set; the inflation is measured on `inflation_from`, or on the sets themselves."""
+def flip_tests(sets: RowSets, margins: np.ndarray, factors: np.ndarray | None = None) -> FlipTests:
+    """Test every set; `factors`: (OCTAVES,) inflation by size, by default that of the sets themselves."""
     sure = np.abs(margins)
     trust = np.tanh(sure / 2)
     score = sure * (trust - np.sign(margins))
     z = _z(sets, score, sure, trust)
-    base = sets if inflation_from is None else inflation_from
-    seen = [_z(base, score, sure, trust), *(_z(base, s, sure, trust) for s in _honest(sure, trust))]
-    inflation = _inflation(base.sizes, np.stack(seen), sets.sizes)
-    p_values = norm.sf(z / np.sqrt(inflation))
+    factors = inflation(sets, margins) if factors is None else factors
+    spread = np.sqrt(factors[_octave(sets.sizes)])
+    p_values = norm.sf(z / spread)
     for k in np.flatnonzero(p_values < SCREEN):
         rows = sets.rows[sets.bounds[k] : sets.bounds[k + 1]]
         exact = max(_saddlepoint(score[rows].sum(), sure[rows], trust[rows]), 1e-300)
-        p_values[k] = max(p_values[k], norm.sf(norm.isf(exact) / np.sqrt(inflation[k])))
+        p_values[k] = max(p_values[k], norm.sf(norm.isf(exact) / spread[k]))
     weight = sets.sums(trust**2)
     agree = sets.sums(trust * np.sign(margins))
     noise = np.sqrt(sets.sums(trust**2 * (1 - trust**2)))
@@ -76,19 +76,26 @@ def _honest(sure: np.ndarray, trust: np.ndarray) -> Iterator[np.ndarray]:
         yield sure * (trust - np.where(rng.random(len(sure)) < (1 + trust) / 2, 1.0, -1.0))
 
 
-def _inflation(sizes: np.ndarray, z: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(w,) ≥ 1: median of z² over its value under the null among sets of a size within a factor of two, less two
-    standard errors of it; beyond the sizes with enough sets the last known value holds. `z`: (1 + REDRAWN, sets) of
-    the labels and of honest ones drawn anew: sets share rows, and are fewer than they seem."""
-    octave = np.floor(np.log2(np.maximum(sizes, 1))).astype(int)
-    factor, now = np.ones(64), 1.0
-    for k in range(64):
+def inflation(sets: RowSets, margins: np.ndarray) -> np.ndarray:
+    """(OCTAVES,) ≥ 1: median of z² over its value under the null among sets of a size within a factor of two, less two
+    standard errors of it, by honest labels drawn anew: sets share rows, and are fewer than they seem. Beyond the sizes
+    with enough sets the last known value holds."""
+    sure = np.abs(margins)
+    trust = np.tanh(sure / 2)
+    score = sure * (trust - np.sign(margins))
+    z = np.stack([_z(sets, s, sure, trust) for s in (score, *_honest(sure, trust))])
+    octave, factors, now = _octave(sets.sizes), np.ones(OCTAVES), 1.0
+    for k in range(OCTAVES):
         of = octave == k
         if of.sum() >= FEW:
             ratio, *honest = np.median(z[:, of] ** 2, axis=1) / MEDIAN_OF_CHI2
             now = max(1.0, float(ratio / (1 + 2 * np.std(honest))))
-        factor[k] = now
-    return factor[np.floor(np.log2(np.maximum(wanted, 1))).astype(int)]
+        factors[k] = now
+    return factors
+
+
+def _octave(sizes: np.ndarray) -> np.ndarray:
+    return np.floor(np.log2(np.maximum(sizes, 1))).astype(int)
 
 
 def _saddlepoint(total: float, sure: np.ndarray, trust: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from tasks.stats.tokens import BASE, Tokens, mix, ngrams
 BANDS = 8
 ROWS = 4  # hashes in a band: texts at a similarity of .7 meet with probability 1 − (1 − .7⁴)⁸ = .89, at .8 with .98
 SLACK = 0.25  # pairs whose signatures agree less than the similarity by more than this are not looked at (3 errors)
+ASKED = 0.5  # of the words of two prompts, the share in common from which they are the same question
 BLOCK = 4096  # texts whose shingles are hashed at once
 
 
@@ -30,13 +31,19 @@ class Flood:
     p_value: float
 
 
-def floods(tokens: Tokens, similarity: float, least: int, shortest: int = 4) -> list[Flood]:
-    """Groups of at least `least` texts (of at least `shortest` words), the largest first."""
+def floods(
+    tokens: Tokens, similarity: float, least: int, shortest: int = 4, *, asked: Tokens | None = None
+) -> list[Flood]:
+    """Groups of at least `least` texts (of at least `shortest` words), the largest first. Two texts whose prompts, the
+    texts of `asked`, have less than ASKED of their words in common are no copies: a long answer to two questions."""
     n = len(tokens.bounds) - 1
     usable = np.flatnonzero(np.diff(tokens.bounds) >= shortest)
     if len(usable) < least:
         return []
     pairs = _verified(tokens, _candidates(tokens, usable, similarity - SLACK), similarity)
+    if asked is not None:
+        same = [_jaccard(*(np.unique(asked.take(pair[k : k + 1]).hashes) for k in (0, 1))) >= ASKED for pair in pairs]
+        pairs = pairs[np.array(same, dtype=bool)]
     graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, label = connected_components(graph, directed=False)
     sizes = np.bincount(label[usable], minlength=label.max() + 1)

@@ -18,13 +18,14 @@ BITS = 8  # of a code: a function word, and whether others stand before it
 
 def frame_sets(texts: list[str], tokens: Tokens, least: int) -> RowSets:
     """Sets of at least `least` rows, named by the frame."""
-    names, count = np.unique(tokens.hashes, return_counts=True)
+    hashes, _ = ngrams(tokens, 1)
+    names, count = np.unique(hashes, return_counts=True)
     first = np.sort(np.argsort(-count, kind="stable")[:FUNCTION_WORDS])
     frequent = names[first][count[first] >= OFTEN * len(texts)]
     if not len(frequent):
         return from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, object))
-    code = np.searchsorted(frequent, tokens.hashes).clip(max=len(frequent) - 1)
-    at = np.flatnonzero(frequent[code] == tokens.hashes)
+    code = np.searchsorted(frequent, hashes).clip(max=len(frequent) - 1)
+    at = np.flatnonzero(frequent[code] == hashes)
     sentence, row, code = np.cumsum(tokens.opens)[at], tokens.rows()[at], code[at] + 1
     gap = np.append(0, np.diff(at) > 1)
     keys, rows = [], []
@@ -43,15 +44,8 @@ def frame_sets(texts: list[str], tokens: Tokens, least: int) -> RowSets:
     new = np.append(True, key[1:] != key[:-1])[: len(key)]
     sets = from_pairs(np.cumsum(new) - 1, row, key[new])
     sets = sets.take(np.flatnonzero(sets.sizes >= least))
-    words = _words(texts, tokens, frequent)
+    words = [spelled(texts[int(tokens.rows()[np.argmax(hashes == h)])], h, 1) for h in frequent]
     return RowSets(sets.rows, sets.bounds, np.array([_name(int(k), words) for k in sets.names], dtype=object))
-
-
-def _words(texts: list[str], tokens: Tokens, frequent: np.ndarray) -> list[str]:
-    order = np.argsort(tokens.hashes, kind="stable")
-    first = order[np.searchsorted(tokens.hashes[order], frequent)]
-    rows, names = tokens.rows()[first], ngrams(tokens, 1)[0][first]
-    return [spelled(texts[int(r)], name, 1) for r, name in zip(rows, names, strict=True)]
 
 
 def _name(key: int, words: list[str]) -> str:

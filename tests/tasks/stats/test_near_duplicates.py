@@ -41,3 +41,17 @@ def test_the_row_that_all_resemble_is_named() -> None:
 def test_where_everything_is_repeated_a_large_group_is_no_wonder() -> None:
     repeated = [text for text in different(30, 4) for _ in range(12)]
     assert min(f.p_value for f in floods(tokenize(repeated), 0.7, 10)) > 0.05
+
+
+def test_one_long_answer_to_different_questions_is_no_copy() -> None:
+    rng = np.random.default_rng(5)
+    said = " ".join(rng.choice(WORDS, 60, replace=False))
+    texts = different(100, 6)
+    asked = [" ".join(rng.choice(WORDS, 8)) for _ in range(115)]
+    answers = texts + [said] * 15
+    whole = tokenize([f"{a} {b}" for a, b in zip(asked, answers, strict=True)])
+    assert len(floods(whole, 0.7, 10)) == 1
+    assert floods(whole, 0.7, 10, asked=tokenize(asked)) == []
+    asked[100:] = [f"{asked[100]} please"] * 15
+    whole = tokenize([f"{a} {b}" for a, b in zip(asked, answers, strict=True)])
+    assert len(floods(whole, 0.7, 10, asked=tokenize(asked))) == 1
