@@ -21,6 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = Path("data/raw/hh_rlhf/pairs.jsonl")
 PACKAGES = ("polars", "pyarrow", "pandera", "great_expectations", "mlflow")
@@ -86,15 +88,6 @@ def run_stage(folder: Path, stage: str) -> dict[str, float]:
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_rss_mb": round(usage.ru_maxrss / 1024 if sys.platform != "darwin" else usage.ru_maxrss / 2**20),
     }
-
-
-def machine() -> str:
-    """Processor and memory, in words."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def _look(found: Erasure) -> None:
 
 
 def _empty_remotes(found: Erasure, say: Callable[[str], None]) -> None:
-    """Remove the same objects, and others that hold the person, from every remote that DVC knows."""
+    """Remove the same objects from every remote that DVC knows. What a remote alone holds is not looked into."""
     from dvc.repo import Repo
 
     with Repo() as repo:

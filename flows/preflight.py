@@ -10,13 +10,11 @@ from tasks import base, params, reading
 
 def check(settings: params.Params) -> None:
     """Raises BadInput for the first input of the run that cannot be what params.yaml says, GateRefused for one whose time is over."""
-    ingest = settings.ingest
-    named = [ingest.preferences, ingest.demonstrations, ingest.votes, ingest.golden]
-    for audit in ingest.audits.values():
-        named += [audit.votes, audit.golden]
-    for source in named:
-        if source is not None and not Path(source).exists():
+    here = []
+    for source in settings.ingest.sources():
+        if Path(source).exists():
+            here.append(Path(source))
+        else:
             reading.hub_name(source)
-    here = [Path(source) for source in named if source is not None and Path(source).exists()]
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)

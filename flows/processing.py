@@ -16,10 +16,7 @@ from tasks import params, paths
 
 def sources() -> list[Path]:
     """Inputs of the pipeline that are on this machine."""
-    ingest = params.load(paths.PARAMS).ingest
-    named = [ingest.preferences, ingest.demonstrations, ingest.votes, ingest.golden]
-    named += [source for audit in ingest.audits.values() for source in (audit.votes, audit.golden)]
-    return [Path(source) for source in named if source and Path(source).exists()]
+    return [Path(s) for s in params.load(paths.PARAMS).ingest.sources() if Path(s).exists()]
 
 
 def ropa(today: date) -> str:

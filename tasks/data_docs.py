@@ -102,7 +102,7 @@ def _validate(gx: Any, context: Any, source: Any, name: str, frame: pl.DataFrame
 
 def _copy_offline(source: Path, out: Path, notes: dict[str, str]) -> None:
     """Copy the pages, with the `notes` on those they belong to, but without anything foreign, and without times of day and random ids: the same rows, the same bytes."""
-    pages = sorted(source.rglob("*.html"))
+    pages = sorted(p for p in source.rglob("*.html") if p != source / "index.html")
     names = {page: VOLATILE.sub("run", page.relative_to(source).as_posix()) for page in pages}
     for page in pages:
         text = FOREIGN.sub("", page.read_text(encoding="utf-8"))

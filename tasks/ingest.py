@@ -70,7 +70,7 @@ def body(stage: Stage) -> None:
         raise BadInput("params.yaml: ingest.golden is given without ingest.votes; golden items are judged by votes.")
     secret, gone = pseudonyms.key(), suppression.erased()
     tables = _tables(settings)
-    with ExitStack() as stack, bar(sum(size(s) for s in _sources(settings)), "ingest", "B") as progress:
+    with ExitStack() as stack, bar(sum(size(s) for s in settings.sources()), "ingest", "B") as progress:
         for table in tables.values():
             stack.enter_context(table)
         sides = _preferences(tables, settings, stage.seed, secret, gone, progress.update)
@@ -84,12 +84,6 @@ def body(stage: Stage) -> None:
         for name, audit in settings.audits.items():
             _votes(tables, f"audits/{name}/", audit.golden, secret, gone, progress.update)
     _tell(stage, tables, {side: sides[side] for side in SIDES})
-
-
-def _sources(settings: Ingest) -> list[str]:
-    given = [settings.preferences, settings.demonstrations, settings.votes, settings.golden]
-    given += [source for audit in settings.audits.values() for source in (audit.votes, audit.golden)]
-    return [source for source in given if source]
 
 
 def _tables(settings: Ingest) -> dict[str, Output]:
@@ -171,7 +165,7 @@ def _votes(
 
 
 def _tell(stage: Stage, tables: dict[str, Output], sides: dict[str, int]) -> None:
-    for source in _sources(stage.params.ingest):
+    for source in stage.params.ingest.sources():
         if Path(source).exists():
             stage.input_table(Path(source), "raw")
     for table in tables.values():

@@ -48,6 +48,12 @@ class Ingest(Section):
     audits: dict[str, AuditVotes] = {}
     shares: dict[str, Share]
 
+    def sources(self) -> list[str]:
+        """Every file, folder or hub name that is read."""
+        given = [self.preferences, self.demonstrations, self.votes, self.golden]
+        given += [source for audit in self.audits.values() for source in (audit.votes, audit.golden)]
+        return [source for source in given if source]
+
     @model_validator(mode="after")
     def _complete(self) -> "Ingest":
         if set(self.shares) != set(SIDES):
