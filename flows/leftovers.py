@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ def end_leftovers() -> None:
     own server."""
     import psutil
 
-    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    this = psutil.Process()
+    own = {this.pid, *(p.pid for p in (*this.parents(), *this.children(recursive=True)))}
     leftover = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -41,7 +41,7 @@ def _is_leftover(process: Any) -> bool:
     parent = process.parent()
     # By its command: what a process puts into its environment after its start cannot be seen from outside.
     alone = parent is None or not any(word in " ".join(parent.cmdline()) for word in STARTERS)
-    return alone and "prefect.server" in " ".join(process.cmdline())
+    return alone and "prefect server start" in " ".join(process.cmdline())
 
 
 def _environment(process: Any) -> dict[str, str]:

@@ -3,7 +3,8 @@
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import cycles, documents, preflight, recovery, run_records, sealing, snapshot
+from flows import cycles, documents, preflight, recovery, run_records, sealing, servers, snapshot
 from flows.stages import Outcome
 from governance.decision import current_actor
 from governance.digest import sha256_path
@@ -69,14 +70,14 @@ def execute(
         raise MissingComponent(
             "another run is under way in this project; wait until it ends, then run again."
         ) from None
-    with lock:
+    with lock, servers.prefect_server() as ready:  # it starts while this process reads and imports
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage)
         recovery.recover(run.ledger)
         run.log(Event.RUN_STARTED, until=until, git_commit=lineage.git_commit(), process=os.getpid())
         status, message, code = "failed", "", 1
         try:
             prepare()
-            status, message, code = _run_stages(run)
+            status, message, code = _run_stages(run, ready)
             return run_records.close(run, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
             if known := explained(error):
@@ -85,7 +86,7 @@ def execute(
             raise
 
 
-def _run_stages(run: Run) -> tuple[str, str, int]:
+def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     """Status, sentence and exit code after the stages."""
     settings = params.load(paths.PARAMS)
     preflight.check(settings)
@@ -97,6 +98,23 @@ def _run_stages(run: Run) -> tuple[str, str, int]:
     parameters = settings.model_dump(mode="json", by_alias=True)
     run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=_changed(run.ledger, parameters))
 
+    with _prefect_at(server()):
+        return _through_prefect(run)
+
+
+@contextmanager
+def _prefect_at(url: str) -> Iterator[None]:
+    """Prefect's clients read the address from the environment."""
+    before = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = url
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PREFECT_API_URL"]
+
+
+def _through_prefect(run: Run) -> tuple[str, str, int]:
     from flows.pipeline import pipeline
 
     state = pipeline(

@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from governance.errors import BadInput, MissingComponent
 from tasks import lineage, paths
 
 START_SECONDS = 120
+STOP_SECONDS = 30
+POLL_SECONDS = 0.1
 
 
 def mlflow_ui(port: int) -> None:
@@ -47,8 +49,8 @@ def serve(cron: str | None) -> None:
             f"--cron {schedule!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three."
         ) from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with prefect_server() as url:
-        os.environ["PREFECT_API_URL"] = url
+    with prefect_server() as ready:
+        url = os.environ["PREFECT_API_URL"] = ready()
         typer.echo(
             f"serving attestrl-scheduled by {schedule!r} ({timezone}); Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
             err=True,
@@ -73,17 +75,15 @@ def _schedule_of(file: Path) -> tuple[str, str]:
 
 
 @contextmanager
-def prefect_server() -> Iterator[str]:
-    """URL of the configured Prefect server, or of one that lives as long as the context."""
+def prefect_server() -> Iterator[Callable[[], str]]:
+    """A function that waits for a Prefect server and gives its URL: the configured one, or one that starts meanwhile
+    and lives as long as the context."""
     if url := os.environ.get("PREFECT_API_URL"):
-        yield url
+        yield lambda: url
         return
-    import httpx
-
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
     server = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
         stdout=subprocess.DEVNULL,
@@ -91,19 +91,25 @@ def prefect_server() -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        transport = httpx.HTTPTransport(retries=0)
-        deadline = time.monotonic() + START_SECONDS
-        with httpx.Client(transport=transport) as client:
-            while not _healthy(client, url):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise MissingComponent(
-                        f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
-                    )
-                time.sleep(0.5)
-        yield url
+        yield lambda: _wait(server, f"http://127.0.0.1:{port}/api")
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=STOP_SECONDS)
+
+
+def _wait(server: "subprocess.Popen[bytes]", url: str) -> str:
+    import httpx
+
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(transport=httpx.HTTPTransport(retries=0)) as client:
+        while not _healthy(client, url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise MissingComponent(
+                    f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
+                )
+            time.sleep(POLL_SECONDS)
+    return url
 
 
 def _healthy(client: Any, url: str) -> bool:

@@ -96,7 +96,7 @@ def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-            url = stack.enter_context(prefect_server())
+            url = stack.enter_context(prefect_server())()
         yield url
 
 
