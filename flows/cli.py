@@ -165,11 +165,11 @@ def ui(port: int = 5000) -> None:
 def serve(
     cron: Annotated[str | None, typer.Option("--cron", help="Schedule; default: the one in prefect.yaml.")] = None,
 ) -> None:
-    """Run the pipeline by schedule until Ctrl-C, with a local Prefect server unless PREFECT_API_URL names one."""
-    from flows import project, servers
+    """Run by schedules and triggers until Ctrl-C, with a local Prefect server unless PREFECT_API_URL names one."""
+    from flows import project, serving
 
     project.enter()
-    servers.serve(cron)
+    serving.serve(cron)
 
 
 @app.command()

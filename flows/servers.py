@@ -1,6 +1,5 @@
-"""Servers for one machine: the MLflow UI, and Prefect with one scheduled deployment. All on localhost."""
+"""Servers for one machine: the MLflow UI, and a Prefect server where none is configured. All on localhost."""
 
-import logging
 import os
 import signal
 import socket
@@ -9,8 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,43 +30,6 @@ def mlflow_ui(port: int) -> None:
     os.execv(
         sys.executable, [*command, "--backend-store-uri", lineage.tracking_uri(), "--default-artifact-root", artifacts]
     )
-
-
-def serve(cron: str | None) -> None:
-    """Serve the scheduled deployment until Ctrl-C or SIGTERM."""
-    schedule, timezone = (cron, "UTC") if cron else _schedule_of(Path("prefect.yaml"))
-    from cronsim import CronSim, CronSimError
-
-    try:
-        CronSim(schedule, datetime.now())
-    except CronSimError:
-        raise BadInput(
-            f"--cron {schedule!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three."
-        ) from None
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with prefect_server() as url:
-        os.environ["PREFECT_API_URL"] = url
-        typer.echo(
-            f"serving attestrl-scheduled by {schedule!r} ({timezone}); Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
-            err=True,
-        )
-        from prefect.schedules import Cron
-
-        from flows.scheduled import scheduled_run
-
-        # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
-        logging.getLogger("asyncio").addFilter(lambda _: False)
-        when = Cron(schedule, timezone=timezone)
-        scheduled_run.serve(name="scheduled", schedule=when, limit=1, print_starting_message=False)
-
-
-def _schedule_of(file: Path) -> tuple[str, str]:
-    """(cron expression, time zone) of the first deployment."""
-    import yaml
-
-    deployments: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
-    first = deployments[0]["schedules"][0]
-    return str(first["cron"]), str(first.get("timezone", "UTC"))
 
 
 @contextmanager

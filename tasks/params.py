@@ -272,6 +272,32 @@ class Incidents(Section):
     report_days: ReportDays = ReportDays()
 
 
+class NewVotes(Section):
+    """How many votes more than the last run read, or what share of them, start a run."""
+
+    number: Count = 1000
+    share: Positive = 0.1
+
+
+class Triggers(Section):
+    """What starts a run by itself while `attestrl serve` runs, and how often is looked."""
+
+    every_seconds: Positive = 10
+    data: bool = True
+    votes: NewVotes | None = NewVotes()
+    incidents: bool = True
+    drift: bool = True
+    base: bool = True
+    base_branch: str = "main"
+
+
+class Approval(Section):
+    """How long a release that passed its gate waits for a person."""
+
+    remind_hours: Positive | None = 24
+    timeout_hours: Positive | None = 336
+
+
 class Params(Section):
     """The whole file."""
 
@@ -292,6 +318,8 @@ class Params(Section):
     hypotheses: Hypotheses = Hypotheses()
     evidence: Evidence = Evidence()
     incidents: Incidents = Incidents()
+    triggers: Triggers = Triggers()
+    approval: Approval = Approval()
 
 
 def parse(raw: Any, where: str) -> Params:
