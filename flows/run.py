@@ -85,6 +85,7 @@ def execute(
             run.log(Event.RUN_STARTED, **facts, cause=None)
         status, message, code = "failed", "", 1
         try:
+            recovery.recover_store()
             prepare()
             if cause:
                 watch.bring(cause)

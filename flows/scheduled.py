@@ -9,7 +9,6 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from flows import project, schedules, sealing
-from flows.run import execute, new_run_id
 from governance import causes
 from governance.causes import Answered, Cause
 from governance.errors import AttestError
@@ -24,6 +23,8 @@ def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest")
     a person starts here by hand has none.
     """
     project.enter()
+    from flows.run import execute, new_run_id
+
     try:
         ledger = sealing.ledger()
         asked = causes.read(cause) if cause else _slot(ledger, catch_up)

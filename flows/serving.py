@@ -30,7 +30,7 @@ from governance.ledger import Log
 from tasks import params, paths
 
 AT_ONCE = 4  # flow runs in processes of their own; runs of the pipeline take turns
-ASK_SECONDS = 1  # so often the server is asked for flow runs that are due
+ASK_SECONDS = 0.5  # so often the server is asked for flow runs that are due
 AGAIN_SECONDS = 600  # after which an event is sent again for which no run has begun
 ONE_AT_A_TIME = ("data", "votes", "base")  # what changes while its run waits is read by that run
 

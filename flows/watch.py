@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flows import project, schedules
-from flows.stages import dvc, read_record
+from flows.elsewhere import call_dvc
+from flows.stages import read_record
 from governance import causes
 from governance.causes import Cause
 from governance.digest import sha256_path, write_atomic
@@ -99,7 +100,7 @@ def bring(cause: Cause) -> None:
         pointer = Path(cause.identity["path"])
         if text := _upstream(pointer):
             write_atomic(pointer, text)
-        _dvc("pull", "--quiet", str(pointer))
+        call_dvc("pull", str(pointer))
     elif cause.kind == "base" and "revision" in cause.identity:
         project.set_params(None, [f"base.revision={cause.identity['revision']}"])
 
@@ -160,13 +161,6 @@ def _is_pushed(md5: str) -> bool:
             return bool(repo.cloud.get_remote_odb(hash_name="md5").exists(md5))
     except DvcException as error:
         raise MissingComponent(f"the DVC remote cannot be asked for new data: {error}") from None
-
-
-def _dvc(*arguments: str) -> None:
-    done = subprocess.run(dvc(*arguments), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MissingComponent(f"dvc {arguments[0]}: {said.removeprefix('ERROR: ')}")
 
 
 def _count_votes(source: str) -> int:

@@ -95,14 +95,16 @@ def redis(password: str) -> Iterator[int]:
 
 
 @contextmanager
-def program(command: list[str], environment: Mapping[str, str], log: Path | None = None) -> Iterator[None]:
-    """A program that runs until the block ends."""
+def program(
+    command: list[str], environment: Mapping[str, str], log: Path | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs in `cwd` until the block ends."""
     with (log or Path(os.devnull)).open("ab") as out:
         process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+            command, cwd=cwd, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        yield
+        yield process
     finally:
         end(process)
 

@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.end_to_end.conftest import clean_environment
+from tests.end_to_end.conftest import clean_environment, orchestrator
+
+__all__ = ["orchestrator"]  # a fixture of the folder beside this one
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SECRETS = {
@@ -110,11 +112,11 @@ def started(folder: Path) -> Iterator[Stack]:
         servers.wait_until(lambda: servers.answers(f"{tracking}/health"), folder / "mlflow.log")
         for name, password in (PIPELINE, READER):
             body = {"username": name, "password": password}
-            administer(tracking, "users/create", body)
+            administer(tracking, "2.0/mlflow/users/create", body)
         yield Stack(database, api, tracking, has_redis())
 
 
 def administer(tracking: str, path: str, body: dict[str, Any]) -> None:
     """Call MLflow as its administrator."""
     administrator = ("admin", SECRETS["MLFLOW_ADMIN_PASSWORD"])
-    httpx.post(f"{tracking}/api/2.0/mlflow/{path}", json=body, auth=administrator, timeout=60).raise_for_status()
+    httpx.post(f"{tracking}/api/{path}", json=body, auth=administrator, timeout=60).raise_for_status()

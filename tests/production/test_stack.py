@@ -1,6 +1,7 @@
 """The production stack refuses whoever may not, and serves whoever may."""
 
 import base64
+import uuid
 from typing import Any
 
 import httpx
@@ -34,10 +35,10 @@ def call(stack: Stack, path: str, user: tuple[str, str] | None, **body: Any) -> 
 @pytest.fixture(scope="module")
 def run_id(stack: Stack) -> str:
     """A run of the pipeline's, in an experiment that the reader may read."""
-    made = call(stack, "experiments/create", PIPELINE, name="audited").raise_for_status().json()
+    made = call(stack, "experiments/create", PIPELINE, name=f"audited-{uuid.uuid4()}").raise_for_status().json()
     identity = made["experiment_id"]
-    permission = {"experiment_id": identity, "username": READER[0], "permission": "READ"}
-    administer(stack.mlflow, "experiments/permissions/create", permission)
+    permission = {"resource_type": "experiment", "resource_id": identity, "permission": "READ"}
+    administer(stack.mlflow, "3.0/mlflow/users/permissions/grant", permission | {"username": READER[0]})
     run = call(stack, "runs/create", PIPELINE, experiment_id=identity, start_time=0).raise_for_status().json()
     return str(run["run"]["info"]["run_id"])
 
