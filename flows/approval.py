@@ -98,7 +98,7 @@ def _close_forms(waiting: set[str]) -> None:
         )
         for run in suspended:
             if (run_id := run.parameters.get("run_id")) not in waiting:
-                said = Completed(message=f"{run_id}: decided, or too late; see `attestrl show {run_id}`")
+                said: State[Any] = Completed(message=f"{run_id}: decided, or too late; see `attestrl show {run_id}`")
                 client.set_flow_run_state(run.id, said, force=True)
 
 

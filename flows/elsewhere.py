@@ -139,8 +139,8 @@ class _Watched:
 
 def _deployment(client: Any, pool: str) -> UUID:
     """The flow of the workers, deployed to the pool. Raises MissingComponent if nobody ever worked for the pool."""
-    from prefect.deployments.runner import EntrypointType
     from prefect.exceptions import ObjectNotFound
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.worker import stage_elsewhere
 

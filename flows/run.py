@@ -78,7 +78,7 @@ def execute(
     with lock:
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger)
-        facts = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
+        facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
         if cause:
             causes.begin(run.ledger, cause, run_id, run.actor, **facts)
         else:

@@ -56,7 +56,9 @@ class Plan:
             schedule = CronSchedule(cron=self.cron, timezone=self.timezone)
         else:
             seconds = timedelta(seconds=self.interval or 0)
-            schedule = IntervalSchedule(interval=seconds, anchor_date=self._anchor(), timezone=self.timezone)
+            schedule = IntervalSchedule.model_validate(
+                {"interval": seconds, "anchor_date": self._anchor(), "timezone": self.timezone}
+            )
         start = after + timedelta(microseconds=1)
         while start <= until:
             found = asyncio.run(schedule.get_dates(_AT_ONCE, start, until))

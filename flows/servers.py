@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import typer
 
@@ -38,8 +37,6 @@ def prefect_server() -> Iterator[str]:
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
         return
-    import httpx
-
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -51,26 +48,25 @@ def prefect_server() -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        transport = httpx.HTTPTransport(retries=0)
         deadline = time.monotonic() + START_SECONDS
-        with httpx.Client(transport=transport) as client:
-            while not _healthy(client, url):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise MissingComponent(
-                        f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
-                    )
-                time.sleep(0.5)
+        while not is_healthy(url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise MissingComponent(
+                    f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
+                )
+            time.sleep(0.5)
         yield url
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
 
 
-def _healthy(client: Any, url: str) -> bool:
+def is_healthy(url: str) -> bool:
+    """Whether the Prefect server with this API answers."""
     import httpx
 
     try:
-        return bool(client.get(f"{url}/health").status_code == 200)
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 

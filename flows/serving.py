@@ -20,12 +20,12 @@ import typer
 
 from flows import schedules, sealing
 from flows.schedules import Plan
-from flows.servers import prefect_server
+from flows.servers import is_healthy, prefect_server
 from flows.watch import Watcher
 from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
-from governance.errors import BadInput, explained
+from governance.errors import BadInput, MissingComponent, explained
 from governance.ledger import Log
 from tasks import params, paths
 
@@ -48,8 +48,8 @@ class Deployment:
 
     def as_prefect(self) -> Any:
         """The deployment as Prefect has it."""
-        from prefect.deployments.runner import EntrypointType
         from prefect.events import DeploymentTriggerTypes
+        from prefect.types.entrypoint import EntrypointType
         from pydantic import TypeAdapter
 
         file, _, function = self.entrypoint.partition(":")
@@ -93,6 +93,7 @@ def serve(cron: str | None) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     deployments = read_deployments(schedules.FILE, cron)
     plans = deployments[0].plans
+    configured = "PREFECT_API_URL" in os.environ
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with prefect_server() as url:
         os.environ["PREFECT_API_URL"] = url
@@ -104,11 +105,20 @@ def serve(cron: str | None) -> None:
 
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
         logging.getLogger("asyncio").addFilter(lambda _: False)
-        served = [d.as_prefect() for d in deployments]
         threading.Thread(target=_watch, args=(ledger,), daemon=True).start()
-        serve_all(
-            *served, limit=AT_ONCE, query_seconds=ASK_SECONDS, pause_on_shutdown=False, print_starting_message=False
-        )
+        options: dict[str, Any] = {"limit": AT_ONCE, "query_seconds": ASK_SECONDS, "pause_on_shutdown": False}
+        while True:
+            try:
+                serve_all(*(d.as_prefect() for d in deployments), print_starting_message=False, **options)
+                return
+            except Exception:  # Prefect's runner gives up when its server is away for some seconds
+                if not configured:
+                    raise MissingComponent(
+                        "the local Prefect server has ended; start `attestrl serve` again."
+                    ) from None
+            typer.echo("attestrl: the Prefect server does not answer; serving goes on when it does.", err=True)
+            while not is_healthy(url):
+                time.sleep(1)
 
 
 def _watch(ledger: Log) -> None:
@@ -127,10 +137,24 @@ def _watch(ledger: Log) -> None:
     while True:
         try:
             time.sleep(params.load(paths.PARAMS).triggers.every_seconds)
+            _note_killed(ledger)
             approval.due_now(ledger)
             _announce(ledger, watcher, sent)
         except Exception as error:  # whatever it is, the next look comes
             say(str(explained(error) or f"a look at the triggers failed: {type(error).__name__}: {error}"))
+
+
+def _note_killed(ledger: Log) -> None:
+    """Say of a run that was killed that it was, so that its cause may start another."""
+    from filelock import FileLock, Timeout
+
+    from flows import recovery
+
+    try:
+        with FileLock(paths.home() / "run.lock").acquire(timeout=0):
+            recovery.close_abandoned(ledger)
+    except Timeout:
+        return  # a run is under way
 
 
 def _announce(ledger: Log, watcher: Watcher, sent: dict[str, tuple[Cause, float]]) -> None:

@@ -2,8 +2,8 @@
 
 A cause is known by its digest: the SHA-256 of the canonical JSON of its kind and of what identifies it (the slot of a
 schedule, the MD5 of a data version, …). The digest stands in the first entry of the run that it started. A digest that
-stands there starts nothing again, whoever sees it (two schedulers, an event that was delivered twice); a run that was
-killed does not count, since what it was started for was not done.
+stands there starts nothing again, whoever sees it (two schedulers, an event that was delivered twice). A run that was
+killed does not count, since what it was started for was not done; but what kills `ATTEMPTS` runs is not tried again.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
 from governance.ledger import Entry, Event, Log
 
+ATTEMPTS = 3
 KINDS = ("schedule", "data", "votes", "drift", "incident", "base")
 
 
@@ -54,15 +55,15 @@ def read(document: dict[str, Any]) -> Cause:
 
 
 def answered(ledger: Log) -> dict[str, str]:
-    """Digest of every cause for which a run was started that was not killed, and that run."""
-    found: dict[str, str] = {}
+    """Digest of every cause for which a run was started that was not killed, or too many that were; and its last run."""
+    runs: dict[str, list[str]] = {}
     killed: set[str] = set()
     for e in ledger.entries():
         if e.type == Event.RUN_STARTED and e.data.get("cause"):
-            found[e.data["cause"]["digest"]] = e.run_id
+            runs.setdefault(e.data["cause"]["digest"], []).append(e.run_id)
         elif e.type == Event.RUN_KILLED:
             killed.add(e.run_id)
-    return {digest: run_id for digest, run_id in found.items() if run_id not in killed}
+    return {digest: ids[-1] for digest, ids in runs.items() if ids[-1] not in killed or len(ids) >= ATTEMPTS}
 
 
 def begin(ledger: Log, cause: Cause, run_id: str, actor: str, **data: Any) -> Entry:

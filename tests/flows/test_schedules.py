@@ -113,6 +113,12 @@ def test_a_killed_run_answers_no_cause(tmp_path: Path) -> None:
     ledger.append(Event.RUN_KILLED, run_id="run-1", actor="attestrl", subject_digests={}, data={})
     causes.begin(ledger, cause, "run-2", "schedule:x", until="evaluate")
     assert causes.answered(ledger) == {cause.digest: "run-2"}
+    for number in (2, 3):
+        ledger.append(Event.RUN_KILLED, run_id=f"run-{number}", actor="attestrl", subject_digests={}, data={})
+        if number < causes.ATTEMPTS:
+            causes.begin(ledger, cause, f"run-{number + 1}", "schedule:x", until="evaluate")
+    with pytest.raises(Answered):
+        causes.begin(ledger, cause, "run-4", "schedule:x", until="evaluate")
 
 
 def test_causes_are_read_as_they_were_sent_or_not_at_all() -> None:

@@ -25,7 +25,7 @@ from tests.end_to_end.conftest import Project, made, small_project
 from tests.production.conftest import SECRETS, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("stack")]
-RUN_SECONDS = 400
+RUN_SECONDS = 900
 SOON = timedelta(seconds=45)
 
 
@@ -87,6 +87,7 @@ def project(stack: Stack, tmp_path_factory: pytest.TempPathFactory, tiny_model_f
     settings = yaml.safe_load((small.folder / "params.yaml").read_text())
     for name, section in yaml.safe_load((small.folder / "tiny.yaml").read_text()).items():
         settings[name].update(section)
+    settings["ingest"]["audits"] = {}
     settings["triggers"]["every_seconds"] = 0.5
     (small.folder / "params.yaml").write_text(yaml.safe_dump(settings))
     return TeamProject(small.folder, stack.prefect, stack)
