@@ -61,32 +61,38 @@ def decide(run_id: str, answer: Decision) -> str:
 
 
 def tend(ledger: Log, now: datetime) -> None:
-    """Open a form for each release that waits, remind, end what waited too long, close forms of what was decided."""
+    """Keep the time of releases that wait, open a form for each, close the forms of what was decided."""
+    for run_id, hours in keep_time(ledger, now).items():
+        resource = {"prefect.resource.id": f"attestrl.run.{run_id}", "prefect.resource.name": run_id}
+        emit_event(REMINDER, resource=resource, payload={"run_id": run_id, "waiting_hours": hours})
+    waiting = decision.awaiting(ledger)
+    for run_id in waiting:
+        name, key = f"{FLOW}/{DEPLOYMENT}", f"release-{run_id}"
+        run_deployment(name, parameters={"run_id": run_id}, timeout=0, as_subflow=False, idempotency_key=key)
+    _close_forms(set(waiting))
+
+
+def keep_time(ledger: Log, now: datetime) -> dict[str, float]:
+    """Record which releases have waited too long, and of which somebody is to be reminded: those, and since how many hours
+    they wait. However long nobody looked, there is one reminder."""
     settings = params.load(paths.PARAMS).approval
+    remind: dict[str, float] = {}
     for run_id, since in decision.awaiting(ledger).items():
         waited = now - since
         if settings.timeout_hours and waited >= timedelta(hours=settings.timeout_hours):
             _note(ledger, Event.EXPIRED, run_id, waited)
-            continue
-        if settings.remind_hours and _reminders(ledger, run_id) < waited // timedelta(hours=settings.remind_hours):
-            _note(ledger, Event.REMINDED, run_id, waited)
-            resource = {"prefect.resource.id": f"attestrl.run.{run_id}", "prefect.resource.name": run_id}
-            payload = {"run_id": run_id, "waiting_hours": waited.total_seconds() / 3600}
-            emit_event(REMINDER, resource=resource, payload=payload)
-        key = f"release-{run_id}"
-        run_deployment(
-            f"{FLOW}/{DEPLOYMENT}", parameters={"run_id": run_id}, timeout=0, as_subflow=False, idempotency_key=key
-        )
-    _close_forms(set(decision.awaiting(ledger)))
+        elif settings.remind_hours:
+            reminded = [e.ts for e in ledger.entries(run_id) if e.type == Event.REMINDED]
+            last = datetime.fromisoformat(reminded[-1]) if reminded else since
+            if now - last >= timedelta(hours=settings.remind_hours):
+                _note(ledger, Event.REMINDED, run_id, waited)
+                remind[run_id] = waited / timedelta(hours=1)
+    return remind
 
 
 def _note(ledger: Log, event: Event, run_id: str, waited: timedelta) -> None:
     hours = round(waited.total_seconds() / 3600, 1)
     ledger.append(event, run_id=run_id, actor="attestrl", subject_digests={}, data={"waiting_hours": hours})
-
-
-def _reminders(ledger: Log, run_id: str) -> int:
-    return sum(e.type == Event.REMINDED for e in ledger.entries(run_id))
 
 
 def _close_forms(waiting: set[str]) -> None:

@@ -173,13 +173,16 @@ def serve(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    production: Annotated[bool, typer.Option("--production", help="Look at the team's servers, too.")] = False,
+    as_json: Json = False,
+) -> None:
     """Say what is missing on this machine, and how to get it."""
     from flows import doctor as examination
-    from flows import project
+    from flows import production_checks, project
 
     project.enter()
-    findings = examination.examine()
+    findings = examination.examine() + (production_checks.examine() if production else [])
     print_result([f.as_dict() for f in findings], as_json, lambda _: examination.show(findings))
     raise typer.Exit(0 if all(f.ok for f in findings) else 3)
 

@@ -1,7 +1,11 @@
 """The production stack refuses whoever may not, and serves whoever may."""
 
 import base64
+import json
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +14,7 @@ import pytest
 from governance.errors import MissingComponent
 from governance.ledger import Event
 from governance.postgres_ledger import PostgresLedger
+from tests.end_to_end.conftest import copy_project
 from tests.production.conftest import PIPELINE, READER, SECRETS, Stack, administer
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("stack")]
@@ -101,6 +106,27 @@ def test_the_pipeline_adds_to_the_ledger_and_changes_nothing_in_it(stack: Stack)
     with pytest.raises(MissingComponent):
         list(PostgresLedger(wrong).lines())
     assert ledger.verify().ok
+
+
+def test_the_doctor_knows_a_stack_that_is_whole(stack: Stack, tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    remote = [sys.executable, "-m", "dvc", "remote", "add", "-d", "team", str(tmp_path / "remote")]
+    subprocess.run(remote, cwd=project, check=True, capture_output=True)
+
+    def findings(**changed: str) -> dict[str, bool]:
+        command = [sys.executable, "-m", "flows.cli", "doctor", "--production", "--json"]
+        environment = stack.environment | changed
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return {f["what"]: f["ok"] for f in json.loads(done.stdout)}
+
+    names = ("Prefect server", "Prefect server: password", "MLflow server", "MLflow server: password")
+    every = dict.fromkeys((*names, "ledger", "ledger: rights", "DVC remote"), True)
+    whole = findings()
+    assert {k: whole[k] for k in every} == every
+    owner = stack.postgres.url("attestrl")
+    wrong = findings(PREFECT_API_AUTH_STRING="a:b", MLFLOW_TRACKING_PASSWORD="guess", ATTESTRL_LEDGER_URL=owner)
+    assert [k for k in every if not wrong[k]] == ["Prefect server", "MLflow server", "ledger: rights"]
 
 
 def test_the_servers_keep_their_state_in_postgres(stack: Stack) -> None:
