@@ -173,6 +173,35 @@ def serve(
 
 
 @app.command()
+def backup(
+    out: Annotated[Path, typer.Option("--out", help="File to write; it holds the project's keys.")],
+    as_json: Json = False,
+) -> None:
+    """Write the whole project into one file: code, state with the audit log, models and data."""
+    from flows import project
+
+    target = out.absolute()
+    project.enter()
+    from flows.backup import backup as write
+
+    made = write(target)
+    print_result(made, as_json, lambda m: typer.echo(f"{len(m['files'])} files of {m['commit'][:12]} in {target}."))
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="File that `attestrl backup` wrote.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder, empty or absent.")],
+    as_json: Json = False,
+) -> None:
+    """Make the project of a backup in an empty folder, and verify it."""
+    from flows.backup import restore as make
+
+    made = make(archive.absolute(), to.absolute())
+    print_result(made, as_json, lambda m: typer.echo(f"{len(m['files'])} files are as they were; the ledger verifies."))
+
+
+@app.command()
 def doctor(
     production: Annotated[bool, typer.Option("--production", help="Look at the team's servers, too.")] = False,
     as_json: Json = False,

@@ -94,6 +94,7 @@ def serve(cron: str | None) -> None:
     deployments = read_deployments(schedules.FILE, cron)
     plans = deployments[0].plans
     configured = "PREFECT_API_URL" in os.environ
+    paths.home().mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with prefect_server() as url:
         os.environ["PREFECT_API_URL"] = url

@@ -87,7 +87,7 @@ def project(stack: Stack, tmp_path_factory: pytest.TempPathFactory, tiny_model_f
     settings = yaml.safe_load((small.folder / "params.yaml").read_text())
     for name, section in yaml.safe_load((small.folder / "tiny.yaml").read_text()).items():
         settings[name].update(section)
-    settings["ingest"]["audits"] = {}
+    del settings["ingest"]["audits"]["crowdflower"]
     settings["triggers"]["every_seconds"] = 0.5
     (small.folder / "params.yaml").write_text(yaml.safe_dump(settings))
     return TeamProject(small.folder, stack.prefect, stack)

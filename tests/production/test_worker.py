@@ -45,7 +45,7 @@ def project(
     settings = yaml.safe_load((small.folder / "params.yaml").read_text())
     for name, section in yaml.safe_load((small.folder / "tiny.yaml").read_text()).items():
         settings[name].update(section)
-    settings["ingest"]["audits"] = {}
+    del settings["ingest"]["audits"]["crowdflower"]
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
     settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=20)
     (small.folder / "params.yaml").write_text(yaml.safe_dump(settings))
