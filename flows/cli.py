@@ -165,21 +165,53 @@ def ui(port: int = 5000) -> None:
 def serve(
     cron: Annotated[str | None, typer.Option("--cron", help="Schedule; default: the one in prefect.yaml.")] = None,
 ) -> None:
-    """Run the pipeline by schedule until Ctrl-C, with a local Prefect server unless PREFECT_API_URL names one."""
-    from flows import project, servers
+    """Run by schedules and triggers until Ctrl-C, with a local Prefect server unless PREFECT_API_URL names one."""
+    from flows import project, serving
 
     project.enter()
-    servers.serve(cron)
+    serving.serve(cron)
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what is missing on this machine, and how to get it."""
-    from flows import doctor as examination
+def backup(
+    out: Annotated[Path, typer.Option("--out", help="File to write; it holds the project's keys.")],
+    as_json: Json = False,
+) -> None:
+    """Write the whole project into one file: code, state with the audit log, models and data."""
     from flows import project
 
+    target = out.absolute()
     project.enter()
-    findings = examination.examine()
+    from flows.backup import backup as write
+
+    made = write(target)
+    print_result(made, as_json, lambda m: typer.echo(f"{len(m['files'])} files of {m['commit'][:12]} in {target}."))
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="File that `attestrl backup` wrote.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder, empty or absent.")],
+    as_json: Json = False,
+) -> None:
+    """Make the project of a backup in an empty folder, and verify it."""
+    from flows.backup import restore as make
+
+    made = make(archive.absolute(), to.absolute())
+    print_result(made, as_json, lambda m: typer.echo(f"{len(m['files'])} files are as they were; the ledger verifies."))
+
+
+@app.command()
+def doctor(
+    production: Annotated[bool, typer.Option("--production", help="Look at the team's servers, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is missing on this machine, and how to get it."""
+    from flows import doctor as examination
+    from flows import production_checks, project
+
+    project.enter()
+    findings = examination.examine() + (production_checks.examine() if production else [])
     print_result([f.as_dict() for f in findings], as_json, lambda _: examination.show(findings))
     raise typer.Exit(0 if all(f.ok for f in findings) else 3)
 

@@ -11,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.stages import Outcome, changed_stages, finished, run_stage
+from flows.placement import run_stage
+from flows.stages import Outcome, changed_stages, finished
 from tasks import paths
 
 OnOutcome = Callable[[Outcome], None]

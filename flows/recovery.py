@@ -15,8 +15,14 @@ def recover(ledger: Log) -> None:
     close_abandoned(ledger)
 
 
+def recover_store() -> None:
+    """Close in MLflow what a dead process left running."""
+    if lineage.has_store():
+        _end_mlflow_runs()
+
+
 def close_abandoned(ledger: Log) -> None:
-    """Say of runs that were started and never ended that they were killed, in the ledger and in MLflow."""
+    """Say in the ledger of runs that were started and never ended that they were killed."""
     open_runs: set[str] = set()
     for entry in ledger.entries():
         if entry.type == Event.RUN_STARTED:
@@ -28,12 +34,10 @@ def close_abandoned(ledger: Log) -> None:
             digests = run_records.write_abandoned(paths.home() / "records" / run_id, list(ledger.entries(run_id)))
             data = {"status": "killed", "message": run_records.ABANDONED}
             add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)
-    if lineage.has_store():
-        _end_mlflow_runs()
 
 
 def _end_mlflow_runs() -> None:
-    """Close what a dead process left running; a stage that `dvc repro` runs beside us is alive, and stays open."""
+    """A stage that `dvc repro` runs beside us is alive, and stays open."""
     import mlflow
     import psutil
 

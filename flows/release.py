@@ -30,8 +30,9 @@ def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], ali
     )
 
 
-def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], None]) -> str:
-    """Record a person's decision on a run's policy; an approval makes it `champion`. Gives a sentence."""
+def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], None], actor: str | None = None) -> str:
+    """Record a person's decision on a run's policy; an approval makes it `champion`. Gives a sentence. `actor` is who
+    types, unless the decision came another way."""
     record = listing.load(run_id)
     run_id = record["run_id"]
     paths.home().mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], No
             lineage.connect(record["project"])
             run_json = paths.home() / "records" / run_id / "run.json"
             decision.check_can_approve(notary, run_id, run_json, _registered_digest(policy))
-        actor = decision.current_actor()
+        actor = actor or decision.current_actor()
         decision.record_decision(
             ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen
         )

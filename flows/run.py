@@ -12,8 +12,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows import cycles, documents, preflight, recovery, run_records, sealing, servers, snapshot
+from flows import cycles, documents, preflight, recovery, run_records, sealing, servers, snapshot, watch
 from flows.stages import Outcome
+from governance import causes
+from governance.causes import Cause
 from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.errors import MissingComponent, explained
@@ -30,6 +32,7 @@ class Run:
     until: str
     ledger: Log
     on_stage: Callable[[str, Outcome | None], None]
+    cause: Cause | None = None
     parent: str = ""
     project: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -57,26 +60,36 @@ def execute(
     *,
     until: str = paths.STAGES[-1],
     actor: str | None = None,
+    cause: Cause | None = None,
+    patient: bool = False,
 ) -> dict[str, Any]:
     """Do a run and give its record, which is written in every case: done, refused, failed or interrupted.
 
-    `prepare` changes parameters before they are read; its errors end the run like any other.
+    `prepare` changes parameters before they are read; its errors end the run like any other. A `patient` run waits for
+    another one to end. Raises Answered if a run was started for `cause` before.
     """
     lock = FileLock(paths.home() / "run.lock")
     paths.home().mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if patient else 0)
     except Timeout:
         raise MissingComponent(
             "another run is under way in this project; wait until it ends, then run again."
         ) from None
     with lock, servers.prefect_server() as ready:  # it starts while this process reads and imports
-        run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage)
+        run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger)
-        run.log(Event.RUN_STARTED, until=until, git_commit=lineage.git_commit(), process=os.getpid())
+        facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
+        if cause:
+            causes.begin(run.ledger, cause, run_id, run.actor, **facts)
+        else:
+            run.log(Event.RUN_STARTED, **facts, cause=None)
         status, message, code = "failed", "", 1
         try:
+            recovery.recover_store()
             prepare()
+            if cause:
+                watch.bring(cause)
             status, message, code = _run_stages(run, ready)
             return run_records.close(run, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
@@ -96,7 +109,9 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
     parameters = settings.model_dump(mode="json", by_alias=True)
-    run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=_changed(run.ledger, parameters))
+    changed = _changed(run.ledger, parameters)
+    versions = watch.versions(settings)
+    run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=changed, versions=versions)
 
     with _prefect_at(server()):
         return _through_prefect(run)
@@ -158,6 +173,8 @@ def _start_parent(run: Run) -> str:
         "attestrl.process": str(os.getpid()),
         "git_commit": lineage.git_commit(),
     }
+    if run.cause:
+        tags |= {"attestrl.cause": run.cause.kind, "attestrl.cause.sha256": run.cause.digest}
     made = mlflow.MlflowClient().create_run(experiment, run_name=run.run_id, tags=tags)
     return str(made.info.run_id)
 

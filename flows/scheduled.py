@@ -1,20 +1,62 @@
-"""The deployment that a schedule starts: a whole run, with the schedule as its actor."""
+"""The deployment that schedules and triggers start: a whole run, with what started it as its actor and its cause."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from flows import project
-from flows.run import execute, new_run_id
+from flows import project, schedules, sealing
+from governance import causes
+from governance.causes import Answered, Cause
+from governance.errors import AttestError
+from governance.ledger import Log
 
 
 @flow(name="attestrl-scheduled", persist_result=False)
-def scheduled_run() -> State[Any]:
-    """Run the pipeline as it is configured; a run that is refused or fails is a failed flow run."""
+def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest") -> State[Any]:
+    """Run the pipeline as it is configured, once for each cause; a run that is refused or fails is a failed flow run.
+
+    `cause` comes from the event that a trigger answers. Without one, a slot of the schedule is the cause; a run that
+    a person starts here by hand has none.
+    """
     project.enter()
-    record = execute(new_run_id(), lambda: None, lambda _name, _outcome: None, actor="schedule:attestrl-scheduled")
+    from flows.run import execute, new_run_id
+
+    try:
+        ledger = sealing.ledger()
+        asked = causes.read(cause) if cause else _slot(ledger, catch_up)
+        if isinstance(asked, str):
+            return Completed(message=asked)
+        actor = f"{'schedule' if asked and asked.kind == 'schedule' else 'trigger'}:attestrl-scheduled"
+        record = execute(
+            new_run_id(),
+            lambda: None,
+            lambda _name, _outcome: None,
+            actor=actor if asked else "prefect:by-hand",
+            cause=asked,
+            patient=True,
+        )
+    except Answered as answered:
+        return Completed(message=str(answered))
+    except AttestError as error:
+        return Failed(message=str(error))
     if record["exit_code"]:
         return Failed(message=f"{record['run_id']}: {record['message'] or record['gate']['reasons']}")
     return Completed(message=record["run_id"])
+
+
+def _slot(ledger: Log, catch_up: str) -> Cause | str | None:
+    """The slot that this flow run is for; a sentence if it was missed and is not made up for; None if it is for none."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or not run.auto_scheduled or run.expected_start_time is None:
+        return None
+    slot, now = run.expected_start_time, datetime.now(UTC)
+    if now - slot > schedules.LATE:
+        schedules.note_missed(ledger, now)
+        if schedules.is_missed(ledger, slot):
+            return f"the slot of {slot.isoformat(timespec='seconds')} was missed, and no run is owed for it"
+    return schedules.slot_cause(slot, catch_up)

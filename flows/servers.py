@@ -1,6 +1,5 @@
-"""Servers for one machine: the MLflow UI, and Prefect with one scheduled deployment. All on localhost."""
+"""Servers for one machine: the MLflow UI, and a Prefect server where none is configured. All on localhost."""
 
-import logging
 import os
 import signal
 import socket
@@ -9,9 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -35,43 +31,6 @@ def mlflow_ui(port: int) -> None:
     os.execv(
         sys.executable, [*command, "--backend-store-uri", lineage.tracking_uri(), "--default-artifact-root", artifacts]
     )
-
-
-def serve(cron: str | None) -> None:
-    """Serve the scheduled deployment until Ctrl-C or SIGTERM."""
-    schedule, timezone = (cron, "UTC") if cron else _schedule_of(Path("prefect.yaml"))
-    from cronsim import CronSim, CronSimError
-
-    try:
-        CronSim(schedule, datetime.now())
-    except CronSimError:
-        raise BadInput(
-            f"--cron {schedule!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three."
-        ) from None
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with prefect_server() as ready:
-        url = os.environ["PREFECT_API_URL"] = ready()
-        typer.echo(
-            f"serving attestrl-scheduled by {schedule!r} ({timezone}); Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
-            err=True,
-        )
-        from prefect.schedules import Cron
-
-        from flows.scheduled import scheduled_run
-
-        # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
-        logging.getLogger("asyncio").addFilter(lambda _: False)
-        when = Cron(schedule, timezone=timezone)
-        scheduled_run.serve(name="scheduled", schedule=when, limit=1, print_starting_message=False)
-
-
-def _schedule_of(file: Path) -> tuple[str, str]:
-    """(cron expression, time zone) of the first deployment."""
-    import yaml
-
-    deployments: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
-    first = deployments[0]["schedules"][0]
-    return str(first["cron"]), str(first.get("timezone", "UTC"))
 
 
 @contextmanager
@@ -99,24 +58,22 @@ def prefect_server() -> Iterator[Callable[[], str]]:
 
 
 def _wait(server: "subprocess.Popen[bytes]", url: str) -> str:
-    import httpx
-
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(transport=httpx.HTTPTransport(retries=0)) as client:
-        while not _healthy(client, url):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise MissingComponent(
-                    f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
-                )
-            time.sleep(POLL_SECONDS)
+    while not is_healthy(url):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise MissingComponent(
+                f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
+            )
+        time.sleep(POLL_SECONDS)
     return url
 
 
-def _healthy(client: Any, url: str) -> bool:
+def is_healthy(url: str) -> bool:
+    """Whether the Prefect server with this API answers."""
     import httpx
 
     try:
-        return bool(client.get(f"{url}/health").status_code == 200)
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 

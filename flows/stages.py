@@ -38,7 +38,8 @@ class Outcome:
         return asdict(self)
 
 
-def _dvc(*arguments: str) -> list[str]:
+def dvc(*arguments: str) -> list[str]:
+    """A command of DVC, as this interpreter has it."""
     return [sys.executable, "-m", "dvc", *arguments]
 
 
@@ -50,7 +51,7 @@ def read_record(stage: str) -> dict[str, Any]:
 
 def changed_stages() -> set[str]:
     """Stages that DVC would run or restore now, as far as can be told before any of them runs."""
-    done = subprocess.run(_dvc("status", "--json"), capture_output=True, text=True, check=False)
+    done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = about_the_disk(done.stderr) or f"DVC cannot tell what has changed: {_last_error(done.stderr)}"
         raise MissingComponent(said)
@@ -75,7 +76,7 @@ def run_stage(name: str, parent_run: str) -> Outcome:
     environment = {**os.environ, "ATTESTRL_RECEIPT": str(receipt), "ATTESTRL_PARENT_RUN": parent_run}
     force = ["--force"] if name in ("ingest", "base") and _outside_input_changed(name) else []
     started = time.monotonic()
-    command = _dvc("repro", "--quiet", "--single-item", *force, name)
+    command = dvc("repro", "--quiet", "--single-item", *force, name)
     code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
     told = _take(receipt)
     if code != 0 and not told:
@@ -83,7 +84,7 @@ def run_stage(name: str, parent_run: str) -> Outcome:
         # all the same, because DVC was killed, must not write beside the next one.
         leftovers.end_leftovers()
         again = subprocess.run(
-            _dvc("repro", "--single-item", name), env=environment, capture_output=True, text=True, check=False
+            dvc("repro", "--single-item", name), env=environment, capture_output=True, text=True, check=False
         )
         code, told = again.returncode, _take(receipt)
         if code != 0 and not told:

@@ -28,4 +28,6 @@ POINTS = {
     "incident.updated": MONITORING,
     "evaluation.made": PERSONS,
     "incident.closed": MONITORING,
+    "schedule.set": OPERATION,
+    "schedule.missed": OPERATION,
 }

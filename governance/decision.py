@@ -2,6 +2,7 @@
 
 import getpass
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,30 @@ def record_decision(
 
 
 def _undecided(ledger: Log, run_id: str) -> list[Entry]:
-    """Entries of a run. Raises BadInput if there are none, or a decision is among them."""
+    """Entries of a run. Raises BadInput if there are none, or a decision is among them, GateRefused if it is too late."""
     entries = list(ledger.entries(run_id))
     if not entries:
         raise BadInput(f"{run_id}: the ledger does not know this run; `attestrl runs` lists them.")
     earlier = _last(entries, Event.APPROVED) or _last(entries, Event.REJECTED)
     if earlier:
         raise BadInput(f"{run_id}: was decided already ({earlier.type}, {earlier.actor}, {earlier.ts}).")
+    if expired := _last(entries, Event.EXPIRED):
+        raise GateRefused(f"{run_id}: nobody decided in time ({expired.ts}); run again, and decide on that run.")
     return entries
+
+
+def awaiting(ledger: Log) -> dict[str, datetime]:
+    """Runs with a passing verdict on which nobody has decided, and since when they wait."""
+    passed: set[str] = set()
+    found: dict[str, datetime] = {}
+    for e in ledger.entries():
+        if e.type == Event.GATE_VERDICT and e.data["verdict"] == "pass":
+            passed.add(e.run_id)
+        elif e.type == Event.RUN_ENDED and e.run_id in passed:
+            found[e.run_id] = datetime.fromisoformat(e.ts)
+        elif e.type in (Event.APPROVED, Event.REJECTED, Event.EXPIRED, Event.EVALUATION_STALE):
+            found.pop(e.run_id, None)
+    return found
 
 
 def _last(entries: list[Entry], event: Event) -> Entry | None:

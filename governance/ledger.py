@@ -60,6 +60,10 @@ class Event(StrEnum):
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_UPDATED = "incident.updated"
     INCIDENT_CLOSED = "incident.closed"
+    SCHEDULE_SET = "schedule.set"
+    SLOT_MISSED = "schedule.missed"
+    REMINDED = "decision.reminded"
+    EXPIRED = "decision.expired"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ class PostgresLedger(Log):
         with self._connection() as database, database.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = on")
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            cursor.execute(_TABLE)
+            if not _has_table(
+                cursor
+            ):  # who may only add to a table that is there may not ask for it to be made, either
+                cursor.execute(_TABLE)
             cursor.execute("SELECT line FROM attestrl_ledger ORDER BY position DESC LIMIT 1")
             found = cursor.fetchone()
             waiting: list[tuple[int, bytes]] = []
@@ -55,8 +58,7 @@ class PostgresLedger(Log):
         """See `Log.lines`: one snapshot, read in pieces."""
         with self._connection() as database:
             with database.cursor() as cursor:
-                cursor.execute("SELECT to_regclass('attestrl_ledger')")
-                if cursor.fetchone() == (None,):
+                if not _has_table(cursor):
                     return
             with database.cursor(name="lines") as stream:
                 stream.itersize = _AT_ONCE
@@ -82,3 +84,8 @@ class PostgresLedger(Log):
         finally:
             if database is not None:
                 database.close()
+
+
+def _has_table(cursor: Any) -> bool:
+    cursor.execute("SELECT to_regclass('attestrl_ledger')")
+    return bool(cursor.fetchone() != (None,))

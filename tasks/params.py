@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from governance.errors import BadInput
+from tasks.paths import STAGES
 from tasks.splits import SIDES
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -272,6 +273,60 @@ class Incidents(Section):
     report_days: ReportDays = ReportDays()
 
 
+class NewVotes(Section):
+    """How many votes more than the last run read, or what share of them, start a run."""
+
+    number: Count = 1000
+    share: Positive = 0.1
+
+
+class Triggers(Section):
+    """What starts a run by itself while `attestrl serve` runs, and how often is looked."""
+
+    every_seconds: Positive = 10
+    data: bool = True
+    votes: NewVotes | None = NewVotes()
+    incidents: bool = True
+    drift: bool = True
+    base: bool = True
+    base_branch: str = "main"
+
+
+class Approval(Section):
+    """How long a release that passed its gate waits for a person."""
+
+    remind_hours: Positive | None = 24
+    timeout_hours: Positive | None = 336
+
+
+class Need(Section):
+    """What a stage needs, and the Prefect work pool whose workers have it; without a pool it runs where the run does."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    number: Count = 1
+    memory_gb: Positive = 1
+    pool: Annotated[str, Field(pattern=r"^[^/%]+$")] | None = None
+
+
+class Placement(Section):
+    """Where stages run. `gpus`: how many there are for all runs together; `repository`: what workers clone, null for
+    the remote `origin`; a worker is lost that gave no sign of life for `lost_after_seconds`."""
+
+    stages: dict[str, Need] = {}
+    gpus: Count = 1
+    lost_after_seconds: Positive = 60
+    repository: str | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Placement":
+        for name, need in self.stages.items():
+            if name not in STAGES:
+                raise ValueError(f"stages.{name} is not a stage; the stages are {', '.join(STAGES)}")
+            if need.device == "gpu" and need.number > self.gpus:
+                raise ValueError(f"stages.{name} needs {need.number} GPUs, and gpus is {self.gpus}")
+        return self
+
+
 class Params(Section):
     """The whole file."""
 
@@ -292,6 +347,9 @@ class Params(Section):
     hypotheses: Hypotheses = Hypotheses()
     evidence: Evidence = Evidence()
     incidents: Incidents = Incidents()
+    triggers: Triggers = Triggers()
+    approval: Approval = Approval()
+    placement: Placement = Placement()
 
 
 def parse(raw: Any, where: str) -> Params:

@@ -14,11 +14,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from governance.digest import sha256_path, write_json
 from governance.errors import AttestError, MissingComponent, explained
 from tasks import environment, lineage, params, paths
+
+if TYPE_CHECKING:
+    from tasks.tracked import TrackedTable
 
 
 class Stage:
@@ -35,7 +38,7 @@ class Stage:
         self._inputs: dict[str, str] = {}
         self._outputs: dict[str, str] = {}
         self._models: dict[str, str] = {}
-        self._tables: dict[Path, lineage.TrackedTable] = {}
+        self._tables: dict[Path, TrackedTable] = {}
         self.report.mkdir(parents=True, exist_ok=True)
 
     def input_table(self, path: Path, context: str) -> Path:
@@ -151,9 +154,11 @@ class Stage:
         }
         write_json(self.report / "record.json", record)
 
-    def _table(self, path: Path) -> lineage.TrackedTable:
+    def _table(self, path: Path) -> TrackedTable:
+        from tasks.tracked import TrackedTable
+
         if path not in self._tables:
-            self._tables[path] = lineage.TrackedTable(path)
+            self._tables[path] = TrackedTable(path)
         return self._tables[path]
 
 

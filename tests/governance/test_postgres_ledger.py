@@ -1,11 +1,6 @@
 """The audit log in a real PostgreSQL server: same bytes, same verification, several writers."""
 
 import multiprocessing
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,38 +14,16 @@ from governance.keys import Keyring
 from governance.ledger import GENESIS, Entry, Event, Ledger, Log
 from governance.notary import Notary
 from governance.postgres_ledger import PostgresLedger
+from tests.servers import postgres
 
 pytestmark = pytest.mark.slow
-BINARIES = next((p for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """URL of a server that runs for these tests alone."""
-    pytest.importorskip("psycopg2")
-    found = shutil.which("initdb")
-    binaries = Path(found).parent if found else BINARIES
-    if binaries is None:
-        pytest.skip("no PostgreSQL server is installed")
-    folder = Path(tempfile.mkdtemp(prefix="attestrl-pg-"))
-    user = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-
-    def do(*command: str) -> None:
-        subprocess.run(command, cwd=folder, user=user, check=True, stdout=subprocess.DEVNULL, timeout=120)
-
-    do(str(binaries / "initdb"), "-D", "data", "-U", "attestrl", "--auth=trust", "-N")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    do(str(binaries / "pg_ctl"), "-D", "data", "-w", "-t", "100", "-l", "log", "-o", options, "start")
-    try:
-        yield f"postgresql://attestrl@127.0.0.1:{port}/postgres"
-    finally:
-        do(str(binaries / "pg_ctl"), "-D", "data", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    with postgres() as found:
+        yield found.url("postgres")
 
 
 def sql(url: str, *statements: str) -> None:

@@ -1,0 +1,168 @@
+"""A stage on a worker of a Prefect work pool, from the side of the run that waits for it.
+
+Run and worker share Prefect, MLflow, the git repository and the DVC remote, and nothing else. The order (a flow run's
+parameters) names the commit and carries `params.yaml` and `dvc.lock`; inputs and outputs go through the DVC remote. A
+worker gives signs of life; when they stay away the flow run is called crashed and the order given again, and whoever
+takes it goes on from the last checkpoint in the remote. The one that was lost may come back: it can do no harm, since
+what it pushes is named by its content and nobody waits for its answer.
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flows import leftovers
+from flows.stages import Outcome, dvc, finished
+from governance.errors import BadInput, MissingComponent
+from tasks import lineage, params, paths
+
+ALIVE = "attestrl.stage.alive"  # the event that is a sign of life
+ATTEMPTS = 3
+POLL_SECONDS = 1.0
+
+
+def run_stage(name: str, parent_run: str, need: params.Need, settings: params.Placement) -> Outcome:
+    """Have a stage run on a worker of the pool that it needs, and bring its outputs here."""
+    started = time.monotonic()
+    order = _order(name, parent_run, need, settings)
+    call_dvc("push", *order["inputs"])
+    answer: dict[str, Any] | None = None
+    for _ in range(ATTEMPTS):
+        answer = _answer(order, str(need.pool), settings.lost_after_seconds)
+        if answer is not None:
+            break
+    seconds = round(time.monotonic() - started, 3)
+    if answer is None:
+        raise MissingComponent(
+            f"{name}: {ATTEMPTS} workers of the pool {need.pool} were lost one after another; look at their logs, and "
+            "run again to go on from the last checkpoint."
+        )
+    if answer["outcome"] == "failed":
+        return Outcome(name, "failed", seconds, message=answer["message"], exit_code=answer["exit_code"])
+    _take_over(name, answer["lock"])
+    return finished(name, "made", seconds)
+
+
+def call_dvc(*arguments: str) -> None:
+    """Run a command of DVC. Raises MissingComponent with DVC's own sentence."""
+    done = subprocess.run(dvc(*arguments, "--quiet"), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
+        raise MissingComponent(f"dvc {arguments[0]}: {said[-1].removeprefix('ERROR: ')}")
+
+
+def _order(name: str, parent_run: str, need: params.Need, settings: params.Placement) -> dict[str, Any]:
+    """All that a worker must know."""
+    commit = lineage.git_commit()
+    if not commit.isalnum() or commit == "none":
+        raise BadInput(f"{name}: a worker works on a commit, and this folder is at {commit}; commit and push first.")
+    repository = settings.repository or _git("remote", "get-url", "origin")
+    if not repository:
+        raise BadInput(f"{name}: name what workers clone in placement.repository, or add the remote `origin`.")
+    return {
+        "stage": name,
+        "commit": commit,
+        "repository": repository,
+        "params": paths.PARAMS.read_text(encoding="utf-8"),
+        "lock": leftovers.DVC_LOCK.read_text(encoding="utf-8") if leftovers.DVC_LOCK.is_file() else "",
+        "inputs": _inputs(name),
+        "parent_run": parent_run,
+        "need": need.model_dump(),
+        "alive_seconds": settings.lost_after_seconds / 5,
+    }
+
+
+def _inputs(name: str) -> list[str]:
+    """What DVC must bring to a clone: inputs that git has not, and the reports of the stages before, for the lineage."""
+    import yaml
+
+    described = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    deps = [d for d in described[name].get("deps", []) if not _git("ls-files", "--", d)]
+    before = paths.STAGES[: paths.STAGES.index(name)]
+    return deps + [r for r in (paths.report(s).as_posix() for s in before) if Path(r).is_dir()]
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _answer(order: dict[str, Any], pool: str, lost_after: float) -> dict[str, Any] | None:
+    """What a worker answers to the order; None if it was lost."""
+    from prefect import get_client
+    from prefect.states import Crashed
+
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(_deployment(client, pool), parameters={"order": order})
+        watched = _Watched(client, run.id, lost_after)
+        while True:
+            state = client.read_flow_run(run.id).state
+            if state is not None and state.is_final():
+                return _said(state)
+            if state is not None and not state.is_scheduled() and watched.is_lost():
+                client.set_flow_run_state(run.id, Crashed(message=f"no sign of life for {lost_after:g} s"), force=True)
+                return None
+            time.sleep(POLL_SECONDS)
+
+
+def _said(state: Any) -> dict[str, Any] | None:
+    """The answer in a final state; None if the worker's process ended without one."""
+    try:
+        answer: dict[str, Any] = json.loads(state.message or "")
+    except ValueError:
+        return None
+    return answer
+
+
+class _Watched:
+    """A flow run and its signs of life. What counts is when they arrive here: clocks of two machines differ."""
+
+    def __init__(self, client: Any, run: UUID, lost_after: float) -> None:
+        self._client, self._run, self._lost_after = client, run, lost_after
+        self._last: Any = None
+        self._at: float | None = None
+
+    def is_lost(self) -> bool:
+        """Whether nothing was heard for too long since the worker took the flow run."""
+        from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+
+        wanted = EventFilter(
+            event=EventNameFilter(name=[ALIVE]), resource=EventResourceFilter(id=[f"prefect.flow-run.{self._run}"])
+        )
+        newest = [e.id for e in self._client.read_events(filter=wanted, limit=1).events]
+        if self._at is None or newest != self._last:
+            self._last, self._at = newest, time.monotonic()
+        return time.monotonic() - self._at > self._lost_after
+
+
+def _deployment(client: Any, pool: str) -> UUID:
+    """The flow of the workers, deployed to the pool. Raises MissingComponent if nobody ever worked for the pool."""
+    from prefect.exceptions import ObjectNotFound
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.worker import stage_elsewhere
+
+    try:
+        client.read_work_pool(pool)
+    except ObjectNotFound:
+        raise MissingComponent(
+            f"there is no work pool {pool}; start a worker: prefect worker start --type process --pool {pool}"
+        ) from None
+    deployment: Any = stage_elsewhere.to_deployment(
+        pool, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH
+    )
+    made: UUID = deployment.apply()
+    return made
+
+
+def _take_over(name: str, entry: dict[str, Any]) -> None:
+    """Make what a worker made this folder's own: its entry in `dvc.lock`, its outputs."""
+    from dvc.utils.serialize import modify_yaml
+
+    with modify_yaml(str(leftovers.DVC_LOCK)) as lock:
+        lock.setdefault("schema", "2.0")
+        lock.setdefault("stages", {})[name] = entry
+    leftovers.keep_dvc_lock()
+    call_dvc("pull", "--force", name)

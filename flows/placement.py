@@ -1,0 +1,47 @@
+"""Where a stage runs: in the process of the run, or on a worker of a Prefect work pool, as `placement` in params.yaml says.
+
+Whatever holds GPUs takes as many slots of the limit `attestrl-gpu` as it needs for as long as it runs, here or elsewhere,
+in this run or in another on the same Prefect server: two trainings never share a GPU. The slots are leased and renewed,
+so that a run that was killed gives them back.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows import stages
+from flows.stages import Outcome
+from governance.errors import AttestError
+from tasks import params, paths
+
+LIMIT = "attestrl-gpu"
+LEASE_SECONDS = 60  # the shortest that Prefect grants
+
+
+def run_stage(name: str, parent_run: str) -> Outcome:
+    """Bring one stage up to date, where it belongs, and say how that went."""
+    settings = params.load(paths.PARAMS).placement
+    need = settings.stages.get(name, params.Need())
+    with _slots(need, settings.gpus):
+        if need.pool is None:
+            return stages.run_stage(name, parent_run)
+        from flows import elsewhere
+
+        try:
+            return elsewhere.run_stage(name, parent_run, need, settings)
+        except AttestError as error:
+            return Outcome(name, "failed", message=str(error), exit_code=error.exit_code)
+
+
+@contextmanager
+def _slots(need: params.Need, gpus: int) -> Iterator[None]:
+    """Hold the GPUs that a stage needs."""
+    if need.device != "gpu":
+        yield
+        return
+    from prefect import get_client
+    from prefect.concurrency.sync import concurrency
+
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(LIMIT, gpus)
+    with concurrency(LIMIT, occupy=need.number, strict=True, lease_duration=LEASE_SECONDS):
+        yield

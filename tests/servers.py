@@ -1,0 +1,161 @@
+"""Real servers for tests, each on a free port of localhost, ended with the test that asked for it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+BINARIES = next((p for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+START_SECONDS = 180
+SUPERUSER, PASSWORD = "postgres", "super-secret"
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL server of its own."""
+
+    folder: Path
+    binaries: Path
+    port: int
+
+    def url(self, database: str, user: str = SUPERUSER, password: str = PASSWORD, scheme: str = "postgresql") -> str:
+        return f"{scheme}://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def psql(self, file: Path, **variables: str) -> None:
+        """Run a file of statements as the superuser."""
+        given = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
+        command = [str(self.binaries / "psql"), "-X", "-q", *given, "-f", str(file), self.url("postgres")]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def control(self, *arguments: str) -> None:
+        """`pg_ctl`, as the user that may."""
+        command = [str(self.binaries / "pg_ctl"), "-D", "data", "-w", "-t", "100", "-l", "log", *arguments]
+        _as_owner(self.folder, *command)
+
+
+def _as_owner(folder: Path, *command: str) -> None:
+    user = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
+    subprocess.run(command, cwd=folder, user=user, check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A server that asks everybody for a password."""
+    pytest.importorskip("psycopg2")
+    found = shutil.which("initdb")
+    binaries = Path(found).resolve().parent if found else BINARIES
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed")
+    folder = Path(tempfile.mkdtemp(prefix="attestrl-pg-"))
+    (folder / "password").write_text(PASSWORD)
+    if os.getuid() == 0:
+        for path in (folder, folder / "password"):
+            shutil.chown(path, "postgres")
+    server = Postgres(folder, binaries, free_port())
+    methods = ["-A", "scram-sha-256", "--pwfile", "password"]
+    _as_owner(folder, str(binaries / "initdb"), "-D", "data", "-U", SUPERUSER, *methods, "-N")
+    options = f"-p {server.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    server.control("-o", options, "start")
+    try:
+        yield server
+    finally:
+        server.control("-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def redis(password: str) -> Iterator[int]:
+    """Port of a Redis server with a password."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("no Redis server is installed")
+    port = free_port()
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", password, "--save", ""]
+    with program([binary, *settings], {}):
+        wait_until(lambda: _listens(port))
+        yield port
+
+
+@contextmanager
+def program(
+    command: list[str], environment: Mapping[str, str], log: Path | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs in `cwd` until the block ends."""
+    with (log or Path(os.devnull)).open("ab") as out:
+        process = subprocess.Popen(
+            command, cwd=cwd, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def wait_until(ready: Callable[[], bool], log: Path | None = None, seconds: float = START_SECONDS) -> None:
+    """Until it is so; fails with the end of the log if it does not come to that."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        said = log.read_text(errors="replace")[-3000:] if log else ""
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {said}"
+        time.sleep(0.3)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)
+    except ProcessLookupError:
+        process.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    """Whether a server says that it is well."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def prefect(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """URL of the API of a Prefect server that is starting."""
+    port = free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with program(command, environment, log):
+        yield f"http://127.0.0.1:{port}/api"
+
+
+@contextmanager
+def mlflow(environment: Mapping[str, str], arguments: list[str], log: Path) -> Iterator[str]:
+    """URL of an MLflow server that is starting."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with program([*command, *arguments], environment, log):
+        yield f"http://127.0.0.1:{port}"
