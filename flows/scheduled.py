@@ -1,4 +1,4 @@
-"""The deployment that a schedule starts: a whole run, with the schedule as its actor."""
+"""The deployments that schedules start: a whole run, and what retention asks for, each with its schedule as the actor."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows import project
+from flows import project, retention
 from flows.run import execute, new_run_id
+from governance.errors import AttestError
 
 
 @flow(name="attestrl-scheduled", persist_result=False)
@@ -18,3 +19,15 @@ def scheduled_run() -> State[Any]:
     if record["exit_code"]:
         return Failed(message=f"{record['run_id']}: {record['message'] or record['gate']['reasons']}")
     return Completed(message=record["run_id"])
+
+
+@flow(name="attestrl-retention", persist_result=False)
+def scheduled_retention() -> State[Any]:
+    """Act on data whose time is over, as `retention.yaml` beside them says; completed with what was said of it."""
+    project.enter()
+    said: list[str] = []
+    try:
+        retention.act("schedule:attestrl-retention", said.append)
+    except AttestError as error:
+        return Failed(message=str(error))
+    return Completed(message=" ".join(said) or "nothing is due")

@@ -36,40 +36,47 @@ def mlflow_ui(port: int) -> None:
 
 
 def serve(cron: str | None) -> None:
-    """Serve the scheduled deployment until Ctrl-C or SIGTERM."""
-    schedule, timezone = (cron, "UTC") if cron else _schedule_of(Path("prefect.yaml"))
+    """Serve the deployments of prefect.yaml until Ctrl-C or SIGTERM; `cron` replaces the schedule of the pipeline."""
+    when = _schedules_of(Path("prefect.yaml"))
+    if cron:
+        when["scheduled"] = (cron, "UTC")
     from cronsim import CronSim, CronSimError
 
-    try:
-        CronSim(schedule, datetime.now())
-    except CronSimError:
-        raise BadInput(
-            f"--cron {schedule!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three."
-        ) from None
+    for name, (schedule, _) in when.items():
+        try:
+            CronSim(schedule, datetime.now())
+        except CronSimError:
+            where = "--cron" if cron and name == "scheduled" else f"prefect.yaml: {name}:"
+            raise BadInput(
+                f"{where} {schedule!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three."
+            ) from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with prefect_server() as url:
         os.environ["PREFECT_API_URL"] = url
-        typer.echo(
-            f"serving attestrl-scheduled by {schedule!r} ({timezone}); Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)",
-            err=True,
-        )
+        named = ", ".join(f"{name} by {schedule!r} ({timezone})" for name, (schedule, timezone) in when.items())
+        typer.echo(f"serving {named}; Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)", err=True)
+        import prefect
         from prefect.schedules import Cron
 
-        from flows.scheduled import scheduled_run
+        from flows.scheduled import scheduled_retention, scheduled_run
 
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
         logging.getLogger("asyncio").addFilter(lambda _: False)
-        when = Cron(schedule, timezone=timezone)
-        scheduled_run.serve(name="scheduled", schedule=when, limit=1, print_starting_message=False)
+        deployments = [
+            flow.to_deployment(name, schedule=Cron(when[name][0], timezone=when[name][1]))
+            for name, flow in (("scheduled", scheduled_run), ("retention", scheduled_retention))
+            if name in when
+        ]
+        prefect.serve(*deployments, limit=1, print_starting_message=False)
 
 
-def _schedule_of(file: Path) -> tuple[str, str]:
-    """(cron expression, time zone) of the first deployment."""
+def _schedules_of(file: Path) -> dict[str, tuple[str, str]]:
+    """(cron expression, time zone) of every deployment by name."""
     import yaml
 
     deployments: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
-    first = deployments[0]["schedules"][0]
-    return str(first["cron"]), str(first.get("timezone", "UTC"))
+    firsts = {str(d["name"]): d["schedules"][0] for d in deployments}
+    return {name: (str(first["cron"]), str(first.get("timezone", "UTC"))) for name, first in firsts.items()}
 
 
 @contextmanager
