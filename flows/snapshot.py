@@ -1,5 +1,6 @@
 """Copies into the run's folder of what says how its outputs came to be: the workspace holds the latest run only."""
 
+import json
 from pathlib import Path
 
 from flows.stages import Outcome
@@ -8,7 +9,7 @@ from governance.bundle import DECLARATIONS
 from governance.digest import write_atomic, write_json
 from governance.errors import BadInput
 from governance.mapping import read_declarations
-from tasks import params, paths
+from tasks import demographics, params, paths
 
 REPORTS = {
     "ingest": "summary.json",
@@ -33,6 +34,8 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
         if stage in LINEAGE:
             copies[folder / "lineage" / f"{LINEAGE[stage].name}.json"] = LINEAGE[stage] / "lineage.json"
     made = [_copy(source, to) for to, source in copies.items() if source.is_file()]
+    if (summary := folder / "reports/annotators.json") in made:
+        write_json(summary, demographics.exported(json.loads(summary.read_text(encoding="utf-8"))))
     return made + _declarations(folder) + _retention(folder, outcomes)
 
 

@@ -44,13 +44,14 @@ class Ingest(Section):
     demonstrations: str | None = None
     votes: str | None = None
     golden: str | None = None
+    annotators: str | None = None
     panel: Panel | None = None
     audits: dict[str, AuditVotes] = {}
     shares: dict[str, Share]
 
     def sources(self) -> list[str]:
         """Every file, folder or hub name that is read."""
-        given = [self.preferences, self.demonstrations, self.votes, self.golden]
+        given = [self.preferences, self.demonstrations, self.votes, self.golden, self.annotators]
         given += [source for audit in self.audits.values() for source in (audit.votes, audit.golden)]
         return [source for source in given if source]
 
