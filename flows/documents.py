@@ -181,6 +181,8 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         base=settings.base.model,
         base_licence=declared_beside(Path(settings.base.model)).answers.get("DIST-04", (None,))[0],
         seconds=record["seconds"],
+        cpu_seconds=record.get("cpu_seconds"),
+        watts_per_core=settings.evidence.watts_per_core,
         limits=_limits(name),
         simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
     )
@@ -198,7 +200,10 @@ def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str
     if name in ("policy", "sft") and "evaluate" in done:
         rows = _json(paths.report("evaluate") / "metrics.json").get("metrics", [])
     chosen = [r for r in rows if any(w in r["name"] for w in words.get(name, ())) and r["value"] is not None]
-    plain = [{"name": k, "value": v, "low": None, "high": None, "n": None} for k, v in record["metrics"].items()]
+    plain = [
+        {"name": k, "value": v, "low": None, "high": None, "n": None, "slice": None}
+        for k, v in record["metrics"].items()
+    ]
     return chosen or plain
 
 

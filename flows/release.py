@@ -30,6 +30,15 @@ def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], ali
     )
 
 
+def take_alias_away(ledger: Log, actor: str, name: str, alias: str, *, because: str) -> None:
+    """Let `alias` of a registered model point at nothing, and say so in the ledger; `because` names an incident."""
+    import mlflow
+
+    mlflow.MlflowClient().delete_registered_model_alias(name, alias)
+    data = {"model": name, "version": None, "alias": alias, "because": because}
+    ledger.append(Event.ALIAS_MOVED, run_id="", actor=actor, subject_digests={}, data=data)
+
+
 def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], None]) -> str:
     """Record a person's decision on a run's policy; an approval makes it `champion`. Gives a sentence.
 

@@ -4,7 +4,6 @@ A removal is written down before the first file goes. Killed, it goes on when th
 starts before it has: a run could bring back from the cache what is half removed. It is recorded, once, when all is gone.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ from governance.errors import GateRefused, MissingComponent
 from governance.ledger import Entry, Event
 from tasks import paths
 
-GOES_ON = {"erasing": "attestrl privacy erase {subject}", "deleting": "attestrl privacy retention --act"}
+# What goes on from where it was killed. The sentence stays in records, so it names nobody.
+GOES_ON = {"erasing": "the same `attestrl privacy erase` as before", "deleting": "`attestrl privacy retention --act`"}
 RETRAINING = "due: a person decides whether these policies are trained anew"
 
 
@@ -44,9 +44,8 @@ def journal(kind: str, subject: str) -> Path:
 def check_finished() -> None:
     """Raises GateRefused while a removal that was begun has not ended."""
     for kind, command in GOES_ON.items():
-        for file in sorted((paths.home() / "privacy").glob(f"{kind}-*.json")):
-            subject = json.loads(file.read_text(encoding="utf-8"))["subject"]
-            raise GateRefused(f"data are half removed; `{command.format(subject=subject)}` goes on, then run again.")
+        if list((paths.home() / "privacy").glob(f"{kind}-*.json")):
+            raise GateRefused(f"data are half removed: a removal was interrupted; type {command}, then run again.")
 
 
 def carry_out(found: Removal, say: Callable[[str], None]) -> None:

@@ -62,7 +62,7 @@ def serve(cron: str | None) -> None:
 
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
         logging.getLogger("asyncio").addFilter(lambda _: False)
-        deployments = [
+        deployments: list[Any] = [
             flow.to_deployment(name, schedule=Cron(when[name][0], timezone=when[name][1]))
             for name, flow in (("scheduled", scheduled_run), ("retention", scheduled_retention))
             if name in when

@@ -113,7 +113,8 @@ def _beside(source: Path) -> Path:
 
 
 def _from_record(row: dict[str, Any]) -> Retention:
-    return Retention(**{k: date.fromisoformat(v) if k in DATES and v else v for k, v in row.items()})
+    fields: dict[str, Any] = {k: date.fromisoformat(v) if k in DATES and v else v for k, v in row.items()}
+    return Retention(**fields)
 
 
 def refuse_expired(sources: Iterable[Path], today: date) -> None:

@@ -252,11 +252,12 @@ class Hypotheses(Section):
 
 class Evidence(Section):
     """Where the audit log's signed checkpoints are kept, the PEM file of the key that signs, the YAML file in which a
-    person declares what does not apply."""
+    person declares what does not apply, and what a busy core of this machine draws (W)."""
 
     checkpoints: str | None = None
     signing_key: str | None = None
     declarations: str | None = None
+    watts_per_core: Positive | None = None
 
 
 class ReportDays(Section):
