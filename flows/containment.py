@@ -30,8 +30,6 @@ def affected(run_id: str | None) -> dict[str, str]:
 def move_back(incident_id: str, actor: str) -> str:
     """Point `champion` at the policy that had it before, passing over those of open incidents; where there is none, take
     the alias away, so that nothing delivers the policy any more. Gives a sentence."""
-    import mlflow
-
     ledger = sealing.ledger()
     concerned = {i.run_id for i in incidents.incidents(ledger) if i.blocks or i.incident_id == incident_id}
     every = _champions()
@@ -44,9 +42,7 @@ def move_back(incident_id: str, actor: str) -> str:
         said = f"{good[-1]['name']} version {good[-1]['version']} is champion again."
     else:
         name = every[-1]["name"]
-        mlflow.MlflowClient().delete_registered_model_alias(name, "champion")
-        data = {"model": name, "version": None, "alias": "champion", "because": incident_id}
-        ledger.append(Event.ALIAS_MOVED, run_id="", actor=actor, subject_digests={}, data=data)
+        release.take_alias_away(ledger, actor, name, "champion", because=incident_id)
         said = f"{name} has no champion any more: no earlier policy is free of open incidents."
     incidents.updated(
         ledger, incidents.find(ledger, incident_id), note=f"contained: {said}", actor=actor, reported=False

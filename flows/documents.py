@@ -7,8 +7,9 @@ from typing import Any
 
 from flows import inventory
 from flows.stages import Outcome, read_record
+from governance import disclosure
 from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
-from governance.digest import sha256_path, write_atomic
+from governance.digest import sha256_path, write_atomic, write_json
 from governance.model_card import ModelFacts, model_card
 from tasks import params, paths
 
@@ -85,6 +86,7 @@ def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[Datase
         raw={source: record["inputs"][source]} if source in record["inputs"] else None,
         timeframe=timeframe,
         annotators=_annotators(name, done),
+        demographics=_demographics(path) if name == "votes" else None,
         simulated=SIMULATED_VOTES if source == "simulated panel" else None,
         used_for=_used_for(name),
         left_out=table["left_out"],
@@ -137,6 +139,25 @@ def _annotators(name: str, done: set[str]) -> str | None:
     return str(found.get("summary")) if found else None
 
 
+def _demographics(votes: Path) -> dict[str, list[dict[str, Any]]] | None:
+    """Annotators of a table by attribute and group, for export. What was published is kept apart, in the state folder:
+    the next table is compared with it."""
+    import polars as pl
+
+    from tasks.demographics import group_sizes
+
+    people = pl.read_parquet(paths.PEOPLE)
+    if not people.height:
+        return None
+    file = paths.home() / "privacy" / "demographics.json"
+    before = _json(file)
+    sizes = group_sizes(pl.read_parquet(votes, columns=["annotator_id"])["annotator_id"], people)
+    now = {attribute: disclosure.published(counts, before.get(attribute)) for attribute, counts in sizes.items()}
+    write_json(file, now)
+    file.chmod(0o600)
+    return {attribute: table["rows"] for attribute, table in now.items()}
+
+
 def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, done: set[str]) -> ModelFacts:
     record = read_record(stage)
     section = settings.model_dump(mode="json").get(stage, {})
@@ -160,6 +181,8 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         base=settings.base.model,
         base_licence=declared_beside(Path(settings.base.model)).answers.get("DIST-04", (None,))[0],
         seconds=record["seconds"],
+        cpu_seconds=record.get("cpu_seconds"),
+        watts_per_core=settings.evidence.watts_per_core,
         limits=_limits(name),
         simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
     )
@@ -177,7 +200,10 @@ def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str
     if name in ("policy", "sft") and "evaluate" in done:
         rows = _json(paths.report("evaluate") / "metrics.json").get("metrics", [])
     chosen = [r for r in rows if any(w in r["name"] for w in words.get(name, ())) and r["value"] is not None]
-    plain = [{"name": k, "value": v, "low": None, "high": None, "n": None} for k, v in record["metrics"].items()]
+    plain = [
+        {"name": k, "value": v, "low": None, "high": None, "n": None, "slice": None}
+        for k, v in record["metrics"].items()
+    ]
     return chosen or plain
 
 

@@ -5,15 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from flows import processing, sealing
-from governance.digest import sha256_bytes, sha256_path
-from governance.erasure import Erasure, concerned, holders
-from governance.errors import BadInput, MissingComponent
+from flows import processing, removal
+from governance.digest import sha256_path
+from governance.erasure import Removal, concerned, holders
+from governance.errors import BadInput
 from governance.ledger import Event
 from governance.records import list_runs
 from tasks import paths, pseudonyms, suppression
+from tasks.review_store import ReviewStore
 
 PSEUDONYM = re.compile(r"p-[0-9a-f]{12}")
 CACHE = Path(".dvc/cache")
@@ -22,76 +21,61 @@ KEPT = ("ledger.jsonl", "records", "privacy", "checkpoints", "keys")
 
 
 def erase(annotator: str, actor: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Remove every file that holds the person's rows, and record it. Run again after a kill, it goes on.
+    """Remove every file that holds the person's rows, and record it. Run again after a kill, it goes on; for somebody who
+    is erased already there is nothing to remove, and `erasure` is None.
 
     Raises BadInput if nothing here names the person, MissingComponent while a run is under way.
     """
     pseudonym = annotator if PSEUDONYM.fullmatch(annotator) else pseudonyms.pseudonym(annotator, pseudonyms.key())
-    paths.home().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.home() / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MissingComponent("a run is under way in this project; wait until it ends, then erase.") from None
-    with lock:
-        journal = paths.home() / "privacy" / f"erasing-{sha256_bytes(pseudonym.encode())[:12]}.json"
-        found = Erasure.load(journal, pseudonym)
+    with removal.alone():
+        journal = removal.journal("erasing", pseudonym)
+        found = Removal.load(journal, pseudonym)
         _look(found)
-        if not found.files:
+        if found.files or found.answers:
+            found.save(journal)
+            suppression.suppress(pseudonym)
+            removal.carry_out(found, say)
+            if found.answers:
+                _review().forget(pseudonym)
+            document = _record(found, actor)
+            journal.unlink()
+        elif pseudonym in suppression.erased():
+            document = {"erasure": None}
+        else:
             raise BadInput("nobody of that name has rows here: neither a table, nor a cached version, nor a report.")
-        suppression.suppress(pseudonym)
-        found.save(journal)
-        for name in found.files:
-            Path(name).unlink(missing_ok=True)
-        _empty_remotes(found, say)
-        document = _record(found, actor)
-        journal.unlink()
     document["raw_files"] = _raw_files(annotator)
     return document
 
 
-def _look(found: Erasure) -> None:
+def _look(found: Removal) -> None:
     """Add to what is known the files that are still there."""
     state = [p for p in paths.home().iterdir() if p.is_dir() and p.name not in KEPT]
-    for file, rows in holders([Path("data/interim"), paths.PROCESSED, paths.REPORTS, CACHE, *state], found.pseudonym):
+    for file, rows in holders([Path("data/interim"), paths.PROCESSED, paths.REPORTS, CACHE, *state], found.subject):
         if file.as_posix() in found.files:
             continue  # known from before a kill
         found.files[file.as_posix()] = sha256_path(file)
         found.rows += rows
         if file.is_relative_to(CACHE):
             found.objects.append(file.parent.name + file.name)
+    if _review_file().is_file():
+        found.answers = max(found.answers, _review().progress(found.subject)[0])
     if found.files:
         found.runs, found.models = concerned(list_runs(paths.home()), found.files.values())
 
 
-def _empty_remotes(found: Erasure, say: Callable[[str], None]) -> None:
-    """Remove the same objects from every remote that DVC knows. What a remote alone holds is not looked into."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        for name in repo.config["remote"]:
-            odb = repo.cloud.get_remote_odb(name)
-            removed = 0
-            for oid in set(found.objects):
-                if odb.exists(oid):
-                    odb.fs.remove(odb.oid_to_path(oid))
-                    removed += 1
-            say(f"remote {name}: {removed} objects removed.")
+def _review_file() -> Path:
+    return paths.home() / "review.sqlite"
 
 
-def _record(found: Erasure, actor: str) -> dict[str, Any]:
+def _review() -> ReviewStore:
+    return ReviewStore(_review_file())
+
+
+def _record(found: Removal, actor: str) -> dict[str, Any]:
     """Append the erasure to the audit log, which names no person, and give its document."""
     digests = {f"removed {n}": d for n, d in enumerate(sorted(set(found.files.values())))}
-    data = {
-        "files": len(found.files),
-        "rows": found.rows,
-        "runs": found.runs,
-        "policies": found.models,
-        "retraining": "due: a person decides whether these policies are trained anew" if found.models else "none",
-    }
-    entry = sealing.ledger().append(Event.ERASED, run_id="", actor=actor, subject_digests=digests, data=data)
-    sealing.seal(actor)
-    return {"erasure": entry.entry_hash[:12], **data}
+    entry = removal.record(found, Event.ERASED, actor, digests, rows=found.rows, answers=found.answers)
+    return {"erasure": entry.entry_hash[:12], **entry.data}
 
 
 def _raw_files(annotator: str) -> list[str]:

@@ -66,7 +66,7 @@ def _bench(record: dict[str, Any], settings: params.Params, rated: bool) -> Any:
     from tasks.evals.response_cache import ResponseCache
 
     digests = {o["path"]: o["sha256"] for stage in record["stages"] for o in stage["outputs"]}
-    models = {name: _model(folder, digests) for name, folder in (LANGUAGE | SCORERS).items()}
+    models = {name: model_of_run(folder, digests) for name, folder in (LANGUAGE | SCORERS).items()}
     for path in SIDES.values():
         if not path.is_file() or sha256_path(path) != digests.get(path.as_posix()):
             raise BadInput(f"{path}: is not the table of {record['run_id']}; bring it back with `dvc checkout`.")
@@ -82,7 +82,7 @@ def _bench(record: dict[str, Any], settings: params.Params, rated: bool) -> Any:
     )
 
 
-def _model(folder: Path, digests: dict[str, str]) -> Path:
+def model_of_run(folder: Path, digests: dict[str, str]) -> Path:
     """The workspace's model if it is the run's, else the registered bytes of the run's."""
     wanted = digests.get(folder.as_posix())
     if wanted is None:

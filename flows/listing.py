@@ -29,5 +29,5 @@ def load(run_id: str) -> dict[str, Any]:
 
 def _with_notices(record: dict[str, Any]) -> dict[str, Any]:
     """The record, and what the ledger says of it since."""
-    stale = freshness.stale_since(sealing.ledger(), record["run_id"])
+    stale = freshness.stale_since(sealing.ledger().entries(record["run_id"]))
     return record | {"stale": stale} if stale else record

@@ -4,12 +4,15 @@ may not be kept any more."""
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flows import removal
 from governance import retention
 from tasks import base, params, reading
 
 
 def check(settings: params.Params) -> None:
-    """Raises BadInput for the first input of the run that cannot be what params.yaml says, GateRefused for one whose time is over."""
+    """Raises BadInput for the first input of the run that cannot be what params.yaml says, GateRefused for one whose time is
+    over, and while a removal of data is half done."""
+    removal.check_finished()
     here = []
     for source in settings.ingest.sources():
         if Path(source).exists():

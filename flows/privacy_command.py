@@ -25,6 +25,9 @@ def erase(
     found = erasure.erase(annotator, current_actor(), lambda text: typer.echo(text, err=True))
 
     def people(_: Any) -> None:
+        if found["erasure"] is None:
+            typer.echo("Nothing here holds rows of this person any more: they were erased before.")
+            return
         typer.echo(
             f"Erased: {found['rows']} rows in {found['files']} files; entry {found['erasure']} of the audit log."
         )
@@ -40,14 +43,22 @@ def erase(
 
 
 @app.command()
-def retention(as_json: Json = False) -> None:
-    """Show until when each source of the pipeline may be kept, and what is due. Exit code 1 if something is."""
-    from flows import processing, project
-    from governance.retention import read
+def retention(
+    act: Annotated[
+        bool, typer.Option("--act", help="Do what is declared: delete what is due with every version, or record it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show until when each source may be kept, and what is due; with --act, act on it. Exit code 1 if something is due."""
+    from flows import project
+    from governance.decision import current_actor
 
     project.enter()
-    today = datetime.now(UTC).date()
-    found = [read(source).as_dict(today) for source in processing.sources()]
+    from flows import retention as acting
+
+    if act:
+        acting.act(current_actor(), lambda text: typer.echo(text, err=True))
+    found = acting.states(acting.history())
 
     def people(_: Any) -> None:
         from rich.console import Console

@@ -1,15 +1,16 @@
 """What is processed, of whom and for how long: facts for the records of processing."""
 
 import json
-from datetime import date
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from flows import sealing
 from flows.stages import read_record
-from governance.ledger import Event
+from governance import descent, retention
+from governance.ledger import Entry, Event
 from governance.records import list_runs
-from governance.retention import read
 from governance.template import render
 from tasks import params, paths
 
@@ -17,6 +18,14 @@ from tasks import params, paths
 def sources() -> list[Path]:
     """Inputs of the pipeline that are on this machine."""
     return [Path(s) for s in params.load(paths.PARAMS).ingest.sources() if Path(s).exists()]
+
+
+def expired(entries: Iterable[Entry], folder: Path) -> tuple[str, ...]:
+    """In words, the data that a run read and that may not be kept any more. `entries` and `folder` are the run's."""
+    today = datetime.now(UTC).date()
+    read_then = map(Path, descent.read_by(entries, "ingest"))
+    found = retention.expired(read_then, retention.recorded(folder), today)
+    return tuple(f"{one.source} until {one.retain_until}" for one in found)
 
 
 def ropa(today: date) -> str:
@@ -28,7 +37,7 @@ def ropa(today: date) -> str:
         names = [name for name, facts in tables.items() if facts.get("source") == source.as_posix()]
         found = {name: pii[name] for name in names if pii.get(name)}
         datasets.append(
-            read(source).as_dict(today)
+            retention.read(source).as_dict(today)
             | {
                 "people": "annotators and authors, by pseudonym; persons whom the texts mention",
                 "pii": _words(found) if names else "not read yet: `attestrl run` counts it",

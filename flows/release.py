@@ -1,7 +1,7 @@
 """Aliases of the policy in the registry: `candidate` by the gate, `champion` by a person's approval.
 
-An alias is how people find a release. It proves nothing: the verdict and the decision are read from the ledger, and
-the policy's bytes are hashed again before anything moves.
+An alias is how people find a release. It proves nothing: before `champion` moves, everything that the gate once found is
+derived again from the ledger, the run's records and the bytes.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from flows import evaluation, listing, sealing
-from governance import decision
-from governance.digest import sha256_path
+from flows import evaluation, listing, processing, sealing
+from governance import decision, descent, incidents
 from governance.errors import GateRefused
+from governance.gate import Verdict
 from governance.ledger import Event, Log
 from tasks import lineage, paths
 
@@ -30,29 +30,50 @@ def move_alias(ledger: Log, run_id: str, actor: str, policy: dict[str, Any], ali
     )
 
 
+def take_alias_away(ledger: Log, actor: str, name: str, alias: str, *, because: str) -> None:
+    """Let `alias` of a registered model point at nothing, and say so in the ledger; `because` names an incident."""
+    import mlflow
+
+    mlflow.MlflowClient().delete_registered_model_alias(name, alias)
+    data = {"model": name, "version": None, "alias": alias, "because": because}
+    ledger.append(Event.ALIAS_MOVED, run_id="", actor=actor, subject_digests={}, data=data)
+
+
 def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], None], actor: str | None = None) -> str:
     """Record a person's decision on a run's policy; an approval makes it `champion`. Gives a sentence. `actor` is who
-    types, unless the decision came another way."""
+    types, unless the decision came another way.
+
+    An approval is judged again from the evidence; where that says no, the refusal is recorded with what was shown.
+    """
+    decision.check_reason(reason)
     record = listing.load(run_id)
     run_id = record["run_id"]
     paths.home().mkdir(parents=True, exist_ok=True)
     with FileLock(paths.home() / "decision.lock"):
-        notary = sealing.notary()
+        notary, actor = sealing.notary(), actor or decision.current_actor()
         ledger = notary.ledger
         policy = record.get("policy")
         if not policy:
             raise GateRefused(f"{run_id}: made no policy, so there is nothing to decide; see `attestrl show {run_id}`.")
         line, seen = evaluation.shown_report(run_id, ledger)
-        shown = decision.shown(record) + line
-        show(shown)
+        shown, judged = decision.shown(record) + line, None
         if approved:
-            lineage.connect(record["project"])
-            run_json = paths.home() / "records" / run_id / "run.json"
-            decision.check_can_approve(notary, run_id, run_json, _registered_digest(policy))
-        actor = actor or decision.current_actor()
+            decision.check_ledger(notary)
+            try:
+                judged = _judge_again(record, ledger)
+            except GateRefused as refused:
+                show(shown)
+                decision.record_refusal(
+                    ledger, run_id=run_id, reason=reason, because=str(refused), actor=actor, shown_text=shown
+                )
+                sealing.seal(actor)
+                raise
+            shown += decision.shown_again(judged)
+        show(shown)
         decision.record_decision(
-            ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen
-        )
+            ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen,
+            judged=judged,
+        )  # fmt: skip
         if approved:
             move_alias(ledger, run_id, actor, policy, "champion")
         sealing.seal(actor)
@@ -61,9 +82,29 @@ def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], No
         return f"{policy['name']} version {policy['version']} is champion now."
 
 
-def _registered_digest(policy: dict[str, Any]) -> str:
-    """SHA-256 of the bytes that the registry would deliver for this version."""
-    import mlflow
+def _judge_again(record: dict[str, Any], ledger: Log) -> Verdict:
+    """The gate's verdict from the evidence of the run, the bytes in the registry and what is open or expired now."""
+    folder = paths.home() / "records" / record["run_id"]
+    entries = decision.check_evidence(ledger, record["run_id"], folder)
+    lineage.connect(record["project"])
+    return decision.judge_again(
+        entries,
+        folder,
+        _registered(record["policy"]),
+        evaluation.model_of_run(paths.REWARD, descent.made(entries)),
+        open_incidents=incidents.blocking(ledger),
+        expired=processing.expired(entries, folder),
+    )
 
-    local = mlflow.artifacts.download_artifacts(f"models:/{policy['name']}/{policy['version']}")
-    return sha256_path(Path(local))
+
+def _registered(policy: dict[str, Any]) -> Path:
+    """The bytes that the registry would deliver for this version. Raises GateRefused if there are none."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{policy['name']}/{policy['version']}"))
+    except (MlflowException, OSError):
+        raise GateRefused(
+            f"the registry does not deliver {policy['name']} version {policy['version']}; run again."
+        ) from None

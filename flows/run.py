@@ -19,7 +19,7 @@ from governance.causes import Cause
 from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.errors import MissingComponent, explained
-from governance.ledger import Event, Log
+from governance.ledger import Entry, Event, Log
 from tasks import lineage, params, paths
 
 
@@ -37,6 +37,7 @@ class Run:
     project: str = ""
     started: float = field(default_factory=time.monotonic)
     outcomes: list[Outcome] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -44,8 +45,11 @@ class Run:
         return paths.home() / "records" / self.run_id
 
     def log(self, event: Event, digests: dict[str, str] | None = None, **data: Any) -> None:
-        """Append an entry of this run to the ledger."""
-        self.ledger.append(event, run_id=self.run_id, actor=self.actor, subject_digests=digests or {}, data=data)
+        """Append an entry of this run to the ledger, and keep it."""
+        entry = self.ledger.append(
+            event, run_id=self.run_id, actor=self.actor, subject_digests=digests or {}, data=data
+        )
+        self.entries.append(entry)
 
 
 def new_run_id() -> str:

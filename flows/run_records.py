@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import cycles, documents, release, sealing, snapshot
+from flows import cycles, documents, processing, release, sealing, snapshot
 from flows.stages import Outcome, read_record
 from governance import gate, incidents
 from governance.digest import sha256_path
@@ -108,6 +108,7 @@ def write_abandoned(folder: Path, entries: list[Entry]) -> dict[str, str]:
         "next": _next(folder.name, "none", "killed"),
     }
     write_run_record(folder, record)
+    snapshot.copy_lock(folder)
     return {p.relative_to(folder).as_posix(): sha256_path(p) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -146,10 +147,13 @@ def _policy() -> dict[str, Any]:
 
 
 def _ask_gate(run: "Run", policy: dict[str, Any]) -> dict[str, Any]:
-    settings = params.load(paths.PARAMS).gate
-    open_incidents = tuple(i.incident_id for i in incidents.incidents(run.ledger) if i.blocks)
-    evidence = replace(gate.gate_evidence(paths.REPORTS, paths.MODELS), open_incidents=open_incidents)
-    verdict = gate.release_gate(evidence, gate.Thresholds(**settings.model_dump()))
+    evidence = gate.gate_evidence(gate.Reports.in_workspace(paths.REPORTS), paths.POLICY, paths.REWARD, run.entries)
+    evidence = replace(
+        evidence,
+        open_incidents=incidents.blocking(run.ledger),
+        expired=processing.expired(run.entries, run.folder),
+    )
+    verdict = gate.release_gate(evidence, gate.thresholds_of(run.entries))
     digests = {
         "policy": evidence.policy_sha256,
         "reward": evidence.reward_sha256,

@@ -1,4 +1,5 @@
-"""The deployment that schedules and triggers start: a whole run, with what started it as its actor and its cause."""
+"""The deployments that schedules and triggers start: a whole run, with what started it as its actor and its cause, and
+what retention asks for."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from flows import project, schedules, sealing
+from flows import project, retention, schedules, sealing
 from governance import causes
 from governance.causes import Answered, Cause
 from governance.errors import AttestError
@@ -60,3 +61,15 @@ def _slot(ledger: Log, catch_up: str) -> Cause | str | None:
         if schedules.is_missed(ledger, slot):
             return f"the slot of {slot.isoformat(timespec='seconds')} was missed, and no run is owed for it"
     return schedules.slot_cause(slot, catch_up)
+
+
+@flow(name="attestrl-retention", persist_result=False)
+def scheduled_retention() -> State[Any]:
+    """Act on data whose time is over, as `retention.yaml` beside them says; completed with what was said of it."""
+    project.enter()
+    said: list[str] = []
+    try:
+        retention.act("schedule:attestrl-retention", said.append)
+    except AttestError as error:
+        return Failed(message=str(error))
+    return Completed(message=" ".join(said) or "nothing is due")

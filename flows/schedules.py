@@ -41,7 +41,7 @@ class Plan:
         """The schedule as Prefect has it."""
         from prefect.schedules import Cron, Interval
 
-        parameters = {"catch_up": self.catch_up}
+        parameters = {} if self.catch_up == "latest" else {"catch_up": self.catch_up}  # `latest` is the flow's default
         if self.cron:
             return Cron(self.cron, timezone=self.timezone, parameters=parameters)
         seconds = timedelta(seconds=self.interval or 0)

@@ -98,7 +98,7 @@ def serve(cron: str | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with prefect_server() as ready:
         url = os.environ["PREFECT_API_URL"] = ready()
-        when = "; ".join(str(p) for p in plans) or "no schedule"
+        when = "; ".join(f"{d.name} {p}" for d in deployments for p in d.plans) or "no schedule"
         typer.echo(f"serving {when}; Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)", err=True)
         ledger = sealing.ledger()
         schedules.record(ledger, plans, current_actor())

@@ -1,13 +1,15 @@
 """Copies into the run's folder of what says how its outputs came to be: the workspace holds the latest run only."""
 
+import json
 from pathlib import Path
 
 from flows.stages import Outcome
+from governance import retention
 from governance.bundle import DECLARATIONS
-from governance.digest import write_atomic
+from governance.digest import write_atomic, write_json
 from governance.errors import BadInput
 from governance.mapping import read_declarations
-from tasks import params, paths
+from tasks import demographics, params, paths
 
 REPORTS = {
     "ingest": "summary.json",
@@ -32,7 +34,15 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
         if stage in LINEAGE:
             copies[folder / "lineage" / f"{LINEAGE[stage].name}.json"] = LINEAGE[stage] / "lineage.json"
     made = [_copy(source, to) for to, source in copies.items() if source.is_file()]
-    return made + _declarations(folder)
+    if (summary := folder / "reports/annotators.json") in made:
+        write_json(summary, demographics.exported(json.loads(summary.read_text(encoding="utf-8"))))
+    return made + _declarations(folder) + _retention(folder, outcomes)
+
+
+def copy_lock(folder: Path) -> None:
+    """Copy `dvc.lock` alone, by which the versions that a killed run made are found again."""
+    if (lock := Path("dvc.lock")).is_file():
+        _copy(lock, folder / lock.name)
 
 
 def check_declarations() -> Path | None:
@@ -53,6 +63,15 @@ def _declarations(folder: Path) -> list[Path]:
     except BadInput:  # the run that is ending was refused for it at its start
         return []
     return [_copy(declared, folder / DECLARATIONS)] if declared else []
+
+
+def _retention(folder: Path, outcomes: list[Outcome]) -> list[Path]:
+    """What is declared now of the sources that the run read: the files beside them may be gone when it is asked."""
+    read = next((o.inputs for o in outcomes if o.name == "ingest" and o.outcome in ("made", "cached")), None)
+    if read is None:
+        return []
+    write_json(folder / retention.RECORD, retention.record(Path(name) for name in read))
+    return [folder / retention.RECORD]
 
 
 def _copy(source: Path, to: Path) -> Path:

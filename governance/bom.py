@@ -101,6 +101,8 @@ def _model(path: str, m: ModelFacts, contents: Contents) -> dict[str, Any]:
 
 def _metric(f: dict[str, Any]) -> dict[str, Any]:
     metric: dict[str, Any] = {"type": f["name"], "value": f"{f['value']:.6g}"}
+    if f.get("slice"):
+        metric["slice"] = f["slice"]
     if f["low"] is not None and f["high"] is not None:
         metric["confidenceInterval"] = {"lowerBound": f"{f['low']:.6g}", "upperBound": f"{f['high']:.6g}"}
     return metric

@@ -24,18 +24,18 @@ from typing import Any
 
 from governance import checkpoint, dsse, story
 from governance.checkpoint import Stored
-from governance.digest import canonical_json, sha256_bytes, sha256_path
+from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED
-from governance.ledger import Entry, Event, Log, entry_line
+from governance.ledger import Entry, Log, entry_line
 from governance.mapping import mapping, read_declarations
 from governance.merkle import Proofs
 from governance.notary import Notary
+from governance.records import check_unchanged, files_of
 
 PAYLOAD_TYPE = "application/vnd.attestrl.evidence+json"
 FORMAT = "attestrl-evidence/1"
 DECLARATIONS = "declarations.yaml"
-ENDS = (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED)
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -59,7 +59,7 @@ def export(folders: Sequence[Path], notary: Notary, actor: str) -> Iterator[tupl
         entries = log.entries.get(folder.name, [])
         if not entries:
             raise BadInput(f"{folder.name}: the ledger does not know this run; `attestrl runs` lists them.")
-        _check_unchanged(folder, entries)
+        check_unchanged(folder, entries)
         covering = next(s for s in trusted if s.checkpoint.size > entries[-1].seq)
         content = _content(folder, entries, covering, log.hashes)
         content["manifest.json"] = _manifest(content, folder.name, notary)
@@ -82,7 +82,7 @@ class _Extract:
 
 def _content(folder: Path, entries: list[Entry], covering: Stored, hashes: list[bytes]) -> dict[str, bytes]:
     """Every file of the bundle but its manifest."""
-    content = {f"run/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in _files(folder)}
+    content = {f"run/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in files_of(folder)}
     proofs = Proofs(hashes[: covering.checkpoint.size])
     paths = {str(e.seq): [h.hex() for h in proofs.of(e.seq)] for e in entries}
     content["ledger/entries.jsonl"] = b"".join(entry_line(e) for e in entries)
@@ -107,24 +107,6 @@ def archive(content: dict[str, bytes]) -> bytes:
             info.create_system, info.external_attr = 3, 0o100644 << 16
             z.writestr(info, content[name])
     return buffer.getvalue()
-
-
-def _files(folder: Path) -> list[Path]:
-    """Files of a run's folder, without what an interrupted write left."""
-    return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
-
-
-def _check_unchanged(folder: Path, entries: list[Entry]) -> None:
-    """Raises GateRefused unless the run's files are exactly those whose digests its last entry holds."""
-    ended = next((e for e in reversed(entries) if e.type in ENDS), None)
-    if ended is None:
-        raise GateRefused(f"{folder.name}: has not ended, says the ledger; export it when it has.")
-    found = {p.relative_to(folder).as_posix(): sha256_path(p) for p in _files(folder)}
-    for name in sorted(found.keys() | ended.subject_digests.keys()):
-        if found.get(name) != ended.subject_digests.get(name):
-            raise GateRefused(
-                f"{folder / name}: is not the record that the ledger names; it was changed after the run."
-            )
 
 
 def _manifest(content: dict[str, bytes], run_id: str, notary: Notary) -> bytes:

@@ -4,6 +4,7 @@ Written as JSON, not through the library: mlcroissant 1.1.1 spells two RAI terms
 names version 1.0 unless told otherwise. A topic that nobody answered is said to be not known.
 """
 
+import re
 from typing import Any
 
 from governance.datasheet import Answer, DatasetFacts, Declared, answers
@@ -61,16 +62,17 @@ _TYPES = (
     ("Date", "sc:Date"),
     ("String", "sc:Text"),
 )
+_PART = re.compile(r"'([^']+)': ((?:List\(.*?\)|Struct\(.*\)|[^,]+))(?:, |$)")
 
 
 def croissant(facts: DatasetFacts, declared: Declared, made: str) -> dict[str, Any]:
-    """The metadata as JSON-LD; `made` is the day of the run in ISO 8601. Nested columns are named in the description:
-    the record set holds the flat ones."""
+    """The metadata as JSON-LD; `made` is the day of the run in ISO 8601. A column that is nested deeper than a list of
+    structures is named in the description instead of the record set."""
     every = {a.id: a for a in answers(facts, declared)}
     columns = facts.columns or {}
-    flat = {name: kind for name, kind in columns.items() if _type(kind)}
-    nested = [name for name in columns if name not in flat]
-    more = f" Nested columns outside the record set: {', '.join(nested)}." if nested else ""
+    fields = {name: kind for name, kind in columns.items() if _described(kind)}
+    deeper = [name for name in columns if name not in fields]
+    more = f" Columns outside the record set: {', '.join(deeper)}." if deeper else ""
     name = facts.name.replace("/", "-")
     file = f"{name}.parquet"
     document: dict[str, Any] = {
@@ -100,7 +102,7 @@ def croissant(facts: DatasetFacts, declared: Declared, made: str) -> dict[str, A
                 "@type": "cr:RecordSet",
                 "@id": "rows",
                 "name": "rows",
-                "field": [_field(column, kind, file) for column, kind in flat.items()],
+                "field": [_field(column, kind, file) for column, kind in fields.items()],
             }
         ],
     }
@@ -108,13 +110,42 @@ def croissant(facts: DatasetFacts, declared: Declared, made: str) -> dict[str, A
 
 
 def _field(column: str, kind: str, file: str) -> dict[str, Any]:
-    return {
-        "@type": "cr:Field",
-        "@id": f"rows/{column}",
-        "name": column,
-        "dataType": _type(kind),
-        "source": {"fileObject": {"@id": file}, "extract": {"column": column}},
-    }
+    """A column: plain, a list (an array of unknown length), a structure (its fields), or a list of structures."""
+    source: dict[str, Any] = {"fileObject": {"@id": file}, "extract": {"column": column}}
+    found: dict[str, Any] = {"@type": "cr:Field", "@id": f"rows/{column}", "name": column, "source": source}
+    inner = _within(kind, "List(", ")")
+    if inner is not None:
+        found |= {"isArray": True, "arrayShape": "-1"}
+    parts = _parts(inner or kind)
+    if not parts:
+        return found | {"dataType": _type(inner or kind)}
+    found["subField"] = [
+        {
+            "@type": "cr:Field",
+            "@id": f"rows/{column}/{name}",
+            "name": name,
+            "dataType": _type(part),
+            "source": source | {"transform": {"jsonPath": f"$.{name}"}},
+        }
+        for name, part in parts.items()
+    ]
+    return found
+
+
+def _described(kind: str) -> bool:
+    """Whether `_field` can say it: nothing deeper than a list of structures of plain values."""
+    inner = _within(kind, "List(", ")") or kind
+    return all(map(_type, _parts(inner).values())) if _parts(inner) else _type(inner) is not None
+
+
+def _parts(kind: str) -> dict[str, str]:
+    """Types by name of the fields of a structure, as polars writes them; none for another type."""
+    inner = _within(kind, "Struct({", "})")
+    return dict(_PART.findall(inner)) if inner else {}
+
+
+def _within(kind: str, opening: str, closing: str) -> str | None:
+    return kind[len(opening) : -len(closing)] if kind.startswith(opening) and kind.endswith(closing) else None
 
 
 def _responsible(facts: DatasetFacts, every: dict[str, Answer]) -> dict[str, Any]:

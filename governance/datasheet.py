@@ -23,7 +23,7 @@ class DatasetFacts:
     """What is measured of a dataset; None where nothing is. An empty dictionary says that there is none of it.
 
     `columns` maps names to types, `nulls` names to rows without a value, `sides` sides of the split to rows, `pii` kinds
-    of personal data, `quarantined` reasons and `failed_checks` rules to rows, `raw` files as they came to their SHA-256.
+    of personal data, `demographics` annotators by attribute as published, `quarantined` reasons and `failed_checks` rules to rows, `raw` files as they came to their SHA-256.
     """
 
     name: str
@@ -40,6 +40,7 @@ class DatasetFacts:
     raw: dict[str, str] | None = None
     timeframe: tuple[str, str] | None = None
     annotators: str | None = None
+    demographics: dict[str, list[dict[str, Any]]] | None = None
     simulated: str | None = None
     used_for: str | None = None
     left_out: str | None = None
@@ -124,6 +125,7 @@ def _measured(d: DatasetFacts) -> dict[str, str]:
         "COMP-09": _errors(d),
         "COMP-14": _counted(d.pii, "Personal data found by pattern", "none found by the patterns that were searched"),
         "COLL-02": d.annotators,
+        "COMP-13": _demographics(d.demographics),
         "COLL-05": f"First {d.timeframe[0]}, last {d.timeframe[1]}, as the rows say." if d.timeframe else None,
         "PREP-01": _counted(d.quarantined, "Rows set aside", "none"),
         "PREP-02": f"Yes, with these SHA-256: {_listed(d.raw)}." if d.raw else None,
@@ -143,6 +145,19 @@ def _listed(counts: dict[str, Any]) -> str:
 
 def _counted(counts: dict[str, int] | None, what: str, none: str) -> str | None:
     return None if counts is None else f"{what}: {_listed(counts) or none}."
+
+
+def _demographics(tables: dict[str, list[dict[str, Any]]] | None) -> str | None:
+    """Annotators by group, as `governance.disclosure` lets it be said."""
+    if not tables:
+        return None
+    said = []
+    for attribute, rows in tables.items():
+        shown = [f"{r['group']} {r['people'][0]}–{r['people'][1]}" for r in rows if "group" in r]
+        unseen = sum(r.get("hidden_groups", 0) for r in rows)
+        shown += [f"{unseen} groups are not shown"] if unseen else []
+        said.append(f"{attribute}: {', '.join(shown)}")
+    return f"Annotators by what the vendor says of them, in bands of people: {'; '.join(said)}."
 
 
 def _splits(sides: dict[str, int] | None) -> str | None:

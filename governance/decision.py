@@ -2,16 +2,18 @@
 
 import getpass
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from governance import freshness
-from governance.digest import sha256_bytes, sha256_path
+from governance import freshness, gate
+from governance.digest import sha256_bytes
 from governance.errors import BadInput, GateRefused
-from governance.incidents import incidents
+from governance.gate import Verdict
 from governance.ledger import Entry, Event, Log
 from governance.notary import Notary
+from governance.records import check_unchanged
 
 
 def current_actor() -> str:
@@ -49,32 +51,57 @@ def _figure(f: dict[str, Any]) -> str:
     return f"{f['value']:.3f}{interval}" + (f" n={f['n']}" if f.get("n") else "")
 
 
-def check_can_approve(notary: Notary, run_id: str, run_json: Path, policy_sha256: str) -> None:
-    """Raise GateRefused unless the evidence stands: whole ledger, a passing verdict in it, unchanged record and bytes.
-
-    `policy_sha256` is measured on the bytes that would be released. Raises BadInput if the run is unknown or decided.
-    """
+def check_ledger(notary: Notary) -> None:
+    """Raises GateRefused unless the ledger and its checkpoints are whole."""
     found = notary.verify()
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
-    blocking = [i.incident_id for i in incidents(notary.ledger) if i.blocks]
-    if blocking:
-        raise GateRefused(
-            f"serious incidents are open ({', '.join(blocking)}); close them before a policy is released."
-        )
-    if stale := freshness.stale_since(notary.ledger, run_id):
+
+
+def check_evidence(ledger: Log, run_id: str, folder: Path) -> list[Entry]:
+    """Entries of a run whose evidence stands: it ended with a passing verdict, its evaluation is not stale, and every file
+    in its `folder` is the one that its last entry names. Raises GateRefused otherwise, BadInput if the run is unknown or
+    decided."""
+    entries = _undecided(ledger, run_id)
+    if stale := freshness.stale_since(entries):
         raise GateRefused(f"{run_id}: its evaluation is {stale}; run a full cycle on the new base.")
-    entries = _undecided(notary.ledger, run_id)
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict is None or verdict.data.get("verdict") != "pass":
         raise GateRefused(f"{run_id}: the ledger has no passing verdict of the release gate for it.")
-    ended = _last(entries, Event.RUN_ENDED)
-    if ended is None:
+    if _last(entries, Event.RUN_ENDED) is None:
         raise GateRefused(f"{run_id}: did not end, says the ledger; run again.")
-    if not run_json.is_file() or ended.subject_digests.get("run.json") != sha256_path(run_json):
-        raise GateRefused(f"{run_json}: is not the record that the ledger names; it was changed after the run.")
-    if verdict.subject_digests.get("policy") != policy_sha256:
-        raise GateRefused(f"{run_id}: the registry's policy is not the one that was judged: its SHA-256 differs.")
+    check_unchanged(folder, entries)
+    return entries
+
+
+def judge_again(
+    entries: list[Entry],
+    folder: Path,
+    policy: Path,
+    reward: Path,
+    *,
+    open_incidents: tuple[str, ...] = (),
+    expired: tuple[str, ...] = (),
+) -> Verdict:
+    """The gate's verdict on a run once more, from its evidence alone: the bytes that would be released (`policy`) and
+    those of the reward model, the run's own reports and checks, and the thresholds under which it was started. Raises
+    GateRefused with every reason there is."""
+    evidence = gate.gate_evidence(gate.Reports.of_run(folder), policy, reward, entries)
+    verdict = gate.release_gate(
+        replace(evidence, open_incidents=open_incidents, expired=expired), gate.thresholds_of(entries)
+    )
+    if verdict.reasons:
+        raise GateRefused(f"{folder.name}: judged again, it does not pass: {' '.join(verdict.reasons)}")
+    return verdict
+
+
+def shown_again(verdict: Verdict) -> str:
+    """What the person sees of the second judgement: every comparison that was made."""
+    lines = [
+        f"  {c['what']}" + (f" {c['value']:.6g} (limit {c['limit']:g})" if "value" in c else "")
+        for c in verdict.checked
+    ]
+    return "\n".join(["Judged again from the evidence: pass", *lines]) + "\n"
 
 
 def record_decision(
@@ -86,18 +113,33 @@ def record_decision(
     actor: str,
     shown_text: str,
     seen: dict[str, str] | None = None,
+    judged: Verdict | None = None,
 ) -> Entry:
-    """Append the decision; `seen`: SHA-256 of reports that were shown, by name. Raises BadInput for an empty reason, an unknown run, or a second decision."""
-    if not reason.strip():
-        raise BadInput("--reason: is empty; say why, it goes into the audit log.")
+    """Append the decision; `seen`: SHA-256 of reports that were shown, by name; `judged`: the second verdict. Raises
+    BadInput for an empty reason, an unknown run, or a second decision."""
+    check_reason(reason)
     entries = _undecided(ledger, run_id)
     digests = {"shown": sha256_bytes(shown_text.encode())} | (seen or {})
     verdict = _last(entries, Event.GATE_VERDICT)
     if verdict:
         digests["policy"] = verdict.subject_digests["policy"]
     event = Event.APPROVED if approved else Event.REJECTED
-    data = {"reason": reason.strip(), "shown": shown_text}
+    data: dict[str, Any] = {"reason": reason.strip(), "shown": shown_text}
+    data |= {"checked": judged.checked} if judged else {}
     return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
+
+
+def record_refusal(ledger: Log, *, run_id: str, reason: str, because: str, actor: str, shown_text: str) -> Entry:
+    """Append that a person wanted to approve and the gate said no; the run stays undecided."""
+    data = {"reason": reason.strip(), "because": because, "shown": shown_text}
+    digests = {"shown": sha256_bytes(shown_text.encode())}
+    return ledger.append(Event.REFUSED, run_id=run_id, actor=actor, subject_digests=digests, data=data)
+
+
+def check_reason(reason: str) -> None:
+    """Raises BadInput if a person gave no reason."""
+    if not reason.strip():
+        raise BadInput("--reason: is empty; say why, it goes into the audit log.")
 
 
 def _undecided(ledger: Log, run_id: str) -> list[Entry]:

@@ -7,6 +7,7 @@ The reasons are in docs/design/001-erasure.md.
 
 import json
 import mmap
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,25 +19,28 @@ PARQUET = b"PAR1"
 
 
 @dataclass
-class Erasure:
-    """What one erasure found: SHA-256 of each file by path, rows in them, objects of the DVC cache by their digest,
-    runs whose tables had the person, and the policies that came of these runs."""
+class Removal:
+    """What must go, and what that concerns: SHA-256 of each file by path, rows in them, answers in the review queue,
+    objects of the DVC cache by their digest, runs whose tables came of it, and the policies of these runs. `subject` is
+    a pseudonym or a source; `token` names the removal in the audit log, so that it is recorded once."""
 
-    pseudonym: str
+    subject: str
+    token: str = field(default_factory=lambda: secrets.token_hex(6))
     files: dict[str, str] = field(default_factory=dict)
     rows: int = 0
+    answers: int = 0
     objects: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
-        """Write the journal, which a killed erasure goes on from."""
+        """Write the journal, which a killed removal goes on from."""
         write_json(file, asdict(self))
 
     @classmethod
-    def load(cls, file: Path, pseudonym: str) -> "Erasure":
-        """The journal of a killed erasure of this person, or an empty one."""
-        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else cls(pseudonym)
+    def load(cls, file: Path, subject: str) -> "Removal":
+        """The journal of a killed removal of this subject, or an empty one."""
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else cls(subject)
 
 
 def holders(folders: Iterable[Path], pseudonym: str) -> Iterator[tuple[Path, int]]:

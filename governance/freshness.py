@@ -5,6 +5,7 @@ a run meets another base than earlier runs had, the evaluations of those are mar
 entries, and a full cycle (data checks to evaluation) on the new base is due until a run has gone all the way on it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +80,9 @@ def cycle(ledger: Log) -> dict[str, Any] | None:
     return found
 
 
-def stale_since(ledger: Log, run_id: str) -> str | None:
-    """A sentence if the run's evaluation is stale."""
-    marked = next((e for e in ledger.entries(run_id) if e.type == Event.EVALUATION_STALE), None)
+def stale_since(entries: Iterable[Entry]) -> str | None:
+    """A sentence if a run's evaluation is stale, from the run's entries."""
+    marked = next((e for e in entries if e.type == Event.EVALUATION_STALE), None)
     if marked is None:
         return None
     before, now = (marked.subject_digests[k][:12] for k in ("base before", "base"))

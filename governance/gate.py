@@ -1,17 +1,20 @@
-"""The release gate: whether a policy may become a candidate. A pure function of evidence and thresholds.
+"""The release gate: whether a policy may become a candidate, or champion. A pure function of evidence and thresholds.
 
-Evidence is read from reports and from the bytes of the models; tags and aliases in a registry play no part.
+Evidence is read from reports, from the bytes of the models and from the run's entries in the audit log; tags and aliases
+in a registry play no part, nor does an earlier verdict.
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from governance import descent
 from governance.digest import sha256_path
-from governance.errors import BadInput
+from governance.errors import BadInput, GateRefused
+from governance.ledger import Entry, Event
 
 GATED_STAGES = ("validate", "annotators", "poisoning")
 
@@ -33,7 +36,8 @@ class GateEvidence:
     `base_sha256` names the base that each of policy, reward model and evaluation descends from; `policy_sha256` and
     `reward_sha256` are measured on the bytes, `evaluated` and `reward_tested` hold what the evaluation and the reward
     model's test say they looked at. `metrics` has None where a figure is missing. `checks` says whether each data check
-    let the data pass; `open_incidents` names serious incidents that are not closed.
+    let the data pass; `open_incidents` names serious incidents that are not closed, `unlike` what does not have the bytes
+    that the run's log names, `stale` what a stage used that the run did not make, `expired` data that may not be kept.
     """
 
     base_sha256: dict[str, str | None]
@@ -44,6 +48,9 @@ class GateEvidence:
     metrics: dict[str, float | None]
     checks: dict[str, bool]
     open_incidents: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,54 @@ class Verdict:
     checked: list[dict[str, Any]]
 
 
-def gate_evidence(reports: Path, models: Path) -> GateEvidence:
-    """Read the evidence of the run whose outputs are in the workspace, hashing the models again.
+@dataclass(frozen=True)
+class Reports:
+    """Files that the gate reads: figures of the evaluation and of the reward model, records of the checks by stage."""
+
+    evaluation: Path
+    reward: Path
+    checks: Mapping[str, Path]
+
+    @classmethod
+    def in_workspace(cls, reports: Path) -> "Reports":
+        """As the stages leave them."""
+        checks = {stage: reports / stage / "record.json" for stage in GATED_STAGES}
+        return cls(reports / "evaluate/metrics.json", reports / "reward/metrics.json", checks)
+
+    @classmethod
+    def of_run(cls, folder: Path) -> "Reports":
+        """The copies in a run's folder."""
+        checks = {stage: folder / f"stages/{stage}.json" for stage in GATED_STAGES}
+        return cls(folder / "reports/evaluate.json", folder / "reports/reward.json", checks)
+
+
+def thresholds_of(entries: Sequence[Entry]) -> Thresholds:
+    """The limits under which a run was started, as its log has them; what params.yaml says since counts for nothing.
+
+    Raises GateRefused if the log does not have them.
+    """
+    said = [e.data.get("parameters", {}).get("gate") for e in entries if e.type == Event.CONFIGURATION]
+    try:
+        return Thresholds(**said[-1])
+    except (IndexError, TypeError):
+        raise GateRefused("the audit log does not say under which thresholds the run was started; run again.") from None
+
+
+def gate_evidence(reports: Reports, policy: Path, reward_model: Path, entries: Sequence[Entry]) -> GateEvidence:
+    """Read the evidence of a run, hashing models and reports again. `policy` and `reward_model` are folders with the
+    bytes that would be released, `entries` those of the run.
 
     Raises BadInput where a model is absent or a report is not JSON.
     """
-    evaluation = _json(reports / "evaluate" / "metrics.json")
-    reward = _json(reports / "reward" / "metrics.json")
+    evaluation, reward = _json(reports.evaluation), _json(reports.reward)
     every = [*reward.get("metrics", []), *evaluation.get("metrics", [])]
+    measured = {
+        "data/models/policy": _measured(policy),
+        "data/models/reward": _measured(reward_model),
+        "data/reports/evaluate/metrics.json": _file(reports.evaluation),
+        "data/reports/reward/metrics.json": _file(reports.reward),
+    }
+    logged = descent.made(entries)
     rows = {r["name"]: r for r in every if not r.get("slice")}  # a slice's figure never stands for the whole
 
     def figure(name: str, field: str) -> float | None:
@@ -71,12 +118,12 @@ def gate_evidence(reports: Path, models: Path) -> GateEvidence:
 
     return GateEvidence(
         base_sha256={
-            "policy": _json(models / "policy" / "lineage.json").get("base_sha256"),
-            "reward model": _json(models / "reward" / "lineage.json").get("base_sha256"),
+            "policy": _json(policy / "lineage.json").get("base_sha256"),
+            "reward model": _json(reward_model / "lineage.json").get("base_sha256"),
             "evaluation": evaluation.get("base_sha256"),
         },
-        policy_sha256=_measured(models / "policy"),
-        reward_sha256=_measured(models / "reward"),
+        policy_sha256=measured["data/models/policy"],
+        reward_sha256=measured["data/models/reward"],
         evaluated={"policy": evaluation.get("policy_sha256"), "reward": evaluation.get("reward_sha256")},
         reward_tested=reward.get("reward_sha256"),
         metrics={
@@ -85,7 +132,9 @@ def gate_evidence(reports: Path, models: Path) -> GateEvidence:
             "kl": figure("kl/policy_from_sft", "value"),
             "length_ratio": figure("length_ratio/policy_vs_sft", "value"),
         },
-        checks={s: _json(reports / s / "record.json").get("notes", {}).get("gate") == "pass" for s in GATED_STAGES},
+        checks={s: _json(file).get("notes", {}).get("gate") == "pass" for s, file in reports.checks.items()},
+        unlike=tuple(path for path, digest in measured.items() if logged.get(path) != digest),
+        stale=tuple(descent.stale(entries)),
     )
 
 
@@ -103,11 +152,13 @@ def release_gate(evidence: GateEvidence, thresholds: Thresholds) -> Verdict:
     same = len(bases) == 1 and None not in bases
     named = ", ".join(f"{k} {(v or 'none')[:12]}" for k, v in evidence.base_sha256.items())
     demand("base", same, f"policy, reward model and evaluation name different bases ({named}); run again.")
+    demand("lineage", not evidence.stale, f"{'; '.join(evidence.stale)}; run again.")
+    demand("log", not evidence.unlike, f"{', '.join(evidence.unlike)}: not the bytes that this run made; run again.")
     for name, measured in (("policy", evidence.policy_sha256), ("reward", evidence.reward_sha256)):
         demand(
             f"{name} bytes",
             evidence.evaluated.get(name) == measured,
-            f"the {name} model in the workspace is not the one that was evaluated; run the evaluation again.",
+            f"the {name} model is not the one that was evaluated; run the evaluation again.",
             measured=measured,
         )
     demand(
@@ -123,6 +174,7 @@ def release_gate(evidence: GateEvidence, thresholds: Thresholds) -> Verdict:
         not evidence.open_incidents,
         f"serious incidents are open ({', '.join(evidence.open_incidents)}); close them first.",
     )
+    demand("retention", not evidence.expired, f"data may not be kept any more: {'; '.join(evidence.expired)}.")
     _demand_figures(evidence.metrics, thresholds, demand)
     return Verdict("refuse" if reasons else "pass", reasons, checked)
 
@@ -150,6 +202,10 @@ def _measured(folder: Path) -> str:
     if not folder.is_dir():
         raise BadInput(f"{folder}: is missing; `attestrl run` makes it.")
     return sha256_path(folder)
+
+
+def _file(path: Path) -> str:
+    return sha256_path(path) if path.is_file() else ""
 
 
 def _json(path: Path) -> dict[str, Any]:

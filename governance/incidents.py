@@ -64,6 +64,11 @@ def incidents(ledger: Log) -> list[Incident]:
     return _folded(e for e in ledger.entries() if e.type.startswith("incident."))
 
 
+def blocking(ledger: Log) -> tuple[str, ...]:
+    """Ids of the incidents while which no policy may be promoted."""
+    return tuple(i.incident_id for i in incidents(ledger) if i.blocks)
+
+
 def find(ledger: Log, incident_id: str) -> Incident:
     """One incident that is open. Raises BadInput if there is none of this id, or it is closed."""
     found = next((i for i in incidents(ledger) if i.incident_id == incident_id), None)

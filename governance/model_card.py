@@ -32,7 +32,8 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of a model. `metrics` are rows of {name, value, low, high, n}; `base` is the name of the base model
+    """What is known of a model. `metrics` are rows of {name, value, low, high, n, slice}, `slice` the group that
+    a figure is of; `base` is the name of the base model
     as params.yaml has it, `seconds` the time of the stage that made the model."""
 
     name: str
@@ -51,6 +52,22 @@ class ModelFacts:
     base: str | None = None
     base_licence: str | None = None
     seconds: float | None = None
+    cpu_seconds: float | None = None
+    watts_per_core: float | None = None
+
+    @property
+    def energy(self) -> str | None:
+        """Energy of the stage that made the model, by the only method there is without a meter: measured processor time
+        times a declared draw. None where no time was measured."""
+        if self.cpu_seconds is None:
+            return None
+        if self.watts_per_core is None:
+            return f"not known: {self.cpu_seconds:.1f} CPU seconds, and `evidence.watts_per_core` is not declared"
+        hours = self.cpu_seconds * self.watts_per_core / 3600
+        return (
+            f"about {hours:.3g} Wh, estimated: {self.cpu_seconds:.1f} CPU seconds (measured) × {self.watts_per_core:g} W "
+            "a busy core (declared); accelerators, memory and idle draw are not in it"
+        )
 
 
 def model_card(facts: ModelFacts) -> str:
@@ -73,7 +90,11 @@ def _metadata(m: ModelFacts) -> dict[str, Any]:
         found |= known
     if m.base and _HUB_NAME.fullmatch(m.base) and not m.base.startswith("data/"):
         found["base_model"] = m.base
-    metrics = [{"type": f["name"], "value": f["value"], "name": f["name"]} for f in m.metrics if f["value"] is not None]
+    metrics = [
+        {"type": f["name"], "value": f["value"], "name": ": ".join(filter(None, (f["name"], f.get("slice"))))}
+        for f in m.metrics
+        if f["value"] is not None
+    ]
     if metrics:
         dataset = {"name": "held-out side of the run's preference pairs", "type": "preferences"}
         results = [{"task": {"type": task}, "dataset": dataset, "metrics": metrics}]

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from governance.digest import write_json
-from governance.errors import BadInput
+from governance.digest import sha256_path, write_json
+from governance.errors import BadInput, GateRefused
+from governance.ledger import Entry, Event
 
 SCHEMA = "attestrl/run/1"
+ENDS = (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED)
 
 
 def write_run_record(folder: Path, run: dict[str, Any]) -> None:
@@ -28,3 +30,21 @@ def load_run(folder: Path) -> dict[str, Any]:
 def list_runs(home: Path) -> list[dict[str, Any]]:
     """Every run with a record, oldest first (run ids begin with the time)."""
     return [load_run(file.parent) for file in sorted((home / "records").glob("*/run.json"))]
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Files of a run's folder, without what an interrupted write left."""
+    return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
+
+
+def check_unchanged(folder: Path, entries: list[Entry]) -> None:
+    """Raises GateRefused unless the run's files are exactly those whose digests its last entry holds."""
+    ended = next((e for e in reversed(entries) if e.type in ENDS), None)
+    if ended is None:
+        raise GateRefused(f"{folder.name}: has not ended, says the ledger; wait until it has, or run again.")
+    found = {p.relative_to(folder).as_posix(): sha256_path(p) for p in files_of(folder)}
+    for name in sorted(found.keys() | ended.subject_digests.keys()):
+        if found.get(name) != ended.subject_digests.get(name):
+            raise GateRefused(
+                f"{folder / name}: is not the record that the ledger names; it was changed after the run."
+            )

@@ -10,7 +10,8 @@
 Nothing is assumed where nothing is declared; it is shown as missing, with whom to ask.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 
 from governance.errors import BadInput, GateRefused
 
+SCHEMA = "attestrl/retention/1"
 DECLARED_IN = "retention.yaml"
+RECORD = "retention.json"
 TEXTS = ("purpose", "lawful_basis", "controller", "recipients", "transfers", "security")
 DATES = ("collected_until", "retain_until")
 ACTIONS = ("delete", "review")
@@ -47,17 +50,20 @@ class Retention:
         """`kept`, `due` or `not declared`."""
         return "not declared" if self.retain_until is None else "due" if self.expired(today) else "kept"
 
+    def declared(self) -> dict[str, Any]:
+        """JSON form of what is declared."""
+        return {k: v.isoformat() if isinstance(v, date) else v for k, v in asdict(self).items()}
+
     def as_dict(self, today: date) -> dict[str, Any]:
-        """JSON form."""
-        plain = {k: v.isoformat() if isinstance(v, date) else v for k, v in asdict(self).items()}
-        return plain | {"state": self.state(today)}
+        """JSON form, with the state on a day."""
+        return self.declared() | {"state": self.state(today)}
 
 
 def read(source: Path) -> Retention:
     """What is declared beside a source. Raises BadInput if the file is not as above."""
     import yaml
 
-    file = (source if source.is_dir() else source.parent) / DECLARED_IN
+    file = _beside(source)
     if not file.is_file():
         return Retention(source.as_posix())
     try:
@@ -76,6 +82,39 @@ def read(source: Path) -> Retention:
         if name in TEXTS and (not isinstance(value, str) or not value.strip()):
             raise BadInput(f"{file}: {name} has no text; leave it out where nothing is known.")
     return Retention(source.as_posix(), **content)
+
+
+def recorded(folder: Path) -> dict[str, Retention]:
+    """What was declared of the sources of a run when it ended, by source, from the run's folder."""
+    file = folder / RECORD
+    if not file.is_file():
+        return {}
+    rows = json.loads(file.read_text(encoding="utf-8"))["sources"]
+    return {row["source"]: _from_record(row) for row in rows}
+
+
+def record(sources: Iterable[Path]) -> dict[str, Any]:
+    """What is declared of each source now, as the document that a run keeps."""
+    return {"schema": SCHEMA, "sources": [read(source).declared() for source in sources]}
+
+
+def current(source: Path, known: Mapping[str, Retention]) -> Retention:
+    """What is declared beside the source, or, where that was removed, what the latest run recorded."""
+    return known.get(source.as_posix(), Retention(source.as_posix())) if not _beside(source).is_file() else read(source)
+
+
+def expired(sources: Iterable[Path], known: Mapping[str, Retention], today: date) -> list[Retention]:
+    """Those of the sources whose time is over."""
+    return [found for source in sources if (found := current(source, known)).expired(today)]
+
+
+def _beside(source: Path) -> Path:
+    return (source if source.is_dir() else source.parent) / DECLARED_IN
+
+
+def _from_record(row: dict[str, Any]) -> Retention:
+    fields: dict[str, Any] = {k: date.fromisoformat(v) if k in DATES and v else v for k, v in row.items()}
+    return Retention(**fields)
 
 
 def refuse_expired(sources: Iterable[Path], today: date) -> None:

@@ -13,7 +13,11 @@ from governance.ledger import Entry, Event
 from governance.lineage_picture import nodes_of, picture
 from governance.mapping import DISCLAIMER, PERSON
 
-DECISIONS = {Event.APPROVED: "approved", Event.REJECTED: "rejected"}
+DECISIONS = {
+    Event.APPROVED: "approved",
+    Event.REJECTED: "rejected",
+    Event.REFUSED: "not approved, the evidence said no; asked for",
+}
 
 
 def index(content: dict[str, bytes], entries: list[Entry], covering: Stored, mapped: dict[str, Any]) -> str:

@@ -45,7 +45,8 @@ def _check(stage: Stage, source: Path, out: Path) -> AnnotatorReport:
     votes = stage.input_table(source / "votes.parquet", "audit")
     golden_file = source / "golden.parquet"
     golden = pl.read_parquet(stage.input_table(golden_file, "audit")) if golden_file.is_file() else None
-    report = judge(poll(read_chunks(votes), golden), stage.params.annotators)
+    people = pl.read_parquet(stage.input_table(paths.PEOPLE, "audit")) if source == paths.VALID else None
+    report = judge(poll(read_chunks(votes), golden), stage.params.annotators, people)
     write_pages(report.table, report.summary, out, named=True)
     write_pictures(report.table, report.summary, out)
     return report

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from governance.disclosure import EXPORTED
 from tasks.annotator_findings import Findings, find
 from tasks.annotator_report import write_pages
 from tasks.annotator_table import ACTIONS, table
@@ -41,8 +42,8 @@ def check_annotators(votes: pl.DataFrame, golden: pl.DataFrame | None, settings:
     return judge(poll([votes], golden), settings)
 
 
-def judge(cast: Poll, settings: Annotators) -> AnnotatorReport:
-    """Judge every annotator of a poll."""
+def judge(cast: Poll, settings: Annotators, people: pl.DataFrame | None = None) -> AnnotatorReport:
+    """Judge every annotator of a poll; `people` is what the vendor says of them, for the report alone."""
     if len(cast.ballots.who) == 0:
         empty = pl.DataFrame(
             schema={
@@ -55,13 +56,20 @@ def judge(cast: Poll, settings: Annotators) -> AnnotatorReport:
             }
         )
         return AnnotatorReport(empty, {"summary": "There are no votes, so nothing is known of annotators."})
-    return reported(find(cast.ballots, settings), cast, settings)
+    return reported(find(cast.ballots, settings), cast, settings, people)
 
 
-def reported(found: Findings, cast: Poll, settings: Annotators) -> AnnotatorReport:
-    """The findings in words."""
+def reported(found: Findings, cast: Poll, settings: Annotators, people: pl.DataFrame | None = None) -> AnnotatorReport:
+    """The findings in words, with figures by group if anything is said of people."""
+    from tasks.demographics import golden_accuracy_by_group
+
     rows = table(found, cast)
-    return AnnotatorReport(rows, _summary(rows, found, cast, settings))
+    summary = _summary(rows, found, cast, settings)
+    if people is not None and people.height:
+        summary["demographics"] = golden_accuracy_by_group(
+            cast.annotators, found.golden.right, found.golden.votes, people
+        )
+    return AnnotatorReport(rows, summary)
 
 
 def run_check_annotators(
@@ -76,7 +84,7 @@ def run_check_annotators(
 
     `people`: demographics, for the report alone; `onboarding`: the id of one annotator to report on in detail.
     """
-    from tasks.demographics import golden_accuracy_by_group, read_people
+    from tasks.demographics import read_people
     from tasks.onboarding import write_onboarding
     from tasks.votes import read_golden, refuse_foreign_golden, refuse_incomparable, vote_chunks
 
@@ -95,12 +103,7 @@ def run_check_annotators(
         refuse_foreign_golden(known, cast.golden.values(), str(golden), str(votes))
     described = read_people(str(people)) if people else None
     found = find(cast.ballots, settings)
-    report = reported(found, cast, settings)
-    if described is not None:
-        golden_votes = found.golden
-        report.summary["demographics"] = golden_accuracy_by_group(
-            cast.annotators, golden_votes.right, golden_votes.votes, described
-        )
+    report = reported(found, cast, settings, described)
     if onboarding is not None:
         write_onboarding(onboarding, found, cast, settings, out)
     if left_out:
@@ -156,9 +159,11 @@ def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float) -> 
     if review:
         said += f" A person should look at {review} more."
     for group in found.suspicion.groups:
+        members = int(group.members.sum())
+        counted = f"{members} annotators ({group.share:.0%} of those who voted on it)"
         said += (
-            f" {int(group.members.sum())} annotators ({group.share:.0%} of those who voted on it) agree among "
-            f"themselves and see the topic {cast.topics[group.topic]!r} differently: a disagreement, not an attack."
+            f" {counted if members >= EXPORTED else f'Fewer than {EXPORTED} annotators'} agree among themselves and"
+            f" see the topic {cast.topics[group.topic]!r} differently: a disagreement, not an attack."
         )
     if rows.height == 1 and not b.on_golden.any():
         said += " With a single annotator there is nobody to compare with: nothing can be said."

@@ -32,6 +32,7 @@ MEASURED = MODELS | {"best": paths.SFT}  # best-of-n is SFT's, and needs no trai
 SCORERS = {"judge": paths.JUDGE, "reward": paths.REWARD}
 SHOWN = 12
 MAX_PROMPT_TOKENS = 256
+LEAST_PROMPTS = 5  # of a group that a figure is given of
 
 
 def body(stage: Stage) -> None:
@@ -46,11 +47,14 @@ def body(stage: Stage) -> None:
         responses["best_of_n"] = _best_of_n(stage, prompts)
     scores = {name: _score(folder, responses) for name, folder in SCORERS.items()}
     rows = _metrics(stage, responses, scores)
-    write_json(stage.report / "metrics.json", {**digests, "metrics": rows})
+    groups = _by_group(stage, table, scores["judge"])
+    write_json(stage.report / "metrics.json", {**digests, "metrics": rows + groups})
     write_jsonl(stage.report / "samples.jsonl", _samples(stage, table, responses, scores["judge"]))
     _reward_against_kl(stage.report / "reward_kl.png")
     figures = {r["name"]: r for r in rows}
-    text = render("evaluation.md.j2", rows=rows, figures=figures, prompts=table.height, settings=stage.params.evaluate)
+    text = render(
+        "evaluation.md.j2", rows=rows + groups, figures=figures, prompts=table.height, settings=stage.params.evaluate
+    )
     (stage.report / "report.md").write_text(text, encoding="utf-8")
     for name in ("report.md", "samples.jsonl", "reward_kl.png"):
         stage.log_artifact(stage.report / name)
@@ -147,6 +151,25 @@ def _metrics(
         mean(f"eos_share/{name}", response.ended.double().numpy())
         for scorer in SCORERS:
             mean(f"{scorer}/{name}", scores[scorer][name])
+    return rows
+
+
+def _by_group(stage: Stage, table: pl.DataFrame, judge: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The policy's win rate against SFT for each group of prompts that is not too small: by turns, and by source where
+    there are several."""
+    settings = stage.params.evaluate
+    several = table["prompt"].list.len() > 1
+    groups = {"prompts of one turn": ~several, "prompts of several turns": several}
+    if table["source"].n_unique() > 1:
+        groups |= {f"source {s}": table["source"] == s for s in sorted(table["source"].unique().drop_nulls())}
+    rows = []
+    for name, members in groups.items():
+        if members.sum() >= LEAST_PROMPTS:
+            chosen = np.repeat(members.to_numpy(), settings.samples_per_prompt)
+            both = (judge["policy"][chosen], judge["sft"][chosen])
+            drawn = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
+            rate = win_rate(*both, settings.samples_per_prompt, **drawn)
+            rows.append(_row("win_rate/policy_vs_sft", rate) | {"slice": name})
     return rows
 
 

@@ -16,13 +16,14 @@ import polars as pl
 from governance.digest import write_json
 from governance.errors import BadInput
 from tasks import panel, paths, pseudonyms, suppression, votes
+from tasks.demographics import read_people
 from tasks.formats import DEMONSTRATIONS, PREFERENCES, demonstration_chunks, preference_chunks
 from tasks.params import Ingest
 from tasks.progress import Advance, bar
 from tasks.reading import size
 from tasks.splits import SIDES, side_of, split_keys
 from tasks.stage import Stage, run_stage
-from tasks.tables import DERIVED_DEMONSTRATION, ContentDigest, Schema, TableWriter
+from tasks.tables import DERIVED_DEMONSTRATION, ContentDigest, Schema, TableWriter, write_table
 
 SIDED: Schema = {"side": pl.String}
 SIMULATED_PANEL = "simulated panel"
@@ -81,8 +82,11 @@ def body(stage: Stage) -> None:
                 tables["demonstrations"].write(kept.with_columns(side=pl.lit("sft")))
         if settings.votes:
             _votes(tables, "", settings.golden, secret, gone, progress.update)
+        people = _people(settings.annotators, secret, gone, progress.update)
         for name, audit in settings.audits.items():
             _votes(tables, f"audits/{name}/", audit.golden, secret, gone, progress.update)
+    write_table(people, paths.PEOPLE)
+    stage.output_table(paths.PEOPLE)
     _tell(stage, tables, {side: sides[side] for side in SIDES})
 
 
@@ -135,6 +139,14 @@ def _derived_demonstrations(preferences: pl.DataFrame) -> pl.DataFrame:
         pl.lit(None, dtype=pl.String).alias("author_id"),
         "side",
     )
+
+
+def _people(source: str | None, secret: bytes, gone: frozenset[str], advance: Advance) -> pl.DataFrame:
+    """What the vendor says of annotators, by pseudonym; no rows where nothing is given."""
+    if source is None:
+        return pl.DataFrame(schema={"annotator_id": pl.String})
+    named = pseudonyms.pseudonymise(read_people(source, advance), "annotator_id", secret)
+    return suppression.without(named, "annotator_id", gone)
 
 
 def _votes(

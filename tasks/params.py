@@ -45,13 +45,14 @@ class Ingest(Section):
     demonstrations: str | None = None
     votes: str | None = None
     golden: str | None = None
+    annotators: str | None = None
     panel: Panel | None = None
     audits: dict[str, AuditVotes] = {}
     shares: dict[str, Share]
 
     def sources(self) -> list[str]:
         """Every file, folder or hub name that is read."""
-        given = [self.preferences, self.demonstrations, self.votes, self.golden]
+        given = [self.preferences, self.demonstrations, self.votes, self.golden, self.annotators]
         given += [source for audit in self.audits.values() for source in (audit.votes, audit.golden)]
         return [source for source in given if source]
 
@@ -252,11 +253,12 @@ class Hypotheses(Section):
 
 class Evidence(Section):
     """Where the audit log's signed checkpoints are kept, the PEM file of the key that signs, the YAML file in which a
-    person declares what does not apply."""
+    person declares what does not apply, and what a busy core of this machine draws (W)."""
 
     checkpoints: str | None = None
     signing_key: str | None = None
     declarations: str | None = None
+    watts_per_core: Positive | None = None
 
 
 class ReportDays(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 INGESTED = Path("data/interim/ingested")
+PEOPLE = INGESTED / "people.parquet"
 VALID = Path("data/interim/valid")
 PROCESSED = Path("data/processed")
 MODELS = Path("data/models")

@@ -119,6 +119,23 @@ class ReviewStore:
             ).fetchone()
         return int(done), int(left)
 
+    def forget(self, reviewer: str) -> None:
+        """Remove what a reviewer said, from the bytes of the file, too."""
+        with self._open() as store:
+            store.execute("PRAGMA secure_delete = ON")
+            for table in ("answers", "leases"):
+                store.execute(f"DELETE FROM {table} WHERE reviewer = ?", (reviewer,))
+
+    def forget_items(self, run_ids: Sequence[str]) -> None:
+        """Remove the items of runs and what was said of them, from the bytes of the file, too."""
+        with self._open() as store:
+            store.execute("PRAGMA secure_delete = ON")
+            for run_id in run_ids:
+                for table in ("answers", "leases"):
+                    items = "SELECT id FROM items WHERE run_id = ?"
+                    store.execute(f"DELETE FROM {table} WHERE item_id IN ({items})", (run_id,))
+                store.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
+
     def export(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
         """(comparisons of responses, golden answers as {item_id, annotator_id, right}, ratings of single responses).
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 import time
 import traceback
@@ -135,7 +136,7 @@ class Stage:
             str(path), path.name if path.is_dir() else None
         )
 
-    def finish(self, seconds: float) -> None:
+    def finish(self, seconds: float, cpu_seconds: float) -> None:
         """Write the record: what was made, from what, by which run."""
         for file in sorted(self.report.iterdir()):
             self._outputs.setdefault(file.as_posix(), sha256_path(file))
@@ -146,6 +147,7 @@ class Stage:
             "models": self._models,
             "seed": self.seed,
             "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
             "git_commit": lineage.git_commit(),
             "inputs": self._inputs,
             "outputs": self._outputs,
@@ -196,17 +198,23 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
     tags = {"attestrl.stage": name, "attestrl.process": str(os.getpid())}
     if parent := os.environ.get("ATTESTRL_PARENT_RUN"):
         tags["mlflow.parentRunId"] = parent
-    started = time.monotonic()
+    started, cpu = time.monotonic(), _cpu_seconds()
     with mlflow.start_run(run_name=name, tags=tags) as run:
         try:
             stage = Stage(name, settings, run.info.run_id)
             section = getattr(settings, "validate_" if name == "validate" else name, None)
             mlflow.log_params({"seed": settings.seed, **(section.model_dump() if section else {})})
             body(stage)
-            stage.finish(time.monotonic() - started)
+            stage.finish(time.monotonic() - started, _cpu_seconds() - cpu)
         except AttestError as error:
             mlflow.set_tag("attestrl.reason", str(error))
             raise
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process and of the children it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def _receipt(content: dict[str, Any]) -> None:

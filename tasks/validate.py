@@ -68,7 +68,8 @@ def body(stage: Stage) -> None:
 
 def _in_order() -> dict[str, Path]:
     """Tables by name. Pairs first: votes are judged against the pairs that remain, golden items against both."""
-    files = {p.relative_to(paths.INGESTED).with_suffix("").as_posix(): p for p in paths.INGESTED.rglob("*.parquet")}
+    found = [p for p in paths.INGESTED.rglob("*.parquet") if p != paths.PEOPLE]  # no rows that anything is trained on
+    files = {p.relative_to(paths.INGESTED).with_suffix("").as_posix(): p for p in found}
     first = ["preferences", "demonstrations", "votes", "golden"]
     rest = sorted(files.keys() - set(first), key=lambda n: (Path(n).parent.as_posix(), n.endswith("golden")))
     return {name: files[name] for name in (*first, *rest) if name in files}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from flows.servers import prefect_server
+from governance.erasure import holders
+from governance.ledger import Entry, Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 320
@@ -109,6 +112,47 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, o
 def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
     """A project that never ran."""
     return small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder, orchestrator)
+
+
+VOTES = "data/raw/vendor/votes.csv"
+UNTIL_ANNOTATORS = ("--params", "tiny.yaml", "--set", f"ingest.votes={VOTES}", "--until", "annotators")
+
+
+@pytest.fixture(scope="session")
+def vendor_made(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
+    """A project with a vendor's votes and a DVC remote beside it, after a run. Copy it with `copied`."""
+    project = small_project(tmp_path_factory.mktemp("privacy") / "made", tiny_model_folder, orchestrator)
+    rng = random.Random(0)
+    lines = (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines()
+    items = [json.loads(line)["id"] for line in lines]
+    rows = [f"{i},ann-secret-{k},{int(rng.random() < 0.8)}" for i in items for k in range(12) if rng.random() < 0.5]
+    (project.folder / "data/raw/vendor").mkdir()
+    (project.folder / VOTES).write_text("item_id,annotator_id,choice\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    record = project.run(*UNTIL_ANNOTATORS)
+    assert record["status"] == "done", record["message"]
+    for command in (("remote", "add", "-d", "store", "../store"), ("push", "-q")):
+        done = project.python("-m", "dvc", *command)
+        assert done.returncode == 0, done.stderr
+    return project
+
+
+def copied(project: Project, to: Path) -> Project:
+    """The project with the remote that lies beside it."""
+    shutil.copytree(project.folder.parent, to, symlinks=True)
+    return Project(to / project.folder.name, project.orchestrator)
+
+
+def names(project: Project, text: str) -> list[str]:
+    """Files that the software wrote and that hold a text, the remote's among them."""
+    folders = [project.folder / ".dvc", project.folder / ".attestrl"]
+    folders += [p for p in (project.folder / "data").iterdir() if p.name != "raw"]
+    found = [p for p, _ in holders([*folders, project.folder.parent / "store"], text)]
+    return [p.relative_to(project.folder.parent).as_posix() for p in found]
+
+
+def entries(project: Project, *types: str) -> list[Entry]:
+    """Entries of the audit log of some types."""
+    return [e for e in Ledger(project.folder / ".attestrl/ledger.jsonl").entries() if e.type in types]
 
 
 @pytest.fixture(scope="session")

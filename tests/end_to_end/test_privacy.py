@@ -1,7 +1,6 @@
 """A vendor's identifiers reach no file, an erased person leaves all of them, and expired data stop a run."""
 
 import json
-import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,39 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from governance.erasure import holders
-from tests.end_to_end.conftest import Project, made, small_project
+from tests.end_to_end.conftest import UNTIL_ANNOTATORS, VOTES, Project, copied, made, names
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("privacy")]
 PERSON = "ann-secret-7"
-VOTES = "data/raw/vendor/votes.csv"
-RUN = ("--params", "tiny.yaml", "--set", f"ingest.votes={VOTES}", "--until", "annotators")
 
 
 @pytest.fixture(scope="module")
-def vendor(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
-    """A project with a vendor's votes and a DVC remote, after a run."""
-    project = small_project(tmp_path_factory.mktemp("privacy"), tiny_model_folder, orchestrator)
-    rng = random.Random(0)
-    lines = (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines()
-    items = [json.loads(line)["id"] for line in lines]
-    rows = [f"{i},ann-secret-{k},{int(rng.random() < 0.8)}" for i in items for k in range(12) if rng.random() < 0.5]
-    (project.folder / "data/raw/vendor").mkdir()
-    (project.folder / VOTES).write_text("item_id,annotator_id,choice\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    assert project.run(*RUN)["status"] == "done"
-    store = project.folder.parent / "store"
-    for command in (("remote", "add", "-d", "store", str(store)), ("push", "-q")):
-        done = project.python("-m", "dvc", *command)
-        assert done.returncode == 0, done.stderr
-    return project
-
-
-def names(project: Project, text: str) -> list[str]:
-    """Files that the software wrote and that hold a text, the remote's among them."""
-    folders = [project.folder / ".dvc", project.folder / ".attestrl"]
-    folders += [p for p in (project.folder / "data").iterdir() if p.name != "raw"]
-    found = [p for p, _ in holders([*folders, project.folder.parent / "store"], text)]
-    return [p.relative_to(project.folder.parent).as_posix() for p in found]
+def vendor(tmp_path_factory: pytest.TempPathFactory, vendor_made: Project) -> Project:
+    return copied(vendor_made, tmp_path_factory.mktemp("erased") / "copy")
 
 
 def test_no_identifier_is_kept_anywhere(vendor: Project) -> None:
@@ -69,13 +44,15 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
 
     assert vendor.attestrl("ledger", "verify").returncode == 0
     assert vendor.attestrl("evidence", "verify", bundle).returncode == 0
-    again = vendor.run(*RUN)
-    assert made(again) == ["ingest", "validate", "annotators"], again["message"]
+    after_it = vendor.run(*UNTIL_ANNOTATORS)
+    assert made(after_it) == ["ingest", "validate", "annotators"], after_it["message"]
     after = pl.read_parquet(vendor.folder / "data/interim/valid/votes.parquet")
     (erased,) = left - set(after["annotator_id"])
     assert after.height == before.filter(pl.col("annotator_id") != erased).height
     kept = [n for n in names(vendor, erased) if "/.attestrl/privacy/" not in n]
     assert kept == []
+    again = json.loads(vendor.attestrl("privacy", "erase", PERSON, "--json").stdout)
+    assert again == {"erasure": None, "raw_files": [VOTES]}
     nobody = vendor.attestrl("privacy", "erase", "ann-unknown")
     assert nobody.returncode == 2
     assert "ann-unknown" not in nobody.stderr
@@ -84,7 +61,7 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
 def test_expired_data_stop_a_run(vendor: Project) -> None:
     declared = vendor.folder / "data/raw/vendor/retention.yaml"
     declared.write_text("purpose: reward models\nretain_until: 2020-01-31\naction: delete\n", encoding="utf-8")
-    refused = vendor.attestrl("run", *RUN)
+    refused = vendor.attestrl("run", *UNTIL_ANNOTATORS)
     assert refused.returncode == 1
     assert "2020-01-31" in refused.stderr
     listed = vendor.attestrl("privacy", "retention", "--json")

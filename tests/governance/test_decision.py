@@ -11,53 +11,42 @@ from typing import Any
 
 import pytest
 
-from governance.decision import check_can_approve, current_actor, record_decision, shown
+from governance.decision import (
+    check_evidence,
+    check_ledger,
+    current_actor,
+    judge_again,
+    record_decision,
+    record_refusal,
+    shown,
+    shown_again,
+)
 from governance.digest import canonical_json, sha256_bytes, sha256_path
 from governance.errors import BadInput, GateRefused
-from governance.incidents import Severity, closed, find, opened, updated
+from governance.gate import Verdict, thresholds_of
+from governance.incidents import Severity, blocking, closed, find, opened, updated
 from governance.ledger import Event, Ledger, hash_of
 from governance.records import load_run, write_run_record
 from tests.governance.conftest import notary_of
-
-RUN, POLICY = "20260101T000000Z-0a1b2c3d", "1" * 64
-
-
-def run_record(verdict: str = "pass") -> dict[str, Any]:
-    return {
-        "run_id": RUN,
-        "status": "done",
-        "stages": [
-            {"name": "curate", "outputs": [{"path": "data/processed/sft.parquet", "sha256": "5" * 64}]},
-            {"name": "ppo", "outputs": [{"path": "data/models/policy", "sha256": POLICY}]},
-        ],
-        "metrics": {
-            "win_rate/policy_vs_sft": {"value": 0.571, "low": 0.512, "high": 0.63, "n": 96},
-            "kl/policy_from_sft": {"value": 2.25, "low": None, "high": None, "n": None},
-            "accuracy/test": {"value": None, "low": None, "high": None, "n": 0},
-        },
-        "gate": {"verdict": verdict, "reasons": [] if verdict == "pass" else ["the KL is too high."]},
-        "policy": {"name": "demo-policy", "version": "3", "model_id": "m-1", "sha256": POLICY},
-        "simulated": ["the annotators and their votes"],
-        "records": ["records/card-policy.md"],
-    }
+from tests.governance.judged import LIMITS, RUN, make_judged, row, run_record
 
 
 class Home:
     """A state folder with one finished run, as the pipeline leaves it."""
 
-    def __init__(self, folder: Path, verdict: str = "pass") -> None:
+    def __init__(self, folder: Path, verdict: str = "pass", **changes: Any) -> None:
         self.ledger = Ledger(folder / "ledger.jsonl")
-        self.run_json = folder / "records" / RUN / "run.json"
-        self.log(Event.RUN_STARTED, {})
-        self.log(Event.GATE_VERDICT, {"policy": POLICY}, verdict=verdict)
-        write_run_record(self.run_json.parent, run_record(verdict))
-        self.log(Event.RUN_ENDED, {"run.json": sha256_path(self.run_json)})
+        self.models = folder / "models"
+        self.folder = make_judged(notary_of(self.ledger), folder, self.models, verdict=verdict, **changes)
+        self.run_json = self.folder / "run.json"
 
     def log(self, event: Event, digests: dict[str, str], **data: Any) -> None:
         self.ledger.append(event, run_id=RUN, actor="user:a", subject_digests=digests, data=data)
 
-    def check(self, policy: str = POLICY, run_id: str = RUN) -> None:
-        check_can_approve(notary_of(self.ledger), run_id, self.run_json, policy)
+    def check(self, run_id: str = RUN, **more: Any) -> Verdict:
+        check_ledger(notary_of(self.ledger))
+        entries = check_evidence(self.ledger, run_id, self.folder.with_name(run_id))
+        return judge_again(entries, self.folder, self.models / "policy", self.models / "reward", **more)
 
     def decide(self, approved: bool = True, reason: str = "read it", run_id: str = RUN) -> Any:
         text = shown(load_run(self.run_json.parent))
@@ -74,28 +63,100 @@ def home(tmp_path: Path) -> Home:
 def test_an_open_serious_incident_blocks_approval(home: Home) -> None:
     usual = {"summary": "harm", "actor": "user:a", "aware": datetime(2026, 3, 1, tzinfo=UTC), "days": {"serious": 15}}
     opened(home.ledger, severity=Severity.OTHER, **usual)
-    home.check()
+    home.check(open_incidents=blocking(home.ledger))
     incident = opened(home.ledger, severity=Severity.SERIOUS, **usual)
     with pytest.raises(GateRefused, match=incident.incident_id):
-        home.check()
+        home.check(open_incidents=blocking(home.ledger))
     updated(home.ledger, incident, note="sent", actor="user:a", reported=True)
     known = find(home.ledger, incident.incident_id)
     closed(home.ledger, known, cause="known", evaluation=("x.jsonl", "3" * 64), actor="user:a")
+    home.check(open_incidents=blocking(home.ledger))
+
+
+def test_data_that_may_not_be_kept_block_approval(home: Home) -> None:
+    with pytest.raises(GateRefused, match=r"may not be kept any more: votes\.csv until 2026-01-31"):
+        home.check(expired=("votes.csv until 2026-01-31",))
+
+
+# What was in the run's own, unchanged records when its gate passed: the second judgement reads it and believes nothing.
+FORGED: dict[str, tuple[dict[str, Any], str]] = {
+    "evaluation on another base": ({"reports/evaluate": {"base_sha256": "e" * 64}}, "name different bases"),
+    "evaluation of another policy": ({"reports/evaluate": {"policy_sha256": "e" * 64}}, "policy model is not the one"),
+    "evaluation by another reward model": ({"reports/evaluate": {"reward_sha256": "e" * 64}}, "reward model is not"),
+    "test of another reward model": ({"reports/reward": {"reward_sha256": "e" * 64}}, "measured on another reward"),
+    "a check that did not pass": ({"stages/poisoning": {"notes": {"gate": "refuse"}}}, "check poisoning did not pass"),
+    "figures below the limits": ({"reports/evaluate": {"metrics": [row("kl/policy_from_sft", 99.0)]}}, "KL of the"),
+    "a policy from another SFT model": ({"ppo:data/models/sft": "e" * 64}, "stage ppo used a data/models/sft"),
+    "a reward model from another SFT": ({"reward:data/models/sft": "e" * 64}, "stage reward used a data/models/sft"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_passing_verdict_is_not_believed(tmp_path: Path, name: str) -> None:
+    changes, sentence = FORGED[name]
+    home = Home(tmp_path, **changes)
+    with pytest.raises(GateRefused, match=sentence):
+        home.check()
+
+
+@pytest.mark.parametrize("model", ["policy", "reward"])
+def test_other_bytes_or_another_base_in_a_model_are_refused(home: Home, model: str) -> None:
+    kept = (home.models / model / "lineage.json").read_bytes()
+    (home.models / model / "lineage.json").write_text(json.dumps({"base_sha256": "e" * 64}))
+    with pytest.raises(GateRefused, match="different bases"):
+        home.check()
+    (home.models / model / "lineage.json").write_bytes(kept)
     home.check()
+    (home.models / model / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(GateRefused, match=f"data/models/{model}: not the bytes that this run made"):
+        home.check()
+
+
+def test_the_thresholds_are_those_of_the_run(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    lenient = LIMITS | {"max_kl": 1e9}
+    assert {c["what"]: c.get("limit") for c in home.check().checked}["kl"] == LIMITS["max_kl"]
+    home.log(Event.CONFIGURATION, {}, parameters={"gate": lenient | {"min_win_rate_low": 0.9}})
+    with pytest.raises(GateRefused, match=r"below the limit of 0\.9"):
+        home.check()
+    with pytest.raises(GateRefused, match="under which thresholds"):
+        thresholds_of([e for e in home.ledger.entries() if e.type != Event.CONFIGURATION])
+
+
+@pytest.mark.parametrize("name", ["reports/evaluate.json", "stages/validate.json", "retention.json"])
+def test_a_record_that_was_changed_after_the_run_is_refused(home: Home, name: str) -> None:
+    file = home.folder / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"more": 1}))
+    with pytest.raises(GateRefused, match="is not the record that the ledger names"):
+        home.check()
+
+
+def test_a_refusal_is_recorded_and_the_run_stays_undecided(home: Home) -> None:
+    entry = record_refusal(
+        home.ledger, run_id=RUN, reason=" hurry ", because="the KL is too high", actor="user:b", shown_text="shown"
+    )
+    assert entry.subject_digests == {"shown": sha256_bytes(b"shown")}
+    assert entry.data["because"] == "the KL is too high"
+    judged = home.check()
+    assert "Judged again from the evidence: pass" in shown_again(judged)
+    assert "kl 3 (limit 10)" in shown_again(judged)
+    home.decide()
 
 
 def test_what_is_shown_names_everything_that_is_decided_on() -> None:
-    text = shown(run_record("refuse"))
+    curate = {"name": "curate", "outputs": [{"path": "data/processed/sft.parquet", "sha256": "5" * 64}]}
+    ppo = {"name": "ppo", "outputs": [{"path": "data/models/policy", "sha256": "1" * 64}]}
+    text = shown(run_record([curate, ppo], "1" * 64, "refuse"))
     for part in (
         f"Release of run {RUN} (done)",
-        "demo-policy version 3",
-        f"sha256 {POLICY}",
+        "demo-policy version 1",
+        "sha256 " + "1" * 64,
         "Gate: refuse",
         "- the KL is too high.",
         "win_rate/policy_vs_sft 0.571 [0.512, 0.630] n=96",
         "kl/policy_from_sft 2.250\n",
         "accuracy/test not measured",
-        f"data/models/policy {POLICY}",
+        "data/models/policy " + "1" * 64,
         "Simulated: the annotators and their votes",
         "records/card-policy.md",
     ):
@@ -108,7 +169,11 @@ def test_a_run_that_passed_can_be_approved_and_the_decision_names_what_was_shown
     entry = home.decide(reason="  looked at 20 samples ")
     assert (entry.type, entry.actor) == (Event.APPROVED, "user:b")
     assert entry.data["reason"] == "looked at 20 samples"
-    assert entry.subject_digests == {"shown": sha256_bytes(shown(run_record()).encode()), "policy": POLICY}
+    text = shown(load_run(home.folder))
+    assert entry.subject_digests == {
+        "shown": sha256_bytes(text.encode()),
+        "policy": sha256_path(home.models / "policy"),
+    }
     assert sha256_bytes(entry.data["shown"].encode()) == entry.subject_digests["shown"]
     assert home.ledger.verify().ok
 
@@ -144,20 +209,15 @@ def test_a_deleted_run_record_is_refused(home: Home) -> None:
         home.check()
 
 
-def test_other_policy_bytes_are_refused(home: Home) -> None:
-    with pytest.raises(GateRefused, match="policy is not the one that was judged"):
-        home.check(policy="2" * 64)
-
-
 def test_a_refused_run_is_not_approved_by_editing_its_record(tmp_path: Path) -> None:
     home = Home(tmp_path, verdict="refuse")
-    write_run_record(home.run_json.parent, run_record("pass"))
+    write_run_record(home.run_json.parent, load_run(home.folder) | {"gate": {"verdict": "pass", "reasons": []}})
     with pytest.raises(GateRefused, match="no passing verdict"):
         home.check()
 
 
 def test_a_later_refusal_counts_and_not_the_earlier_pass(home: Home) -> None:
-    home.log(Event.GATE_VERDICT, {"policy": POLICY}, verdict="refuse")
+    home.log(Event.GATE_VERDICT, {"policy": "1" * 64}, verdict="refuse")
     with pytest.raises(GateRefused, match="no passing verdict"):
         home.check()
 
@@ -170,10 +230,9 @@ def test_a_verdict_of_another_run_does_not_count(home: Home) -> None:
 
 def test_a_run_that_did_not_end_is_refused(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    digests = {"policy": POLICY}
-    ledger.append(Event.GATE_VERDICT, run_id=RUN, actor="a", subject_digests=digests, data={"verdict": "pass"})
+    ledger.append(Event.GATE_VERDICT, run_id=RUN, actor="a", subject_digests={}, data={"verdict": "pass"})
     with pytest.raises(GateRefused, match="did not end"):
-        check_can_approve(notary_of(ledger), RUN, tmp_path / "run.json", POLICY)
+        check_evidence(ledger, RUN, tmp_path)
 
 
 def test_a_verdict_forged_in_a_log_chained_anew_is_refused(tmp_path: Path) -> None:
@@ -193,10 +252,11 @@ def test_a_verdict_forged_in_a_log_chained_anew_is_refused(tmp_path: Path) -> No
 def test_a_forged_verdict_in_the_ledger_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path, verdict="refuse")
     lines = home.ledger.path.read_bytes().splitlines(keepends=True)
-    forged = json.loads(lines[1])
+    at = next(i for i, line in enumerate(lines) if b'"gate.verdict"' in line)
+    forged = json.loads(lines[at])
     forged["data"]["verdict"] = "pass"
     forged["entry_hash"] = hash_of(forged)
-    home.ledger.path.write_bytes(b"".join([lines[0], canonical_json(forged) + b"\n", *lines[2:]]))
+    home.ledger.path.write_bytes(b"".join([*lines[:at], canonical_json(forged) + b"\n", *lines[at + 1 :]]))
     with pytest.raises(GateRefused, match="the ledger does not verify"):
         home.check()
 

@@ -1,5 +1,7 @@
 """Model cards hold the facts they are given and say of every gap that it is one."""
 
+from dataclasses import replace
+
 import pytest
 
 from governance.model_card import ModelFacts, model_card
@@ -35,10 +37,32 @@ def test_a_model_card_holds_the_facts() -> None:
     assert f"| data/processed/reward_train.parquet | `{'6' * 64}` |" in section(text, "Made from")
     assert "| learning_rate | 0.0001 |" in section(text, "How")
     assert "| pattern | a\\|b |" in section(text, "How")
-    assert "| accuracy/test | 0.6123 | 0.5500 – 0.6700 | 350 |" in section(text, "Measured")
-    assert f"| accuracy/empty | {UNKNOWN} | none | 0 |" in section(text, "Measured")
+    assert "| accuracy/test | all | 0.6123 | 0.5500 – 0.6700 | 350 |" in section(text, "Measured")
+    assert f"| accuracy/empty | all | {UNKNOWN} | none | 0 |" in section(text, "Measured")
     assert "Reward of PPO." in section(text, "Intended use")
     assert "Can be gamed." in text.split("## Limits")[1]
+
+
+def test_figures_of_groups_and_the_energy_are_told_with_their_method() -> None:
+    groups = [
+        {"name": "win_rate/policy_vs_sft", "value": 0.5, "low": 0.4, "high": 0.6, "n": 20, "slice": None},
+        {
+            "name": "win_rate/policy_vs_sft",
+            "value": 0.3,
+            "low": 0.1,
+            "high": 0.5,
+            "n": 8,
+            "slice": "prompts of one turn",
+        },
+    ]
+    facts = ModelFacts(name="m", kind="policy", sha256="d" * 64, metrics=groups, seconds=60.0, cpu_seconds=90.0)
+    assert "energy: not known: 90.0 CPU seconds, and `evidence.watts_per_core` is not declared" in model_card(facts)
+    text = model_card(replace(facts, watts_per_core=8.0))
+    assert "energy: about 0.2 Wh, estimated: 90.0 CPU seconds (measured) × 8 W a busy core (declared)" in text
+    assert "| win_rate/policy_vs_sft | prompts of one turn | 0.3000 | 0.1000 – 0.5000 | 8 |" in section(
+        text, "Measured"
+    )
+    assert "name: 'win_rate/policy_vs_sft: prompts of one turn'" in text
 
 
 def test_gaps_in_a_model_card_are_visible() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from governance import freshness
 from governance.article_12 import POINTS
-from governance.decision import check_can_approve
+from governance.decision import check_evidence
 from governance.errors import GateRefused
 from governance.ledger import Event, Ledger
 from tests.governance.runs import OTHER, RUN, digest, make_notary, make_run
@@ -30,7 +30,7 @@ def test_another_base_makes_every_earlier_evaluation_stale_once(tmp_path: Path) 
     same = digest(RUN, PATH)
     assert meet(ledger, same) == []
     assert freshness.cycle(ledger) is None
-    assert freshness.stale_since(ledger, RUN) is None
+    assert freshness.stale_since(ledger.entries(RUN)) is None
 
     assert meet(ledger, NEW) == [RUN]
     assert meet(ledger, NEW) == []
@@ -38,11 +38,11 @@ def test_another_base_makes_every_earlier_evaluation_stale_once(tmp_path: Path) 
     assert due is not None
     assert (due["status"], due["base_sha256"], due["stale"]) == ("due", NEW, [RUN])
     assert problems("cycle", due) == []
-    said = freshness.stale_since(ledger, RUN)
+    said = freshness.stale_since(ledger.entries(RUN))
     assert said
     assert f"from {same[:12]} to {NEW[:12]} by run run-c" in said
     with pytest.raises(GateRefused, match="its evaluation is stale since"):
-        check_can_approve(notary, RUN, folder / "run.json", digest(RUN, "data/models/policy"))
+        check_evidence(ledger, RUN, folder)
 
     ledger.append(
         Event.CYCLE_DONE, run_id=OTHER, actor="a", subject_digests={"base": NEW}, data={"since": due["since"]}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from governance.digest import sha256_path, write_json
 from governance.errors import BadInput
-from governance.gate import GATED_STAGES, GateEvidence, Thresholds, gate_evidence, release_gate
+from governance.gate import GATED_STAGES, GateEvidence, Reports, Thresholds, gate_evidence, release_gate
+from governance.ledger import Event, Ledger
 
 LIMITS = Thresholds(min_reward_accuracy_low=0.5, min_win_rate_low=0.45, max_kl=10.0, max_length_ratio=1.5)
 BASE, POLICY, REWARD = "b" * 64, "1" * 64, "2" * 64
@@ -42,6 +43,9 @@ def test_passes_and_lists_what_it_compared() -> None:
         "reward bytes",
         "reward test",
         "incidents",
+        "lineage",
+        "log",
+        "retention",
         *GATED_STAGES,
         *GOOD.metrics,
     }
@@ -62,11 +66,17 @@ BROKEN = {
     "base not named": (replace(GOOD, base_sha256=dict.fromkeys(GOOD.base_sha256)), "name different bases"),
     "nobody names a base": (replace(GOOD, base_sha256={}), "name different bases"),
     "an open incident": (replace(GOOD, open_incidents=("inc-20260301-abcdef",)), "incidents are open (inc-20260301"),
-    "policy changed": (replace(GOOD, policy_sha256="f" * 64), "the policy model in the workspace is not the one"),
-    "policy not evaluated": (replace(GOOD, evaluated={"reward": REWARD}), "the policy model in the workspace is not"),
+    "policy changed": (replace(GOOD, policy_sha256="f" * 64), "the policy model is not the one"),
+    "policy not evaluated": (replace(GOOD, evaluated={"reward": REWARD}), "the policy model is not the one"),
+    "stale input": (
+        replace(GOOD, stale=("stage ppo used another SFT model",)),
+        "stage ppo used another SFT model; run",
+    ),
+    "bytes unlike the log's": (replace(GOOD, unlike=("data/models/policy",)), "not the bytes that this run made"),
+    "data expired": (replace(GOOD, expired=("votes.csv until 2026-01-31",)), "may not be kept any more: votes.csv"),
     "other reward evaluated": (
         replace(GOOD, evaluated={"policy": POLICY, "reward": "f" * 64}),
-        "the reward model in the workspace is not the one",
+        "the reward model is not the one",
     ),
     "other reward tested": (
         replace(GOOD, reward_tested="f" * 64),
@@ -142,11 +152,20 @@ def workspace(tmp_path: Path) -> Path:
     write_json(reports / "evaluate/metrics.json", evaluation | {"metrics": rows})
     for stage in GATED_STAGES:
         write_json(reports / stage / "record.json", {"notes": {"gate": "pass"}})
+    outputs = {f"data/models/{n}": sha256_path(models / n) for n in ("policy", "reward")}
+    outputs |= {
+        f"data/reports/{n}/metrics.json": sha256_path(reports / n / "metrics.json") for n in ("evaluate", "reward")
+    }
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append(Event.STAGE_MADE, run_id="r", actor="a", subject_digests=outputs, data={"stage": "all"})
     return tmp_path
 
 
 def read(workspace: Path) -> GateEvidence:
-    return gate_evidence(workspace / "reports", workspace / "models")
+    """The evidence, with the entries that the stages left when all was as the fixture made it."""
+    entries = list(Ledger(workspace / "ledger.jsonl").entries())
+    reports, models = Reports.in_workspace(workspace / "reports"), workspace / "models"
+    return gate_evidence(reports, models / "policy", models / "reward", entries)
 
 
 def change(file: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -166,8 +185,16 @@ def test_reads_intervals_and_hashes_the_bytes(workspace: Path) -> None:
 
 def test_changed_weights_are_refused(workspace: Path) -> None:
     (workspace / "models/policy/model.safetensors").write_bytes(b"other")
+    logged, evaluated = release_gate(read(workspace), LIMITS).reasons
+    assert logged == "data/models/policy: not the bytes that this run made; run again."
+    assert "policy model is not the one that was evaluated" in evaluated
+
+
+@pytest.mark.parametrize("name", ["evaluate", "reward"])
+def test_figures_that_were_edited_after_their_stage_are_refused(workspace: Path, name: str) -> None:
+    change(workspace / f"reports/{name}/metrics.json", lambda c: c["metrics"][0].update(low=0.99))
     (reason,) = release_gate(read(workspace), LIMITS).reasons
-    assert "policy model in the workspace is not the one that was evaluated" in reason
+    assert reason.startswith(f"data/reports/{name}/metrics.json: not the bytes that this run made")
 
 
 def test_a_renamed_base_in_the_lineage_is_refused(workspace: Path) -> None:
