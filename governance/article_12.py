@@ -28,4 +28,6 @@ POINTS = {
     "incident.updated": MONITORING,
     "evaluation.made": PERSONS,
     "incident.closed": MONITORING,
+    "monitor.read": MONITORING,
+    "monitor.alarm": RISK,
 }

@@ -60,6 +60,8 @@ class Event(StrEnum):
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_UPDATED = "incident.updated"
     INCIDENT_CLOSED = "incident.closed"
+    MONITORED = "monitor.read"
+    ALARM = "monitor.alarm"
 
 
 @dataclass(frozen=True)
