@@ -152,7 +152,8 @@ class _Reader:
         self.span = (min(self.span[0], float(at[0])), max(self.span[1], float(at[-1])))
 
     def _alarm(self, name: str, alarm: Any, readings: list[Reading]) -> dict[str, Any]:
-        """An alarm in words and figures. Before and after are told apart at the estimated beginning of the drift."""
+        """An alarm in words and figures. Before and after are told apart at the estimated beginning of the drift; as the
+        order in a day was drawn, that is known to the day, and the alarm to the end of what was read."""
         times, figures = self._store.figures(self.policy)
         column = [n for n in SERIES if n in readings[0].figures].index(name)
         earlier = figures[:, column] if len(figures) else np.empty(0)
@@ -167,8 +168,8 @@ class _Reader:
         number = self.total + alarm.index + 1
         facts = {
             "series": name,
-            "at": _iso(when[-1]),
-            "since": _iso(alarm.since),
+            "at": _iso(readings[-1].at),
+            "since": _iso(alarm.since)[:10],
             "before": round(float(before.mean()), 6),
             "after": round(float(now.mean()), 6),
             "shift_sd": round(float(now.mean() - before.mean()) / spread, 3),

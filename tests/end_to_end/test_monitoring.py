@@ -74,7 +74,9 @@ def test_an_alarm_is_in_ledger_incidents_and_metrics(watched: dict[str, Any], pr
     from prometheus_client.parser import text_string_to_metric_families
 
     text = (project.folder / ".attestrl/monitor/attestrl.prom").read_text(encoding="utf-8")
-    samples = {(s.name, s.labels.get("series")): s.value for m in text_string_to_metric_families(text) for s in m.samples}
+    samples = {
+        (s.name, s.labels.get("series")): s.value for m in text_string_to_metric_families(text) for s in m.samples
+    }
     assert samples[("attestrl_monitor_responses_total", None)] == 800
     assert samples[("attestrl_monitor_alarms_total", "response_length")] >= 1
     assert project.attestrl("ledger", "verify").returncode == 0
