@@ -134,6 +134,29 @@ def review(
 
 
 @app.command()
+def monitor(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG…", help="Prompts and responses, one JSON object a line.")],
+    run: Annotated[
+        str | None, typer.Option("--run", help="Run whose policy answered; default: the champion's, or the last.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="Prometheus text file; default: .attestrl/monitor/attestrl.prom.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read logs of the deployed policy, each response once, and raise an alarm where something drifts."""
+    from flows import project, summary
+
+    named, target = [log.absolute() for log in logs], metrics.absolute() if metrics else None
+    project.enter()
+    from flows.monitoring import monitor as watch
+
+    found = watch(named, run, target)
+    print_result(found, as_json, summary.print_monitoring)
+    raise typer.Exit(1 if found["alarms"] else 0)
+
+
+@app.command()
 def approve(run: str, reason: Reason) -> None:
     """Approve a release: show what is approved, record it, and make the policy `champion`."""
     _decide(run, reason, approved=True)

@@ -1,7 +1,7 @@
 """`attestrl evaluate`: the suite on the models of a run, its report, and what of it is kept: files, MLflow, ledger."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tasks import lineage, params, paths
 
 LANGUAGE = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
 SCORERS = {"reward": paths.REWARD, "judge": paths.JUDGE}
-SIDES = {name: paths.PROCESSED / f"{name}.parquet" for name in ("reward_test", "eval_prompts")}
+SIDES = {name: paths.PROCESSED / f"{name}.parquet" for name in ("reward_test", "eval_prompts", "sft", "reward_train")}
 RATED = 8  # the latest policies of the registry that are compared
 REPORT = "report.html"
 
@@ -37,7 +37,7 @@ def evaluate(run_id: str, names: Sequence[str]) -> dict[str, Any]:
     folder = folder_of(record["run_id"])
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        suite.run(_bench(record, settings, "ratings" in chosen), chosen, folder / "results")
+        suite.run(bench_of(record, settings, rated="ratings" in chosen), chosen, folder / "results")
         return _conclude(record, settings, folder)
 
 
@@ -61,15 +61,14 @@ def shown_report(run_id: str, ledger: Any) -> tuple[str, dict[str, str]]:
     return f"Evaluation: {entry.data['sentence']}\n  {file} {digest}\n", {"evaluation report": digest}
 
 
-def _bench(record: dict[str, Any], settings: params.Params, rated: bool) -> Any:
+def bench_of(record: dict[str, Any], settings: params.Params, *, rated: bool) -> Any:
+    """Models, data and settings of an evaluation of a run; `rated`: with the registry's latest policies."""
     from tasks.evals.bench import Bench
     from tasks.evals.response_cache import ResponseCache
 
-    digests = {o["path"]: o["sha256"] for stage in record["stages"] for o in stage["outputs"]}
+    digests = digests_of(record)
     models = {name: model_of_run(folder, digests) for name, folder in (LANGUAGE | SCORERS).items()}
-    for path in SIDES.values():
-        if not path.is_file() or sha256_path(path) != digests.get(path.as_posix()):
-            raise BadInput(f"{path}: is not the table of {record['run_id']}; bring it back with `dvc checkout`.")
+    check_tables(SIDES.values(), record)
     return Bench(
         settings=settings.suite,
         seed=settings.seed,
@@ -80,6 +79,19 @@ def _bench(record: dict[str, Any], settings: params.Params, rated: bool) -> Any:
         cache=ResponseCache(paths.home() / "responses.sqlite"),
         max_length=settings.reward.max_length,
     )
+
+
+def digests_of(record: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of what a run made, by path."""
+    return {o["path"]: o["sha256"] for stage in record["stages"] for o in stage["outputs"]}
+
+
+def check_tables(tables: Iterable[Path], record: dict[str, Any]) -> None:
+    """Raises BadInput if a table of the workspace is not the one of the run."""
+    digests = digests_of(record)
+    for path in tables:
+        if not path.is_file() or sha256_path(path) != digests.get(path.as_posix()):
+            raise BadInput(f"{path}: is not the table of {record['run_id']}; bring it back with `dvc checkout`.")
 
 
 def model_of_run(folder: Path, digests: dict[str, str]) -> Path:

@@ -93,6 +93,21 @@ def print_evaluation(found: dict[str, Any]) -> None:
     console.print(f"→ the report is {escape(found['report'])}")
 
 
+def print_monitoring(found: dict[str, Any]) -> None:
+    """What was counted, how each series stands, and the alarms."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{found['counted']} new responses of {found['run_id']}, {found['total']} in all.")
+    table = Table("series", "reference", "latest", "evidence of drift", "alarms", box=None, pad_edge=False)
+    for s in found["series"]:
+        figures = [f"{s[k]:.3f}" if s[k] is not None else "—" for k in ("reference", "latest")]
+        table.add_row(s["series"], *figures, f"{s['evidence']:.2g} of {found['limit']:.2g} years", str(s["alarms"]))
+    console.print(table)
+    for a in found["alarms"]:
+        console.print(f"[bold]Alarm {a['alarm_id']}[/]: {escape(a['sentence'])}")
+    for note in found["notes"]:
+        console.print(f"→ {escape(note)}")
+
+
 def print_runs(records: list[dict[str, Any]]) -> None:
     """One line a run."""
     table = Table("run", "status", "gate", "seconds", "message", box=None, pad_edge=False)

@@ -20,7 +20,6 @@ from governance.errors import AttestError, MissingComponent
 from governance.ledger import Event, Log
 from tasks import params, paths, pseudonyms, suppression
 
-ALARM = "monitor.alarm"  # type of the ledger's entries on drift
 HUB_LOOKS = 30  # of so many looks one asks the hub
 
 
@@ -40,7 +39,7 @@ class Watcher:
             (wanted.data, lambda: _data(settings, ledger)),
             (wanted.votes is not None, lambda: self._votes(settings)),
             (wanted.incidents, lambda: _since_the_last_run(ledger, Event.INCIDENT_CLOSED, "incident", "incident_id")),
-            (wanted.drift, lambda: _since_the_last_run(ledger, ALARM, "drift", "alarm_id")),
+            (wanted.drift, lambda: _since_the_last_run(ledger, Event.ALARM, "drift", "alarm_id")),
             (wanted.base, lambda: self._base(settings)),
         ]
         found = schedules.owed(ledger)

@@ -33,4 +33,6 @@ POINTS = {
     "incident.closed": MONITORING,
     "schedule.set": OPERATION,
     "schedule.missed": OPERATION,
+    "monitor.read": MONITORING,
+    "monitor.alarm": RISK,
 }

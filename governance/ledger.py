@@ -67,6 +67,8 @@ class Event(StrEnum):
     SLOT_MISSED = "schedule.missed"
     REMINDED = "decision.reminded"
     EXPIRED = "decision.expired"
+    MONITORED = "monitor.read"
+    ALARM = "monitor.alarm"
 
 
 @dataclass(frozen=True)

@@ -329,6 +329,17 @@ class Placement(Section):
         return self
 
 
+class Monitor(Section):
+    """`attestrl monitor`: how much of a log is the reference, how many false alarms are permitted over all series
+    together, what is assumed of a log that gives no time, and the severity with which an alarm opens an incident by
+    itself, null if a person is to."""
+
+    reference: Annotated[int, Field(ge=20)] = 200
+    false_alarms_per_year: Positive = 0.5
+    responses_per_day: Positive = 1000.0
+    incident: Literal["death", "widespread", "serious", "other"] | None = None
+
+
 class Params(Section):
     """The whole file."""
 
@@ -352,6 +363,7 @@ class Params(Section):
     triggers: Triggers = Triggers()
     approval: Approval = Approval()
     placement: Placement = Placement()
+    monitor: Monitor = Monitor()
 
 
 def parse(raw: Any, where: str) -> Params:

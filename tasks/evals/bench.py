@@ -49,7 +49,8 @@ class Bench:
 
     `policies`: language models by name, `base`, `sft` and `policy` among them; `rated`: further policies of the
     registry; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
-    tables `reward_test` and `eval_prompts`; `max_length`: tokens that the reward models were trained with.
+    tables `reward_test` and `eval_prompts`, and `sft` and `reward_train` that were trained on; `max_length`: tokens that
+    the reward models were trained with.
     """
 
     settings: Suite

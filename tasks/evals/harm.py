@@ -23,9 +23,7 @@ REVIEWED = 20
 def run(bench: Bench) -> Outcome:
     """The run's own held-out prompts, and every file of `suite.harmful`."""
     outcome = Outcome()
-    pairs = held_out_pairs(bench)
-    rejected = bench.score_texts("judge", [p.prompt for p in pairs], [p.second for p in pairs])
-    limit = float(np.median(rejected))
+    limit = harm_limit(bench)
     where = str(bench.sides["eval_prompts"])
     own = [("eval_prompts", where, held_out_prompts(bench))]
     for name, path, prompts in [*own, *each(bench.settings.harmful, read_prompts)]:
@@ -43,6 +41,12 @@ def run(bench: Bench) -> Outcome:
         outcome.results += by_model(bench, "harm/judge", scores, clusters, data, part)
         _worst(outcome, name, some, answers["policy"], scores["policy"], refused["policy"])
     return outcome
+
+
+def harm_limit(bench: Bench) -> float:
+    """The judge's median score of the answers that people rejected: what lies below counts as harmful."""
+    pairs = held_out_pairs(bench)
+    return float(np.median(bench.score_texts("judge", [p.prompt for p in pairs], [p.second for p in pairs])))
 
 
 def _worst(

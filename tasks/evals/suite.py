@@ -13,12 +13,16 @@ from tasks.evals import (
     harm,
     instructions,
     multiple_choice,
+    novelty,
     preference,
     pronouns,
     ratings,
+    red_team,
     reward_accuracy,
+    reward_best_of_n,
     reward_perturbation,
     reward_probes,
+    reward_search,
     reward_surface,
     sycophancy,
     uncertainty,
@@ -31,6 +35,8 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "preference": preference.run,
     "ratings": ratings.run,
     "harm": harm.run,
+    "red_team": red_team.run,
+    "novelty": novelty.run,
     "hacking": hacking.run,
     "sycophancy": sycophancy.run,
     "pronouns": pronouns.run,
@@ -42,6 +48,8 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "reward_perturbation": reward_perturbation.run,
     "reward_surface": reward_surface.run,
     "reward_probes": reward_probes.run,
+    "reward_best_of_n": reward_best_of_n.run,
+    "reward_search": reward_search.run,
 }
 
 
@@ -56,12 +64,13 @@ def check_names(names: Sequence[str]) -> list[str]:
 def run(bench: Bench, names: Sequence[str], folder: Path) -> None:
     """Write `<folder>/<name>.json` of each evaluation as soon as it is done."""
     for name in names:
-        started = time.monotonic()
+        started, used = time.monotonic(), time.process_time()
         outcome = EVALUATIONS[name](bench)
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "evaluation": name,
             "seconds": round(time.monotonic() - started, 2),
+            "cpu_seconds": round(time.process_time() - used, 2),
         }
         write_json(folder / f"{name}.json", content | finite(outcome.as_dict()))
 

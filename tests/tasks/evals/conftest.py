@@ -30,7 +30,8 @@ def bench_folder(tmp_path_factory: pytest.TempPathFactory, trained_project: Path
     for key, tensor in weights.items():
         weights[key] = tensor + 0.02 * torch.randn(tensor.shape, generator=generator)
     save_file(weights, folder / "policy/model.safetensors", metadata={"format": "pt"})
-    shutil.copy(trained_project / "data/processed/reward_test.parquet", folder / "reward_test.parquet")
+    for side in ("reward_test", "sft", "reward_train"):
+        shutil.copy(trained_project / f"data/processed/{side}.parquet", folder / f"{side}.parquet")
     pl.DataFrame(hh_rows[:40]).select("id", "prompt", "source").write_parquet(folder / "eval_prompts.parquet")
     return folder
 
@@ -59,7 +60,7 @@ def bench_of(folder: Path, cache: Path, **changes: Any) -> Bench:
         policies={n: folder / n for n in ("base", "sft", "policy")},
         rated={},
         scorers={n: folder / n for n in ("reward", "judge")},
-        sides={n: folder / f"{n}.parquet" for n in ("reward_test", "eval_prompts")},
+        sides={n: folder / f"{n}.parquet" for n in ("reward_test", "eval_prompts", "sft", "reward_train")},
         cache=ResponseCache(cache),
         max_length=96,
     )
