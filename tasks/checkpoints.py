@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     import torch
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
-CODE = ("rlhf/*.py", "ppo.py", "reward.py", "sft.py", "splits.py")  # all that decides a training's result, under tasks/
+CODE = (
+    "rlhf/*.py",
+    "ppo.py",
+    "rankings.py",
+    "reward.py",
+    "sft.py",
+    "splits.py",
+)  # all that decides a training's result, under tasks/
 LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
 TRAININGS = 2  # of a stage that stay: the one that runs, and the last one that ran with other inputs or parameters
 

@@ -10,6 +10,7 @@ from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
 from tasks.progress import bar
+from tasks.rankings import RANKED, complete
 from tasks.splits import SIDES
 from tasks.stage import Stage, run_stage
 from tasks.tables import DERIVED_DEMONSTRATION, write_table
@@ -57,6 +58,7 @@ def weigh(
     The votes on a pair give the posterior p that `chosen` is better: naive Bayes with each annotator's reliability, a
     uniform prior, flagged annotators' votes (weight 0) left out. The row's weight is 2p − 1; a row with p < 1/2 is
     disputed and set aside: nobody's vote is turned round. A row without votes has its own annotator's weight, or 1.
+    A ranking that loses a pair loses one of its answers.
     """
     known = annotators.select("annotator_id", pl.col("weight").alias("trust"), pl.col("reliability").clip(*RELIABILITY))
     counted = votes.drop_nulls("choice").join(known, on="annotator_id").filter(pl.col("trust") > 0)
@@ -73,7 +75,10 @@ def weigh(
     bad = rows.filter(training & (pl.col("weight") <= 0))
     said = {True: "disputed: the weighted votes contradict the stored label", False: "its annotator is flagged"}
     aside = [{"id": i, "reason": said[o is not None]} for i, o in zip(bad["id"], bad["log_odds"], strict=True)]
-    kept = rows.filter(~(training & (pl.col("weight") <= 0)))
+    rows = rows.filter(~(training & (pl.col("weight") <= 0)))
+    trained, lost = complete(rows.filter(training))
+    aside += lost
+    kept = rows.filter(~training | pl.col("id").is_in(trained["id"].implode()))
     mean = kept.filter(pl.col("side") == "reward_train")["weight"].mean()
     scale = 1.0 / float(mean) if isinstance(mean, float) and mean > 0 else 1.0
     weight = pl.when(pl.col("side") == "reward_train").then(pl.col("weight") * scale).otherwise(1.0)
@@ -87,7 +92,8 @@ def _write_side(stage: Stage, side: str, preferences: pl.DataFrame, demonstratio
     elif side in PROMPTS:
         table = rows.select("id", "prompt", "source").unique("prompt", keep="first", maintain_order=True)
     else:
-        table = rows.select("id", "prompt", "chosen", "rejected", "source", "weight", "margin")
+        said = [name for name in RANKED if rows[name].null_count() < rows.height]  # nothing, where all are pairs
+        table = rows.select("id", "prompt", "chosen", "rejected", "source", "weight", "margin", *said)
     path = paths.PROCESSED / f"{side}.parquet"
     write_table(table, path)
     stage.output_table(path)

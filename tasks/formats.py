@@ -15,6 +15,7 @@ import polars as pl
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
 from tasks.progress import Advance, nobody
+from tasks.rankings import RANKED
 from tasks.reading import Row, kind_of, number, read_rows, text
 from tasks.tables import CHUNK, MESSAGES, Schema, frame_of
 
@@ -29,12 +30,19 @@ OPTIONAL: Schema = {
     "reason": pl.String,
     "created_at": pl.String,
 }
-PREFERENCES: Schema = {"id": pl.String, "prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES, **OPTIONAL}
+PREFERENCES: Schema = {
+    "id": pl.String,
+    "prompt": MESSAGES,
+    "chosen": MESSAGES,
+    "rejected": MESSAGES,
+    **OPTIONAL,
+    **RANKED,
+}
 DEMONSTRATIONS: Schema = {"id": pl.String, "messages": MESSAGES, "source": pl.String, "author_id": pl.String}
 
 
 def read_preferences(source: str) -> pl.DataFrame:
-    """Preference rows (`PREFERENCES`); a ranking of K responses gives its K(K−1)/2 pairs."""
+    """Preference rows (`PREFERENCES`); a ranking of K responses gives its K(K−1)/2 pairs under one `ranking_id`."""
     return pl.concat(preference_chunks(source))
 
 
@@ -108,6 +116,7 @@ def _preference(raw: Row, place: str, rename: Rename) -> tuple[Row, str]:
     content: list[Any] = [prompt, *sides] + ([common["annotator_id"]] if common["annotator_id"] else [])
     row: Row = {"id": text(raw, "id", place) or _content_id(content)}
     row |= {"prompt": prompt, "chosen": sides[0], "rejected": sides[1], **common}
+    row |= dict.fromkeys(RANKED)
     strings = isinstance(chosen, str), isinstance(rejected, str)
     if strings[0] != strings[1]:
         raise BadInput(f"{place}: mixes formats: of chosen and rejected, one is text and the other messages.")
@@ -127,8 +136,10 @@ def _pairs_of_ranking(raw: Row, place: str, rename: Rename) -> tuple[list[Row], 
     common = _optional(raw, place, rename)
     suffix = f":{common['annotator_id']}" if common["annotator_id"] else ""
     pairs = [
-        {"id": f"{item}:{i}-{j}{suffix}", "prompt": prompt, "chosen": sides[i], "rejected": sides[j], **common}
-        for i, j in combinations(ranking, 2)
+        {"id": f"{item}:{ranking[a]}-{ranking[b]}{suffix}", "prompt": prompt, **common}
+        | {"chosen": sides[ranking[a]], "rejected": sides[ranking[b]]}
+        | {"ranking_id": f"{item}{suffix}", "chosen_rank": a, "rejected_rank": b}
+        for a, b in combinations(range(len(ranking)), 2)
     ]
     return pairs, f"rankings of {'text' if isinstance(responses[0], str) else 'messages'}"
 

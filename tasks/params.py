@@ -136,11 +136,18 @@ class RewardEnsemble(Section):
 
 
 class Reward(Training):
-    """Bradley–Terry reward model and the judge, by one recipe."""
+    """Reward model and judge, by one recipe. The loss is of rankings; of pairs both are the Bradley–Terry loss."""
 
+    loss: Literal["bradley_terry", "plackett_luce"]
     dev_share: Share
     ensemble: RewardEnsemble
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+
+    @model_validator(mode="after")
+    def _smooth_pairs(self) -> "Reward":
+        if self.label_smoothing and self.loss != "bradley_terry":
+            raise ValueError("label_smoothing is of pairs: set it to 0, or loss to bradley_terry")
+        return self
 
 
 class Ppo(Section):

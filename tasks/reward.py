@@ -1,5 +1,6 @@
 """Stage `reward`: the reward model, and a judge by the same recipe on other prompts, which only evaluates."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tasks import paths
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
+from tasks.rankings import rankings_of
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
 from tasks.reward_calibration import calibrate
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
@@ -26,16 +28,17 @@ from tasks.rlhf.models import (
     with_lora,
 )
 from tasks.rlhf.resume import Resume
-from tasks.rlhf.reward_trainer import PairRow, train_reward
+from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
-from tasks.stats.intervals import bootstrap_mean, wilson
+from tasks.stats.intervals import bootstrap_mean, wilson_clustered
 
 TRAIN = paths.PROCESSED / "reward_train.parquet"
 TEST = paths.PROCESSED / "reward_test.parquet"
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
 LEVEL = 0.95
 RESAMPLES = 1000
+PLAIN = {"loss": "bradley_terry"}
 
 
 def body(stage: Stage) -> None:
@@ -44,7 +47,7 @@ def body(stage: Stage) -> None:
     test = pl.read_parquet(stage.input_table(TEST, "evaluation"))
     stage.input_table(DEMONSTRATIONS, "centring")
     scores: dict[str, np.ndarray] = {}
-    dev: dict[str, list[PairRow]] = {}
+    dev: dict[str, list[RankedRow]] = {}
     kept: list[Checkpoints] = []
     for name, side, folder in (
         ("reward", "reward_train", paths.REWARD),
@@ -61,7 +64,7 @@ def body(stage: Stage) -> None:
         checkpoints.remove()
 
 
-def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkpoints]) -> list[PairRow]:
+def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkpoints]) -> list[RankedRow]:
     """Train and save one model, or an ensemble's members; gives the dev pairs, which they were not trained on. Checkpoints
     of each training are added to `kept`."""
     tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
@@ -69,6 +72,7 @@ def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkp
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
     lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
+    recipe = _recipe(stage)
     for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
         # two heads that start alike would err alike
         seed = stage.seed + (name == "judge") + 2 * (k - 1)
@@ -77,18 +81,24 @@ def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkp
         best |= _train_one(stage, member, train, dev, tokenizer, member_folder(folder, k), seed, kept[-1])
     if name == "reward" and ensemble.members > 1:
         save_rule(folder, ensemble)
-    write_json(folder / "lineage.json", lineage)
+    write_json(folder / "lineage.json", lineage | {k: v for k, v in recipe.items() if v != PLAIN[k]})
     register = f"{stage.params.project}-reward" if name == "reward" else None
-    stage.output_model(folder, lineage, register)
+    stage.output_model(folder, lineage | recipe, register)
+    stage.notes.setdefault("recipe", {})[name] = recipe
     stage.log_metrics(best, model=folder, table=table)
     return dev
+
+
+def _recipe(stage: Stage) -> dict[str, str]:
+    """What makes a reward model of the data, for the record, MLflow and, where it is not `PLAIN`, the lineage."""
+    return {"loss": stage.params.reward.loss}
 
 
 def _train_one(
     stage: Stage,
     name: str,
-    train: list[PairRow],
-    dev: list[PairRow],
+    train: list[RankedRow],
+    dev: list[RankedRow],
     tokenizer: Any,
     folder: Path,
     seed: int,
@@ -120,23 +130,31 @@ def _train_one(
     return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
 
 
-def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[PairRow], list[PairRow]]:
+def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[RankedRow], list[RankedRow]]:
     """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both."""
     frame = pl.read_parquet(table)
     if frame.height < 2:
         raise BadInput(f"{table}: has {frame.height} valid pairs; a reward model needs at least two.")
+    _refuse_margins(stage, frame, table)
     longest = stage.params.reward.max_length
-    stop, prompts = stop_token_id(tokenizer), frame["prompt"].to_list()
-    sides = [encode_pairs(tokenizer, prompts, frame[s].to_list(), stop, longest) for s in ("chosen", "rejected")]
-    rows = [
-        PairRow(c[0] + c[1], r[0] + r[1], float(w), float(m or 0.0))
-        for c, r, w, m in zip(*sides, frame["weight"], frame["margin"], strict=True)
-    ]
+    rankings = rankings_of(frame, str(table))
+    prompts = [r.prompt for r in rankings for _ in r.answers]
+    answers = [answer for r in rankings for answer in r.answers]
+    encoded = encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), longest)
+    conversations = iter(prompt + answer for prompt, answer in encoded)
+    rows = [RankedRow([next(conversations) for _ in r.answers], r.weights, r.margins) for r in rankings]
     # The key is salted: the sides are intervals of the same hash, and the dev part must not be one end of its side.
-    is_dev = [position("dev:" + split_key(p)) < stage.params.reward.dev_share for p in prompts]
+    is_dev = [position("dev:" + split_key(r.prompt)) < stage.params.reward.dev_share for r in rankings]
     train = [r for r, dev in zip(rows, is_dev, strict=True) if not dev]
     dev = [r for r, dev in zip(rows, is_dev, strict=True) if dev]
     return (train, dev) if train and dev else (rows[1:], rows[:1])
+
+
+def _refuse_margins(stage: Stage, frame: pl.DataFrame, table: Path) -> None:
+    if stage.params.reward.loss == "plackett_luce" and (frame["margin"].fill_null(0.0) != 0).any():
+        raise BadInput(
+            f"{table}: has margins, which belong to pairs; set reward.loss to bradley_terry, or leave the field margin out."
+        )
 
 
 def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
@@ -170,9 +188,12 @@ def _test_margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
     return _margins(stage, folder, chosen, rejected)
 
 
-def _calibration(stage: Stage, dev: list[PairRow], test: pl.DataFrame, margins: np.ndarray) -> list[dict[str, Any]]:
-    held_out = _margins(stage, paths.REWARD, [r.chosen_ids for r in dev], [r.rejected_ids for r in dev])
-    rows = calibrate(stage, held_out, np.array([r.weight for r in dev]), test, margins, LEVEL)
+def _calibration(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, margins: np.ndarray) -> list[dict[str, Any]]:
+    pairs = [pair for r in dev for pair in combinations(r.answers, 2)]
+    held_out = _margins(stage, paths.REWARD, [c for c, _ in pairs], [r for _, r in pairs])
+    weights = np.array([w for r in dev for w in r.weights])
+    rankings = np.repeat(np.arange(len(dev)), [len(r.weights) for r in dev])
+    rows = calibrate(stage, held_out, weights, rankings, test, margins, LEVEL)
     for row in rows:
         table = TRAIN if row["name"] == "calibration/temperature" else TEST
         stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
@@ -184,16 +205,18 @@ def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -
     train = pl.read_parquet(TRAIN)
     right, judged = margins["reward"] > 0, margins["judge"] > 0
     longer = length_gaps(test) > 0
+    together = _rankings(test)
     rows = [
-        _rate("accuracy/test", right),
-        _rate("accuracy/judge_test", judged),
-        _rate("accuracy/baseline_length", length_correct(train, test)),
-        _rate("accuracy/baseline_bag_of_words", bag_of_words_correct(train, test, stage.seed)),
-        _rate("agreement/reward_judge", right == judged),
-        _rate("accuracy/test_chosen_longer", right[longer], "chosen answer longer"),
-        _rate("accuracy/test_chosen_not_longer", right[~longer], "chosen answer not longer"),
+        _rate("accuracy/test", right, together),
+        _rate("accuracy/judge_test", judged, together),
+        _rate("accuracy/baseline_length", length_correct(train, test), together),
+        _rate("accuracy/baseline_bag_of_words", bag_of_words_correct(train, test, stage.seed), together),
+        _rate("agreement/reward_judge", right == judged, together),
+        _rate("accuracy/test_chosen_longer", right[longer], together[longer], "chosen answer longer"),
+        _rate("accuracy/test_chosen_not_longer", right[~longer], together[~longer], "chosen answer not longer"),
     ]
-    low, high = bootstrap_mean(margins["reward"], level=LEVEL, resamples=RESAMPLES, seed=stage.seed)
+    drawn: dict[str, Any] = {"level": LEVEL, "resamples": RESAMPLES, "seed": stage.seed}
+    low, high = bootstrap_mean(margins["reward"], clusters=together, **drawn)
     mean = float(margins["reward"].mean(dtype=np.float64))
     rows.append({"name": "rewards/margins", "value": mean, "low": low, "high": high, "n": test.height, "slice": None})
     for row in rows:
@@ -203,10 +226,21 @@ def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -
     return rows
 
 
-def _rate(name: str, correct: np.ndarray, part: str | None = None) -> dict[str, Any]:
-    successes, n = int(correct.sum()), len(correct)
-    low, high = wilson(successes, n, LEVEL)
-    return {"name": name, "value": successes / n if n else None, "low": low, "high": high, "n": n, "slice": part}
+def _rankings(rows: pl.DataFrame) -> np.ndarray:
+    """(n,) number of each row's ranking, whose pairs stand and fall together; a pair of no ranking has its own."""
+    own = np.arange(rows.height)
+    if "ranking_id" not in rows.columns:
+        return own
+    first = pl.int_range(pl.len()).min().over("ranking_id")
+    either = pl.when(pl.col("ranking_id").is_null()).then(pl.int_range(pl.len())).otherwise(first)
+    return rows.select(either.alias("n"))["n"].to_numpy()
+
+
+def _rate(name: str, correct: np.ndarray, clusters: np.ndarray, part: str | None = None) -> dict[str, Any]:
+    n = len(correct)
+    low, high = wilson_clustered(correct, clusters, LEVEL)
+    value = int(correct.sum()) / n if n else None
+    return {"name": name, "value": value, "low": low, "high": high, "n": n, "slice": part}
 
 
 if __name__ == "__main__":

@@ -20,15 +20,22 @@ RESAMPLES = 500
 
 
 def calibrate(
-    stage: Stage, dev: np.ndarray, weights: np.ndarray, test: pl.DataFrame, margins: np.ndarray, level: float
+    stage: Stage,
+    dev: np.ndarray,
+    weights: np.ndarray,
+    rankings: np.ndarray,
+    test: pl.DataFrame,
+    margins: np.ndarray,
+    level: float,
 ) -> list[dict[str, Any]]:
     """Rows of `metrics.json`; writes `reliability.png` and keeps the temperature in the record.
 
-    `dev` (m,), `weights` (m,): margins and weights of the dev pairs; `margins` (n,): of the rows of `test`.
+    `dev`, `weights`, `rankings` (m,): margins and weights of the dev pairs, and the number of each one's ranking;
+    `margins` (n,): of the rows of `test`.
     """
     drawn: dict[str, Any] = {"level": level, "resamples": RESAMPLES, "seed": stage.seed}
     fitted = temperature(dev, weights)
-    low, high = temperature_interval(dev, weights, **drawn)
+    low, high = temperature_interval(dev, weights, clusters=rankings, **drawn)
     prompts = np.array([split_key(p) for p in test["prompt"].to_list()])
     raw = reliability(margins, 1.0, prompts, **drawn)
     scaled = reliability(margins, fitted, prompts, **drawn)

@@ -1,4 +1,4 @@
-"""Reward-model training: TRL's RewardTrainer with row weights and margins in the Bradley–Terry loss.
+"""Reward-model training: TRL's RewardTrainer on rankings of two answers or more, with a weight and margin for each pair.
 
 Early stopping: the loss on a dev part of the training side is measured every half epoch; training ends when it rises,
 and the weights before the rise are kept.
@@ -7,12 +7,13 @@ and the weights before the rise are kept.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
-from tasks.rlhf.losses import bradley_terry
+from tasks.rlhf.losses import plackett_luce, ranked_pairs
 from tasks.rlhf.models import pad_right
 from tasks.rlhf.resume import Resumable, Resume, Saved, Tensors, copy_weights, trainable
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
@@ -26,43 +27,88 @@ EVALUATIONS_PER_EPOCH = 2  # a small reward model is often best before its secon
 class RewardSettings(TrainingSettings, Protocol):
     """`reward` of params.yaml."""
 
+    loss: Literal["bradley_terry", "plackett_luce"]
     label_smoothing: float
 
 
 @dataclass(frozen=True)
-class PairRow:
-    """One tokenised pair: whole conversations, with the weight and margin of the row."""
+class RankedRow:
+    """One tokenised ranking: whole conversations, best first. `weights`, `margins`: of its pairs in the order of
+    `itertools.combinations`. A pair is a ranking of two."""
 
-    chosen_ids: list[int]
-    rejected_ids: list[int]
-    weight: float = 1.0
-    margin: float = 0.0
+    answers: list[list[int]]
+    weights: list[float]
+    margins: list[float]
+
+    @classmethod
+    def pair(cls, chosen: list[int], rejected: list[int], weight: float = 1.0, margin: float = 0.0) -> RankedRow:
+        """A ranking of two."""
+        return cls([chosen, rejected], [weight], [margin])
 
 
 def collator(pad_token_id: int) -> Any:
-    """Batch of pairs: chosen rows first, then rejected; `weight` and `margin` (n,)."""
+    """Batch of rankings, those of as many answers side by side: of each such group all best answers come first, then
+    all second ones, …; `groups` holds its `ways` K, and `weight`, `margin` (n, C(K, 2))."""
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        ids, mask = pad_right([r["chosen_ids"] for r in rows] + [r["rejected_ids"] for r in rows], pad_token_id)
-        weight, margin = (torch.tensor([r[k] for r in rows], dtype=torch.float32) for k in ("weight", "margin"))
-        return {"input_ids": ids, "attention_mask": mask, "weight": weight, "margin": margin}
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        conversations, groups = [], []
+        for ways in sorted({len(r["answers"]) for r in rows}):
+            alike = [r for r in rows if len(r["answers"]) == ways]
+            conversations += [r["answers"][rank] for rank in range(ways) for r in alike]
+            group: dict[str, Any] = {"ways": ways}
+            group |= {k: torch.tensor([r[f"{k}s"] for r in alike], dtype=torch.float32) for k in ("weight", "margin")}
+            groups.append(group)
+        ids, mask = pad_right(conversations, pad_token_id)
+        return {"input_ids": ids, "attention_mask": mask, "groups": groups}
 
     return collate
 
 
-def dataset_of(rows: list[PairRow]) -> Any:
-    """Rows as a dataset that TRL takes as tokenised already, with the length that batches are grouped by."""
+def dataset_of(rows: list[RankedRow]) -> Any:
+    """Rows as a dataset, with the length that batches are grouped by."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    return Dataset.from_list([vars(r) | {"length": max(len(r.chosen_ids), len(r.rejected_ids))} for r in rows])
+    return Dataset.from_list([vars(r) | {"length": max(map(len, r.answers))} for r in rows])
+
+
+def ranked(scores: torch.Tensor, groups: Sequence[dict[str, Any]]) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+    """(scores (n, K), best first, group) of each group of a collated batch; `scores` (N,): of its conversations."""
+    at = 0
+    for group in groups:
+        n = len(group["weight"])
+        yield scores[at : at + n * group["ways"]].view(group["ways"], n).T, group
+        at += n * group["ways"]
+
+
+def ranking_loss(scores: torch.Tensor, groups: Sequence[dict[str, Any]], settings: RewardSettings) -> torch.Tensor:
+    """Mean over the rankings of a batch, a scalar; Plackett–Luce weighs a ranking by the mean weight of its pairs."""
+    total = sum(len(group["weight"]) for group in groups)
+    losses = []
+    for some, group in ranked(scores, groups):
+        if settings.loss == "plackett_luce":
+            loss = plackett_luce(some, weight=group["weight"].mean(1))
+        else:
+            pairs = {"margin": group["margin"], "weight": group["weight"]}
+            loss = ranked_pairs(some, **pairs, label_smoothing=settings.label_smoothing)
+        losses.append(loss * (len(some) / total))
+    return torch.stack(losses).sum()
+
+
+def pair_scores(scores: torch.Tensor, groups: Sequence[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of the better and of the worse answer of every pair of a batch."""
+    sides: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    for some, group in ranked(scores, groups):
+        for side, index in zip(sides, torch.triu_indices(group["ways"], group["ways"], 1), strict=True):
+            side.append(some[:, index].flatten())
+    return torch.cat(sides[0]), torch.cat(sides[1])
 
 
 def train_reward(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    train: list[PairRow],
-    dev: list[PairRow],
+    train: list[RankedRow],
+    dev: list[RankedRow],
     settings: RewardSettings,
     seed: int,
     on_log: OnLog,
@@ -76,19 +122,17 @@ def train_reward(
 
     best: dict[str, Any] = {"loss": float("inf")}
 
-    class WeightedRewardTrainer(Resumable, RewardTrainer):
+    class RankedRewardTrainer(Resumable, RewardTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset  # tokenised, and cut to `max_length`, already
+
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-            chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
-            loss = bradley_terry(
-                chosen,
-                rejected,
-                margin=inputs["margin"],
-                weight=inputs["weight"],
-                label_smoothing=settings.label_smoothing,
-            )
+            scores = outputs.logits.squeeze(-1).float()
+            loss = ranking_loss(scores, inputs["groups"], settings)
+            chosen, rejected = pair_scores(scores.detach(), inputs["groups"])
             mode = "train" if model.training else "eval"
-            difference = (chosen - rejected).detach()
+            difference = chosen - rejected
             self._metrics[mode]["rewards/chosen"].append(chosen.mean().item())
             self._metrics[mode]["rewards/rejected"].append(rejected.mean().item())
             self._metrics[mode]["rewards/accuracies"].append((difference > 0).float().mean().item())
@@ -123,7 +167,7 @@ def train_reward(
             eval_steps=-(-steps // EVALUATIONS_PER_EPOCH),
             remove_unused_columns=False,
         )
-        trainer = WeightedRewardTrainer(
+        trainer = RankedRewardTrainer(
             model=model,
             args=arguments,
             data_collator=collator(tokenizer.pad_token_id),

@@ -42,12 +42,20 @@ def temperature(margins: np.ndarray, weights: np.ndarray) -> float:
 
 
 def temperature_interval(
-    margins: np.ndarray, weights: np.ndarray, *, level: float, resamples: int, seed: int
+    margins: np.ndarray,
+    weights: np.ndarray,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+    clusters: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of `temperature` over pairs."""
+    """Percentile bootstrap interval of `temperature` over pairs, or over `clusters` (n,) of them, such as rankings."""
     rng = np.random.default_rng(seed)
-    drawn = (rng.integers(len(margins), size=len(margins)) for _ in range(resamples))
-    found = [temperature(margins[rows], weights[rows]) for rows in drawn]
+    labels = np.arange(len(margins)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    groups = int(labels.max()) + 1
+    drawn = (np.bincount(rng.integers(groups, size=groups), minlength=groups)[labels] for _ in range(resamples))
+    found = [temperature(margins, weights * times) for times in drawn]
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

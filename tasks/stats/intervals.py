@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import ndtri
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927). (0, 1) without observations."""
     if n == 0:
         return 0.0, 1.0
@@ -13,6 +13,23 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def wilson_clustered(hits: np.ndarray, clusters: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Wilson interval of the share of `hits` (n,) bool that come in clusters (n,), such as the pairs of one ranking.
+
+    With n divided by the design effect, the variance of the share over clusters by that of as many independent rows
+    (Kish 1965; Korn and Graubard 1998), never below 1; clusters of one row give Wilson's interval itself.
+    """
+    n, labels = len(hits), np.unique(clusters, return_inverse=True)[1]
+    groups = int(labels.max()) + 1 if n else 0
+    share = float(hits.mean()) if n else 0.0
+    if groups == n or share in (0.0, 1.0):
+        effect = n / max(groups, 1)  # all alike: as if each cluster were one row
+    else:
+        sums = np.bincount(labels, weights=hits - share)
+        effect = max(1.0, float((sums**2).sum()) * groups / max(groups - 1, 1) / (n * share * (1 - share)))
+    return wilson(int(hits.sum()) / effect, n / effect, level) if effect > 1 else wilson(int(hits.sum()), n, level)
 
 
 def bootstrap_mean(

@@ -87,6 +87,11 @@ def test_a_ranking_of_k_responses_gives_every_pair(tmp_path: Path) -> None:
     said = {(c[0]["content"], r[0]["content"]) for c, r in zip(table["chosen"], table["rejected"], strict=True)}
     assert said == {("y", "w"), ("y", "z"), ("y", "x"), ("w", "z"), ("w", "x"), ("z", "x")}
     assert table["id"].n_unique() == 6
+    assert table["ranking_id"].to_list() == ["i"] * 6
+    standing = zip(table["chosen"], table["chosen_rank"], table["rejected"], table["rejected_rank"], strict=True)
+    assert {(c[0]["content"], a, r[0]["content"], b) for c, a, r, b in standing} == {
+        ("ywzx"[a], a, "ywzx"[b], b) for a in range(4) for b in range(a + 1, 4)
+    }
 
 
 def test_demonstrations_from_messages_or_prompt_and_completion(tmp_path: Path) -> None:
@@ -170,6 +175,7 @@ def test_ids_name_people_by_their_new_names_only(tmp_path: Path) -> None:
     table = next(preference_chunks(write(tmp_path / "r.jsonl", rows), rename=str.upper))
     assert table["id"].to_list() == ["i:0-1:ANNA", "i:0-1:BERT"]
     assert table["annotator_id"].to_list() == ["ANNA", "BERT"]
+    assert table["ranking_id"].to_list() == ["i:ANNA", "i:BERT"]
 
 
 def test_two_annotators_of_one_pair_without_ids_are_two_rows(tmp_path: Path) -> None:

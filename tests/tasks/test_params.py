@@ -32,6 +32,8 @@ def test_shipped_file_is_valid() -> None:
             "reward.ensemble.rule is wrong",
         ),
         ({"reward": {"ensemble": {"members": 0, "rule": "mean", "variance_weight": 1}}}, "ensemble.members is wrong"),
+        ({"reward": {"loss": "hinge"}}, "reward.loss is wrong"),
+        ({"reward": {"loss": "plackett_luce", "label_smoothing": 0.1}}, "label_smoothing is of pairs"),
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
     ],
 )

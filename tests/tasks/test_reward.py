@@ -21,16 +21,18 @@ from tasks.rlhf.models import (
     score_conversations,
     with_lora,
 )
-from tasks.rlhf.reward_trainer import PairRow, train_reward
+from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stats.intervals import wilson
 
-SETTINGS = SimpleNamespace(epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False, label_smoothing=0.0)
+SETTINGS = SimpleNamespace(
+    epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False, loss="bradley_terry", label_smoothing=0.0
+)
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
 GOOD = 40
 
 
-def planted(n: int, weight: float = 1.0) -> list[PairRow]:
+def planted(n: int, weight: float = 1.0) -> list[RankedRow]:
     """Pairs of random tokens; the chosen one holds the token GOOD."""
     draw = random.Random(5)
 
@@ -38,20 +40,20 @@ def planted(n: int, weight: float = 1.0) -> list[PairRow]:
         ids = [draw.randrange(50, 400) for _ in range(draw.randrange(4, 12))]
         return [*ids[:2], token, *ids[2:], 1]
 
-    return [PairRow(conversation(GOOD), conversation(GOOD + 1), weight) for _ in range(n)]
+    return [RankedRow.pair(conversation(GOOD), conversation(GOOD + 1), weight) for _ in range(n)]
 
 
-def train(model: Any, folder: Path, rows: list[PairRow], **changes: Any) -> tuple[dict[str, float], list[Any]]:
+def train(model: Any, folder: Path, rows: list[RankedRow], **changes: Any) -> tuple[dict[str, float], list[Any]]:
     history: list[dict[str, float]] = []
     settings = SimpleNamespace(**(vars(SETTINGS) | changes))
     on_log = lambda step, values: history.append({"step": step, **values})  # noqa: E731
     return train_reward(model, load_tokenizer(folder), rows[16:], rows[:16], settings, 7, on_log, "reward"), history
 
 
-def margins(model: Any, rows: list[PairRow]) -> torch.Tensor:
+def margins(model: Any, rows: list[RankedRow]) -> torch.Tensor:
     model = model.cpu()
-    return score_conversations(model, [r.chosen_ids for r in rows], 0) - score_conversations(
-        model, [r.rejected_ids for r in rows], 0
+    return score_conversations(model, [r.answers[0] for r in rows], 0) - score_conversations(
+        model, [r.answers[1] for r in rows], 0
     )
 
 
@@ -77,7 +79,7 @@ def test_row_weights_reach_the_loss(tiny_model_folder: Path) -> None:
 
 
 def test_margin_reaches_the_loss(tiny_model_folder: Path) -> None:
-    rows = [PairRow(r.chosen_ids, r.rejected_ids, 1.0, 2.5) for r in planted(32)]
+    rows = [RankedRow.pair(r.answers[0], r.answers[1], 1.0, 2.5) for r in planted(32)]
     model = new_reward_model(tiny_model_folder, 0, seed=1)
     best, _ = train(model, tiny_model_folder, rows, epochs=1)
     dev = margins(model, rows[:16])
@@ -99,8 +101,10 @@ def test_keeps_the_weights_of_the_best_dev_loss(tiny_model_folder: Path) -> None
     """Labels are noise, so that training longer only makes the dev loss worse."""
     draw = random.Random(3)
     noise = [
-        r if draw.random() < 0.5 else PairRow(r.rejected_ids, r.chosen_ids)
-        for r in ([PairRow(p.rejected_ids, q.rejected_ids) for p, q in zip(planted(48), planted(96)[48:], strict=True)])
+        r if draw.random() < 0.5 else RankedRow.pair(r.answers[1], r.answers[0])
+        for r in (
+            [RankedRow.pair(p.answers[1], q.answers[1]) for p, q in zip(planted(48), planted(96)[48:], strict=True)]
+        )
     ]
     model = new_reward_model(tiny_model_folder, 0, seed=1)
     best, history = train(model, tiny_model_folder, noise, epochs=8, learning_rate=1e-2)

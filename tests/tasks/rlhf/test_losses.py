@@ -1,12 +1,12 @@
 import math
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.rlhf.losses import bradley_terry, plackett_luce
+from tasks.rlhf.losses import bradley_terry, plackett_luce, ranked_pairs
 
 scores = st.lists(st.floats(-20, 20), min_size=1, max_size=8)
 
@@ -65,3 +65,56 @@ def test_plackett_luce_by_hand_and_as_a_distribution() -> None:
     orders = torch.tensor(list(permutations(range(3))))
     total = sum(float((-plackett_luce(scores[order][None])).exp()) for order in orders)
     assert total == pytest.approx(1, abs=1e-6)
+
+
+def test_weights_of_rankings_by_hand() -> None:
+    """Each ranking's own likelihood times its weight; a ranking that weighs nothing leaves no gradient."""
+    scores = torch.tensor([[0.5, -0.2, 1.0], [2.0, 0.0, -1.0]], requires_grad=True)
+    alone = [plackett_luce(row[None]).item() for row in scores]
+    loss = plackett_luce(scores, weight=torch.tensor([0.0, 1.5]))
+    assert loss.item() == pytest.approx(1.5 * alone[1] / 2, rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert not gradient[0].any()
+    assert gradient[1].all()
+
+
+def test_every_pair_of_a_ranking_by_hand() -> None:
+    """K = 3: the mean of the three pairs' losses, each with its weight and margin (Ouyang et al. 2022, equation 1)."""
+    s = [1.2, 0.4, -0.5]
+    weight, margin = [0.5, 2.0, 1.0], [0.0, 0.3, 0.0]
+    loss = ranked_pairs(torch.tensor([s]), margin=torch.tensor([margin]), weight=torch.tensor([weight]))
+    by_hand = [
+        w * math.log1p(math.exp(-(s[i] - s[j] - m)))
+        for (i, j), w, m in zip(combinations(range(3), 2), weight, margin, strict=True)
+    ]
+    assert loss.item() == pytest.approx(sum(by_hand) / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_every_pair_of_two_is_bradley_terry_to_the_bit(smoothing: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    scores, margin, weight = (torch.rand(16, n, generator=draw) for n in (2, 1, 1))
+    found = ranked_pairs(scores, margin=margin, weight=weight, label_smoothing=smoothing)
+    given = {"margin": margin[:, 0], "weight": weight[:, 0], "label_smoothing": smoothing}
+    assert torch.equal(found, bradley_terry(scores[:, 0], scores[:, 1], **given))
+    torch.testing.assert_close(plackett_luce(scores, weight=weight[:, 0]), ranked_pairs(scores, weight=weight))
+
+
+def test_both_losses_of_rankings_are_least_at_the_true_utilities() -> None:
+    """Rankings drawn from Plackett–Luce with known utilities (by Gumbel's noise): both losses find these again."""
+    utilities = torch.tensor([1.0, 0.3, -0.2, -1.1])
+    uniform = torch.rand(20000, 4, generator=torch.Generator().manual_seed(3))
+    order = (utilities - (-uniform.log()).log()).argsort(1, descending=True)
+    for loss in (plackett_luce, ranked_pairs):
+        free = torch.zeros(4, requires_grad=True)
+        optimizer = torch.optim.LBFGS([free], max_iter=50, line_search_fn="strong_wolfe")
+
+        def closure(loss=loss, free=free, optimizer=optimizer) -> torch.Tensor:
+            optimizer.zero_grad()
+            value = loss(free[order])
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        found = free.detach() - free.detach().mean()
+        assert (found - utilities).abs().max() < 0.05

@@ -11,10 +11,12 @@ from tasks.checkpoints import Checkpoints
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, new_reward_model, with_lora
 from tasks.rlhf.resume import Resume, random_states, restore_random_states
-from tasks.rlhf.reward_trainer import PairRow, train_reward
+from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.sft_trainer import train_sft
 
-SETTINGS = SimpleNamespace(label_smoothing=0.0, epochs=2, batch=4, learning_rate=5e-3, max_length=64, bf16=True)
+SETTINGS = SimpleNamespace(
+    loss="bradley_terry", label_smoothing=0.0, epochs=2, batch=4, learning_rate=5e-3, max_length=64, bf16=True
+)
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.2)
 DEV, ROWS = 8, 36  # 7 steps an epoch
 Logged = list[dict[str, Any]]
@@ -41,7 +43,7 @@ def train_one(kind: str, folder: Path, rows: list[Any], lora: bool, resume: Resu
         model = with_lora(model, LORA, "CAUSAL_LM", 7) if lora else model
         final = train_sft(model, tokenizer, chosen[DEV:], chosen[:DEV], SETTINGS, 7, on_log, resume)
     else:
-        pairs = [PairRow(c[0] + c[1], r[0] + r[1]) for c, r in zip(chosen, rejected, strict=True)]
+        pairs = [RankedRow.pair(c[0] + c[1], r[0] + r[1]) for c, r in zip(chosen, rejected, strict=True)]
         model = new_reward_model(folder, tokenizer.pad_token_id, 7)
         model = with_lora(model, LORA, "SEQ_CLS", 7) if lora else model
         # Dev pairs are training pairs, so that the dev loss falls and the training does not end early.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.stats.intervals import bootstrap_mean, wilson
+from tasks.stats.intervals import bootstrap_mean, wilson, wilson_clustered
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,34 @@ def test_wilson_on_newcombes_examples(successes: int, n: int, low: float, high: 
 
 def test_wilson_without_observations_says_nothing() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_clusters_of_one_row_give_wilson_itself() -> None:
+    hits = np.arange(30) % 3 == 0
+    assert wilson_clustered(hits, np.arange(30)) == wilson(10, 30)
+    assert wilson_clustered(np.zeros(0, dtype=bool), np.zeros(0)) == (0.0, 1.0)
+
+
+def test_copies_of_a_row_count_as_one() -> None:
+    hits = np.arange(40) % 4 == 0
+    found = wilson_clustered(np.repeat(hits, 6), np.repeat(np.arange(40), 6))
+    assert found == pytest.approx(wilson(10, 40), abs=0.003)  # between-cluster variance has one degree less
+    assert wilson_clustered(np.ones(60, dtype=bool), np.repeat(np.arange(10), 6)) == pytest.approx(wilson(10, 10))
+
+
+@pytest.mark.parametrize(("share", "ways"), [(0.6, 3), (0.9, 6)])
+def test_clustered_wilson_covers_as_often_as_it_says(share: float, ways: int) -> None:
+    """Rows of a cluster agree more often than those of two; the plain interval is then too narrow."""
+    rng, covered = np.random.default_rng(5), {"clustered": 0, "plain": 0}
+    for _ in range(400):
+        p = rng.beta(2 * share, 2 * (1 - share), 60)
+        hits = (rng.random((60, ways)) < p[:, None]).ravel()
+        low, high = wilson_clustered(hits, np.repeat(np.arange(60), ways), 0.9)
+        covered["clustered"] += low <= share <= high
+        low, high = wilson(int(hits.sum()), len(hits), 0.9)
+        covered["plain"] += low <= share <= high
+    assert 0.86 <= covered["clustered"] / 400 <= 0.95
+    assert covered["plain"] / 400 < 0.85
 
 
 def test_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
