@@ -175,6 +175,14 @@ class Ppo(Section):
     save_total_limit: Count
 
 
+class Direct(Training):
+    """A policy straight from preference pairs, by DPO, IPO or KTO."""
+
+    beta: Positive
+    watch_steps: Count
+    kl_budget: Positive | None
+
+
 class Evaluate(Section):
     """Comparison of policy, SFT and base on held-out prompts."""
 
@@ -285,13 +293,21 @@ class Params(Section):
     lora: Lora
     sft: Sft
     reward: Reward
+    method: Literal["ppo", "dpo", "ipo", "kto"]
     ppo: Ppo
+    dpo: Direct
+    ipo: Direct
+    kto: Direct
     evaluate: Evaluate
     gate: Gate
     suite: Suite = Suite()
     hypotheses: Hypotheses = Hypotheses()
     evidence: Evidence = Evidence()
     incidents: Incidents = Incidents()
+
+    def section_of(self, stage: str) -> str:
+        """Name of the section that decides a stage: its own, and the method's for the policy."""
+        return {"validate": "validate_", "ppo": self.method}.get(stage, stage)
 
 
 def parse(raw: Any, where: str) -> Params:
