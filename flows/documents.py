@@ -22,8 +22,8 @@ MODELS = {
 }
 USES = {
     "base": "Starting point of the fine-tuning in this project.",
-    "sft": "Starting point and reference of PPO.",
-    "reward": "Reward of PPO in this project; a score means something only beside another one on the same prompt.",
+    "sft": "Starting point and reference of {method}.",
+    "reward": "{reward} in this project; a score means something only beside another one on the same prompt.",
     "judge": "Comparing models in the evaluation; it never trains a policy.",
     "policy": "Research on alignment, after approval; not for decisions about people.",
 }
@@ -160,7 +160,9 @@ def _demographics(votes: Path) -> dict[str, list[dict[str, Any]]] | None:
 
 def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, done: set[str]) -> ModelFacts:
     record = read_record(stage)
-    section = settings.model_dump(mode="json").get(stage, {})
+    section = settings.model_dump(mode="json").get(settings.section_of(stage), {})
+    if stage == "ppo":
+        section = {"method": settings.method} | section
     if stage in ("sft", "reward", "ppo"):
         section |= {f"lora.{k}": v for k, v in settings.lora.model_dump().items()}
     if name == "base":
@@ -177,7 +179,7 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         inputs=record["inputs"],
         parameters=section,
         metrics=_figures(name, record, done),
-        intended_use=USES[name],
+        intended_use=USES[name].format(method=settings.method.upper(), reward=_reward_of(settings.method)),
         base=settings.base.model,
         base_licence=declared_beside(Path(settings.base.model)).answers.get("DIST-04", (None,))[0],
         seconds=record["seconds"],
@@ -186,6 +188,10 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         limits=_limits(name),
         simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
     )
+
+
+def _reward_of(method: str) -> str:
+    return "Reward of PPO" if method == "ppo" else f"Watching {method.upper()}, which learns from the same pairs,"
 
 
 def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:

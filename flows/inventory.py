@@ -78,12 +78,13 @@ def _stage_facts(record: dict[str, Any], settings: params.Params, machine: dict[
 
     stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][record["stage"]]
     every = settings.model_dump(mode="json", by_alias=True)
+    read = [key.replace("${method}", settings.method) for key in stage.get("params", [])]
     return StageFacts(
         stage=record["stage"],
         command=stage["cmd"],
         inputs=record["inputs"],
         outputs=record["outputs"],
-        parameters={key: _value(every, key) for key in stage.get("params", [])},
+        parameters={key: _value(every, key) for key in read},
         seed=record["seed"],
         seconds=record["seconds"],
         git_commit=record["git_commit"],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TENSORS, STATE = "tensors.safetensors", "state.json"
 CODE = (
     "rlhf/*.py",
+    "direct.py",
     "ppo.py",
     "rankings.py",
     "reward.py",
@@ -138,9 +139,10 @@ class Checkpoints:
 def checkpoints_of(stage: Stage, inputs: Mapping[str, str], training: str | None = None) -> Checkpoints:
     """Checkpoints of the training that `inputs` (by digest) and the stage's parameters decide; a stage that trains
     several models names each."""
-    settings = getattr(stage.params, stage.name)
+    section = stage.params.section_of(stage.name)
+    settings = getattr(stage.params, section)
     decides = settings.model_dump(exclude={"save_steps", "save_total_limit"})
-    every = {"inputs": dict(inputs), stage.name: decides, "lora": stage.params.lora.model_dump(), "seed": stage.seed}
+    every = {"inputs": dict(inputs), section: decides, "lora": stage.params.lora.model_dump(), "seed": stage.seed}
     return Checkpoints(training or stage.name, every, settings.save_total_limit)
 
 

@@ -50,10 +50,11 @@ def body(stage: Stage) -> None:
     groups = _by_group(stage, table, scores["judge"])
     write_json(stage.report / "metrics.json", {**digests, "metrics": rows + groups})
     write_jsonl(stage.report / "samples.jsonl", _samples(stage, table, responses, scores["judge"]))
-    _reward_against_kl(stage.report / "reward_kl.png")
+    _reward_against_kl(stage.report / "reward_kl.png", stage.params.method)
     figures = {r["name"]: r for r in rows}
+    settings, method = stage.params.evaluate, stage.params.method
     text = render(
-        "evaluation.md.j2", rows=rows + groups, figures=figures, prompts=table.height, settings=stage.params.evaluate
+        "evaluation.md.j2", rows=rows + groups, figures=figures, prompts=table.height, settings=settings, method=method
     )
     (stage.report / "report.md").write_text(text, encoding="utf-8")
     for name in ("report.md", "samples.jsonl", "reward_kl.png"):
@@ -195,10 +196,11 @@ def _samples(
     ]
 
 
-def _reward_against_kl(path: Path) -> None:
-    """Reward reached at each KL during PPO: where the curve bends, optimisation stops paying."""
+def _reward_against_kl(path: Path, method: str) -> None:
+    """Reward reached at each KL during the training: where the curve bends, optimisation stops paying."""
     history = [json.loads(line) for line in HISTORY.read_text(encoding="utf-8").splitlines()]
-    figure, (axis,) = canvas(1, "PPO: reward against KL")
+    history = [row for row in history if "objective/kl" in row]
+    figure, (axis,) = canvas(1, f"{method.upper()}: reward against KL")
     kl, reward = ([row[k] for row in history] for k in ("objective/kl", "objective/scores"))
     axis.plot(kl, reward, color="0.7", linewidth=1)
     axis.scatter(kl, reward, c=range(len(history)), cmap="viridis", s=14)

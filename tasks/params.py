@@ -184,6 +184,14 @@ class Ppo(Section):
     save_total_limit: Count
 
 
+class Direct(Training):
+    """A policy straight from preference pairs, by DPO, IPO or KTO."""
+
+    beta: Positive
+    watch_steps: Count
+    kl_budget: Positive | None
+
+
 class Evaluate(Section):
     """Comparison of policy, SFT and base on held-out prompts."""
 
@@ -360,7 +368,11 @@ class Params(Section):
     lora: Lora
     sft: Sft
     reward: Reward
+    method: Literal["ppo", "dpo", "ipo", "kto"]
     ppo: Ppo
+    dpo: Direct
+    ipo: Direct
+    kto: Direct
     evaluate: Evaluate
     gate: Gate
     suite: Suite = Suite()
@@ -371,6 +383,10 @@ class Params(Section):
     approval: Approval = Approval()
     placement: Placement = Placement()
     monitor: Monitor = Monitor()
+
+    def section_of(self, stage: str) -> str:
+        """Name of the section that decides a stage: its own, and the method's for the policy."""
+        return {"validate": "validate_", "ppo": self.method}.get(stage, stage)
 
 
 def parse(raw: Any, where: str) -> Params:

@@ -1,4 +1,4 @@
-"""Stage `ppo`: the policy, from the SFT model, against the reward model."""
+"""Stage `ppo`: the policy, from the SFT model, against the reward model, or by the `method` that is named instead."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import polars as pl
 
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput, GateRefused
-from tasks import paths
+from tasks import direct, paths
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
@@ -32,27 +32,36 @@ PANELS = {
 
 def body(stage: Stage) -> None:
     """Write `data/models/policy`."""
+    method = stage.notes["method"] = stage.params.method
+    table, panels = (PROMPTS, PANELS) if method == "ppo" else (direct.PAIRS, direct.PANELS)
     stage.input_model(paths.SFT)
     stage.input_model(paths.REWARD)
-    lineage = _lineage()
-    prompts = pl.read_parquet(stage.input_table(PROMPTS, "training"))["prompt"].to_list()
+    lineage = _lineage(table)
     tokenizer = load_tokenizer(paths.SFT)
-    trainer = _trainer(stage, tokenizer)
-    encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
     checkpoints = checkpoints_of(stage, lineage)
-    history, samples = _train(stage, trainer, tokenizer, encoded, checkpoints)
-    save_model(merged(trainer.policy), tokenizer, paths.POLICY)
+    train = _train_by_ppo if method == "ppo" else direct.train_on_pairs
+    policy, history, samples = train(stage, tokenizer, checkpoints)
+    save_model(merged(policy), tokenizer, paths.POLICY)
     write_json(paths.POLICY / "lineage.json", lineage)
-    tags = {**lineage, "reward_model_version": _reward_version()}
+    tags = {**lineage, "method": method, "reward_model_version": _reward_version()}
     stage.output_model(paths.POLICY, tags, register_as=f"{stage.params.project}-policy")
     write_jsonl(stage.report / "history.jsonl", history)
     write_jsonl(stage.report / "samples.jsonl", samples)
-    save_curves(history, PANELS, stage.report / "curves.png", "PPO", x="step")
+    save_curves(history, panels, stage.report / "curves.png", method.upper(), x="step")
     stage.log_artifact(stage.report / "curves.png")
     stage.log_history(history)
-    last = {k: v for k, v in history[-1].items() if k != "step"}
-    stage.log_metrics(last, step=len(history), model=paths.POLICY, table=PROMPTS)
+    last = {k: v for row in history for k, v in row.items() if k not in ("step", "epoch")}
+    stage.log_metrics(last, step=history[-1]["step"], model=paths.POLICY, table=table)
     checkpoints.remove()
+
+
+def _train_by_ppo(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tuple[Any, list[Any], list[Any]]:
+    """(policy, metrics of every update, samples of some)."""
+    prompts = pl.read_parquet(stage.input_table(PROMPTS, "training"))["prompt"].to_list()
+    trainer = _trainer(stage, tokenizer)
+    encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
+    history, samples = _train(stage, trainer, tokenizer, encoded, checkpoints)
+    return trainer.policy, history, samples
 
 
 def _train(
@@ -132,15 +141,15 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     return trainer
 
 
-def _lineage() -> dict[str, str]:
-    """Digests of everything the policy comes from. Raises GateRefused if the reward model has another base."""
+def _lineage(table: Path) -> dict[str, str]:
+    """Digests of everything the policy comes from, the pairs or prompts in `table` among it. Raises GateRefused if the reward model has another base."""
     sft, reward = lineage_of(paths.SFT), lineage_of(paths.REWARD)
     if sft["base_sha256"] != reward["base_sha256"]:
         raise GateRefused(
             "data/models/reward was trained on another base than data/models/sft; a reward model does not carry over "
             "to a new base: run again from reward."
         )
-    return sft | reward | {"data_sha256": sha256_path(PROMPTS)}
+    return sft | reward | {"data_sha256": sha256_path(table)}
 
 
 def _reward_version() -> str:

@@ -202,7 +202,7 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
     with mlflow.start_run(run_name=name, tags=tags) as run:
         try:
             stage = Stage(name, settings, run.info.run_id)
-            section = getattr(settings, "validate_" if name == "validate" else name, None)
+            section = getattr(settings, settings.section_of(name), None)
             mlflow.log_params({"seed": settings.seed, **(section.model_dump() if section else {})})
             body(stage)
             stage.finish(time.monotonic() - started, _cpu_seconds() - cpu)

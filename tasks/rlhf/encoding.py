@@ -61,6 +61,27 @@ def encode_pairs(
     return pairs
 
 
+def encode_preferences(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Messages],
+    chosen: Sequence[Messages],
+    rejected: Sequence[Messages],
+    stop_id: int,
+    max_tokens: int,
+) -> list[tuple[list[int], list[int], list[int]]]:
+    """(prompt ids, chosen ids, rejected ids): both answers follow the same prompt, which is cut to leave room for the
+    longer one; with either at most `max_tokens`, an answer at most half of it unless the prompt leaves more."""
+    rows = []
+    for prompt, *answers in zip(prompts, chosen, rejected, strict=True):
+        responses = [encode_response(tokenizer, a[-1]["content"], stop_id, max_tokens) for a in answers]
+        room = max(max_tokens - max(len(r) for r in responses), max_tokens // 2)
+        prompt_ids = encode_prompts(tokenizer, [prompt], room)[0]
+        left = max_tokens - len(prompt_ids)
+        first, second = (r if len(r) <= left else [*r[: left - 1], stop_id] for r in responses)
+        rows.append((prompt_ids, first, second))
+    return rows
+
+
 def stop_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Token that ends an assistant's turn in the chat template; EOS where the template adds none."""
     turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

@@ -150,7 +150,7 @@ def test_votes_are_due_beyond_a_number_or_a_share(
 
 def test_closed_incidents_and_alarms_are_due_until_a_run_begins(ledger: Ledger, due: Any) -> None:
     had(ledger)
-    for event, data in ((Event.INCIDENT_CLOSED, {"incident_id": "inc-1"}), (watch.ALARM, {"alarm_id": "al-1"})):
+    for event, data in ((Event.INCIDENT_CLOSED, {"incident_id": "inc-1"}), (Event.ALARM, {"alarm_id": "al-1"})):
         ledger.append(event, run_id="", actor="user:a", subject_digests={}, data=data)
     found = due()
     assert [(kind, next(iter(identity.values()))) for kind, identity in found] == [

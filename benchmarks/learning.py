@@ -1,0 +1,200 @@
+"""PPO, best-of-n and DPO on real pairs, at equal KL from SFT: python -m benchmarks.learning [--seeds 7,8,9,10,11]
+[--results FILE] [--project FOLDER]; one JSON line.
+
+Data, base model and SFT are made once, by the stages, in a clone of the last commit; each seed then trains reward model
+and judge anew, and a policy by each method. PPO ends by `ppo.kl_budget` at the KL of best-of-n, log n − (n − 1)/n. DPO
+learns from the pairs of PPO's reward model and ends by `dpo.kl_budget` at the KL that PPO reached, both measured alike on
+ppo_prompts, which no pair has; the first beta of BETAS that gets there is taken. The evaluation's prompts decide nothing.
+With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides.
+
+A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
+judge among it. With --results each seed is appended to FILE as it ends, and seeds that are there are not run again.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import described
+from benchmarks.seeds import interval
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sft")
+N = 16
+BETAS = (0.1, 0.03, 0.01)
+SAMPLES = 1  # responses to each evaluation prompt
+FIGURES = ("reward", "judge", "length", "eos_share")
+
+
+class Project:
+    """A clone of the last commit in which stages are run one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / "params.yaml").is_file():
+            subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(folder)], check=True)
+        for stage in SHARED:
+            if not (folder / "data/reports" / stage / "record.json").is_file():
+                self.stage(stage)
+
+    def set(self, **values: Any) -> None:
+        """Change keys of params.yaml; a section and its key are joined by two underscores."""
+        from flows.project import set_params
+
+        with contextlib.chdir(self.folder):
+            set_params(None, [f"{k.replace('__', '.')}={json.dumps(v)}" for k, v in values.items()])
+
+    def stage(self, name: str) -> dict[str, float]:
+        """Run a stage in a process of its own; {cpu_seconds, peak_mb}."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
+        environment |= {"PYTHONPATH": str(self.folder), "HF_HUB_OFFLINE": "1"}
+        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"tasks.{name}"], cwd=self.folder, env=environment, stdout=sys.stderr
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(f"{name}: ended with status {os.waitstatus_to_exitcode(status)}")
+        return {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "peak_mb": round(used.ru_maxrss / 1024)}
+
+    def evaluated(self) -> dict[str, float]:
+        """Figures of the stage `evaluate`."""
+        self.stage("evaluate")
+        file = self.folder / "data/reports/evaluate/metrics.json"
+        return {r["name"]: r["value"] for r in json.loads(file.read_text(encoding="utf-8"))["metrics"]}
+
+    def policy_kl(self, seed: int) -> float:
+        """KL of the policy from SFT in nats per response on ppo_prompts, as a direct method's training watches it."""
+        import polars as pl
+        import torch
+
+        from tasks import params, paths
+        from tasks.direct import PROMPTS, WATCHED
+        from tasks.rlhf.encoding import encode_prompts, stop_token_id
+        from tasks.rlhf.models import load_causal_lm, load_tokenizer
+        from tasks.rlhf.policy_watch import watched
+
+        with contextlib.chdir(self.folder):
+            settings = params.load(paths.PARAMS).ppo
+            tokenizer, policy = load_tokenizer(paths.SFT), load_causal_lm(paths.POLICY)
+            table = pl.read_parquet(PROMPTS)["prompt"].head(WATCHED).to_list()
+            metrics, *_ = watched(
+                policy,
+                load_causal_lm(paths.SFT),
+                lambda rollout: torch.zeros(len(rollout.ended)),
+                encode_prompts(tokenizer, table, settings.max_prompt_tokens),
+                settings,
+                pad_token_id=tokenizer.pad_token_id,
+                stop_token_id=stop_token_id(tokenizer),
+                seed=seed,
+                bf16=settings.bf16,
+            )
+        return metrics["objective/kl"]
+
+
+def figures_of(found: dict[str, float], name: str) -> dict[str, float]:
+    """What is compared, of one of the models that `evaluate` measured."""
+    rates = {rate: found[f"{rate}/{name}_vs_sft"] for rate in ("win_rate", "win_rate_length_controlled")}
+    return {"kl": found[f"kl/{name}_from_sft"], **rates, **{f: found[f"{f}/{name}"] for f in FIGURES}}
+
+
+def by_ppo(project: Project, seed: int, budget: float | None, n: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """(figures of PPO, all that was measured)."""
+    project.set(method="ppo", ppo__kl_budget=budget, evaluate__best_of_n=n)
+    cost = project.stage("ppo")
+    kl = project.policy_kl(seed)
+    found = project.evaluated()
+    return {**figures_of(found, "policy"), "dev_kl": kl, **cost}, found
+
+
+def by_dpo(project: Project, budget: float) -> dict[str, Any]:
+    """Figures of DPO at the first beta whose training spends the budget; of the last one if none does."""
+    project.set(method="dpo", dpo__kl_budget=budget, dpo__watch_steps=2, evaluate__best_of_n=0)
+    cost: dict[str, float] = {}
+    for beta in BETAS:
+        project.set(dpo__beta=beta)
+        cost = project.stage("ppo")
+        lines = (project.folder / "data/reports/ppo/history.jsonl").read_text(encoding="utf-8").splitlines()
+        seen = [row for line in lines if "objective/kl" in (row := json.loads(line))]
+        if seen[-1]["objective/kl"] >= budget:
+            break
+    figures = figures_of(project.evaluated(), "policy")
+    return {**figures, "dev_kl": seen[-1]["objective/kl"], "beta": beta, "steps": seen[-1]["step"], **cost}
+
+
+def run_seed(project: Project, seed: int, shipped: bool) -> dict[str, Any]:
+    """Figures of each method with this seed."""
+    from tasks.rlhf.best_of_n import best_of_n_kl
+
+    project.set(seed=seed, evaluate__samples_per_prompt=SAMPLES)
+    project.stage("reward")
+    methods: dict[str, dict[str, Any]] = {}
+    methods["ppo"], found = by_ppo(project, seed, best_of_n_kl(N), N)
+    methods[f"best_of_{N}"] = figures_of(found, "best_of_n")
+    methods["sft"] = {"win_rate": 0.5, **{f: found[f"{f}/sft"] for f in FIGURES}}
+    methods["dpo"] = by_dpo(project, methods["ppo"]["dev_kl"])
+    if shipped:
+        methods["ppo_shipped"], _ = by_ppo(project, seed, None, 0)
+        methods["dpo_at_shipped"] = by_dpo(project, methods["ppo_shipped"]["dev_kl"])
+    return {"seed": seed, "methods": methods}
+
+
+def differences(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Differences of the rates between methods, paired by seed."""
+    pairs = [("ppo", f"best_of_{N}"), ("dpo", f"best_of_{N}"), ("ppo", "dpo"), ("ppo_shipped", "dpo_at_shipped")]
+    return {
+        f"{figure}/{one}_minus_{other}": interval(
+            [r["methods"][one][figure] - r["methods"][other][figure] for r in runs]
+        )
+        for one, other in pairs
+        if all(one in r["methods"] for r in runs)
+        for figure in ("win_rate", "win_rate_length_controlled", "judge", "reward")
+    }
+
+
+def remembered(path: Path | None, shipped: bool) -> dict[int, dict[str, Any]]:
+    """Seeds that earlier runs left in `path`; a line cut short is passed over."""
+    runs = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if not shipped or "ppo_shipped" in row["methods"]:
+                runs[row["seed"]] = row
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="7,8,9,10,11", help="at least two")
+    parser.add_argument("--results", type=Path, help="JSON lines of the seeds, kept and continued")
+    parser.add_argument("--project", type=Path, help="folder of the clone, kept and continued")
+    parser.add_argument("--shipped", action="store_true", help="also PPO without a KL budget, and DPO at its KL")
+    asked = parser.parse_args()
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    runs = remembered(asked.results, asked.shipped)
+    project = None
+    for seed in seeds:
+        if seed not in runs:
+            project = project or Project(
+                asked.project or Path(tempfile.mkdtemp(prefix="attestrl-learning-")) / "project"
+            )
+            runs[seed] = run_seed(project, seed, asked.shipped)
+            if asked.results:
+                with asked.results.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(runs[seed]) + "\n")
+    chosen = [runs[seed] for seed in seeds]
+    names = [m for m in chosen[0]["methods"] if all(m in r["methods"] for r in chosen)]
+    table = {m: {f: interval([r["methods"][m][f] for r in chosen]) for f in chosen[0]["methods"][m]} for m in names}
+    record = {"benchmark": "learning", "seeds": seeds, "figures": table, "differences": differences(chosen)}
+    print(json.dumps(record | described()))
+
+
+if __name__ == "__main__":
+    main()

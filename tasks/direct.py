@@ -1,0 +1,127 @@
+"""The policy straight from preference pairs (`method: dpo`, `ipo` or `kto`): what the stage `ppo` then does.
+
+The pairs are those that the reward model learns from, after quarantine and with the annotators' weights. The reward model
+only watches, on the prompts that PPO would sample from, which no pair has.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from governance.errors import BadInput, GateRefused
+from tasks import paths
+from tasks.checkpoints import Checkpoints
+from tasks.rlhf.direct_trainer import Pair, train_direct
+from tasks.rlhf.encoding import encode_preferences, encode_prompts, stop_token_id
+from tasks.rlhf.ensembles import load_ensemble
+from tasks.rlhf.models import load_causal_lm, with_lora
+from tasks.rlhf.policy_watch import watched
+from tasks.rlhf.ppo import Diverged
+from tasks.rlhf.resume import Resume
+from tasks.rlhf.scorers import ensemble, reward_scorer
+from tasks.splits import position, split_key
+from tasks.stage import Stage
+
+PAIRS = paths.PROCESSED / "reward_train.parquet"
+PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
+DEV_SHARE = 0.1
+WATCHED = 128  # prompts at most
+SHOWN = 8  # responses in the table of samples, each time
+PANELS = {
+    "loss": ["loss", "eval_loss"],
+    "margin and accuracy on the pairs": ["rewards/margins", "rewards/accuracies"],
+    "reward": ["objective/scores"],
+    "KL to SFT (nats per response)": ["objective/kl"],
+    "length (tokens)": ["val/response_length"],
+}
+
+
+def train_on_pairs(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tuple[Any, list[Any], list[Any]]:
+    """(policy, metrics of logged steps, samples); from the newest checkpoint, or from the start."""
+    settings: Any = getattr(stage.params, stage.params.method)
+    train, dev = split_pairs(stage, tokenizer, settings.max_length)
+    stage.input_table(PROMPTS, "watched")
+    lora = stage.params.lora
+    policy, reference = load_causal_lm(paths.SFT), None if lora.enabled else load_causal_lm(paths.SFT).eval()
+    if lora.enabled:
+        policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
+    history: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
+
+    def on_log(step: int, values: dict[str, float]) -> None:
+        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
+
+    found = checkpoints.latest()
+    if found:
+        stage.notes["resumed_from_step"] = {stage.params.method: found.step}
+        if found.state["samples"]:
+            stage.log_table(found.state["samples"], "samples")
+    resume = Resume(settings.save_steps, checkpoints.save, found)
+    watch = _watch(stage, policy, reference, tokenizer, settings.bf16, samples)
+    method: Any = stage.params.method
+    try:
+        train_direct(
+            method, policy, reference, tokenizer, train, dev, settings, stage.seed, on_log, watch, samples, resume
+        )
+    except Diverged as error:
+        raise GateRefused(
+            f"{error}; lower {method}.learning_rate or set {method}.bf16=false. Earlier checkpoints stay in "
+            f"{checkpoints.folder}."
+        ) from None
+    return policy, history, samples
+
+
+def split_pairs(stage: Stage, tokenizer: Any, max_length: int) -> tuple[list[Pair], list[Pair]]:
+    """(training, dev) pairs; dev by the prompt's hash, so that no prompt is on both. Raises BadInput if they are too few."""
+    frame = pl.read_parquet(stage.input_table(PAIRS, "training"))
+    if frame.height < 2:
+        raise BadInput(f"{PAIRS}: has {frame.height} valid pairs; {stage.params.method} needs at least two.")
+    prompts = frame["prompt"].to_list()
+    stop = stop_token_id(tokenizer)
+    encoded = encode_preferences(
+        tokenizer, prompts, frame["chosen"].to_list(), frame["rejected"].to_list(), stop, max_length
+    )
+    pairs = [Pair(*ids, float(weight)) for ids, weight in zip(encoded, frame["weight"], strict=True)]
+    is_dev = [position("dev:" + split_key(p)) < DEV_SHARE for p in prompts]
+    train = [p for p, dev in zip(pairs, is_dev, strict=True) if not dev]
+    dev = [p for p, dev in zip(pairs, is_dev, strict=True) if dev]
+    return (train, dev) if train and dev else (pairs[1:], pairs[:1])
+
+
+def _watch(stage: Stage, policy: Any, reference: Any, tokenizer: Any, bf16: bool, samples: list[dict[str, Any]]) -> Any:
+    """What `train_direct` calls: metrics of the policy on the watched prompts; a few responses go to `samples`."""
+    settings = stage.params.ppo
+    table = pl.read_parquet(PROMPTS)["prompt"].head(WATCHED).to_list()
+    prompts = encode_prompts(tokenizer, table, settings.max_prompt_tokens)
+    reward = load_ensemble(paths.REWARD)
+    scorer = ensemble([reward_scorer(m.eval()) for m in reward.members], reward.combine)
+
+    def watch(step: int) -> dict[str, float]:
+        metrics, rollout, scores, kl = watched(
+            policy,
+            reference,
+            scorer,
+            prompts,
+            settings,
+            pad_token_id=tokenizer.pad_token_id,
+            stop_token_id=stop_token_id(tokenizer),
+            seed=stage.seed,
+            bf16=bf16,
+        )
+        shown = [
+            {
+                "step": step,
+                "prompt": tokenizer.decode(rollout.prompt_ids[i][rollout.prompt_mask[i].bool()]),
+                "response": tokenizer.decode(rollout.response_ids[i][rollout.mask[i].bool()], skip_special_tokens=True),
+                "score": float(scores[i]),
+                "kl": float(kl[i]),
+                "tokens": int(rollout.mask[i].sum()),
+                "ended": bool(rollout.ended[i]),
+            }
+            for i in range(min(SHOWN, len(scores)))
+        ]
+        stage.log_table(shown, "samples")
+        samples.extend(shown)
+        return metrics
+
+    return watch
