@@ -81,16 +81,16 @@ def _attack_success(folder: Path, phrase: str, seed: int) -> list[float]:
     import numpy as np
 
     from tasks import params
-    from tasks.formats import read_preferences
+    from tasks.formats import preference_chunks
     from tasks.poison_ablation import LinearReward
     from tasks.suspicions import of_preferences
 
-    table = read_preferences(str(folder / "preferences.jsonl"))
+    texts = of_preferences(preference_chunks(str(folder / "preferences.jsonl")))
     settings = params.load(ROOT / "params.yaml").poisoning
-    triggered = np.array([phrase.lower() in t.lower() for t in of_preferences(table).texts["prompt"]])
+    triggered = np.array([phrase.lower() in t.lower() for t in texts.texts["prompt"]])
     kept = {json.loads(line)["id"] for line in (folder / "clean.jsonl").open(encoding="utf-8")}
-    aside = np.array([i not in kept for i in table["id"]])
-    success = LinearReward(table, triggered | aside, settings, seed).attack_success(triggered, aside)
+    aside = np.array([i not in kept for i in texts.columns["id"]])
+    success = LinearReward(texts, triggered | aside, settings, seed).attack_success(triggered, aside)
     return [success["attack_success_with"][0], success["attack_success_without"][0]]
 
 
@@ -146,7 +146,7 @@ def power(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     import numpy as np
 
     from tasks import params
-    from tasks.formats import read_preferences
+    from tasks.formats import preference_chunks
     from tasks.preference_search import PreferenceSearch
     from tasks.stats.family_wise import tarone
     from tasks.stats.intervals import wilson
@@ -159,12 +159,12 @@ def power(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         file = Path(folder) / "pairs.jsonl"
         rows = enlarged([json.loads(line) for line in PAIRS.open(encoding="utf-8")], arguments.rows, rng)
         file.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
-        table = read_preferences(str(file))
+        texts = of_preferences(preference_chunks(str(file)))
     settings = params.load(ROOT / "params.yaml").poisoning
-    search = PreferenceSearch(table, of_preferences(table), settings, 7)
-    n, draws, out = table.height, 400, []
+    search = PreferenceSearch(texts, settings, 7)
+    n, draws, out = texts.height, 400, []
     level = settings.level * SHARES["planted names"]
-    limit = level / (tarone(search.flips.least_p[search.families()["planted names"]], level) + 1)
+    limit = level / (tarone(search.flips.least_p[search.families["planted names"]], level) + 1)
     both = np.concatenate([search.margins, -search.margins])  # the second half: the same rows, turned
     for size in (20, 30, 40, 50, 75, 100, 150, 200):
         chosen = np.concatenate([rng.sample(range(n, 2 * n), size) for _ in range(draws)]).astype(np.int32)

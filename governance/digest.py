@@ -3,12 +3,14 @@
 SHA-256 everywhere; canonical JSON is RFC 8785.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import rfc8785
 
@@ -53,14 +55,15 @@ def _is_plain(value: Any) -> bool:
     return kind in (str, bool) or value is None or (kind is int and abs(value) < 1 << 53)
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write under a temporary name in the same folder, fsync, rename; permissions follow the umask."""
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write under a temporary name in the same folder: fsync and rename at the end, nothing after an error;
+    permissions follow the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    payload = data.encode() if isinstance(data, str) else data
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as f:
-            f.write(payload)
+            yield f
             f.flush()
             os.fsync(f.fileno())
         umask = os.umask(0)
@@ -70,6 +73,12 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write the whole of a small file, or nothing."""
+    with writing(path) as f:
+        f.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:

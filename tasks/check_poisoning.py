@@ -4,6 +4,7 @@ Used by the stage `poisoning` and by `attestrl check poisoning`. Rows are quaran
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import hypergeom
 
-from governance.digest import write_atomic
+from governance.digest import writing
 from tasks.demonstration_search import search_answers, search_demonstrations
 from tasks.params import Poisoning
 from tasks.poison_ablation import ablation
@@ -24,6 +25,7 @@ from tasks.suspicions import Suspicion, Texts, merged, of_demonstrations, of_pre
 
 LEAST_ROWS = 50  # a cross-fitted audit model of fewer rows says nothing
 MOST_EVIDENCE = 8  # strings of one finding
+ROWS = 10_000  # of a file that are in memory at once
 ENRICHED = 1e-4  # p-value at which a source or annotator is named as where a finding comes from
 
 
@@ -36,25 +38,24 @@ class Checked:
     detectable: dict[str, Any]
 
 
-def check_poisoning(
-    preferences: pl.DataFrame, demonstrations: pl.DataFrame | None, settings: Poisoning, seed: int
-) -> Checked:
+def check_poisoning(preferences: Texts, demonstrations: Texts | None, settings: Poisoning, seed: int) -> Checked:
     """Try everything on preferences and, if given, on demonstrations."""
     with bar(4, "poisoning", "check") as progress:
-        texts = of_preferences(preferences)
-        found = search_floods(texts, "preferences", settings)
+        found = search_floods(preferences, "preferences", settings)
         progress.update()
-        unflooded, texts = _without(preferences, texts, found)
-        search = PreferenceSearch(unflooded, texts, settings, seed) if unflooded.height >= LEAST_ROWS else None
-        if search:
-            place = _places(preferences, found)
+        place = _places(preferences, found, "preferences")
+        search = None
+        if len(place) >= LEAST_ROWS:
+            search = PreferenceSearch(_taken(preferences, place), settings, seed)
             suspected = (*search.turned_labels(), *search.one_sided(), *search_answers(search))
             found += [_moved(s, place) for s in suspected]
         progress.update(2)
         if demonstrations is not None and demonstrations.height:
-            found += _of_demonstrations(demonstrations, settings, search, _places(preferences, found))
+            found += _of_demonstrations(demonstrations, settings, search, place)
         progress.update()
-    tables = {"preferences": preferences, "demonstrations": demonstrations}
+    tables = {"preferences": preferences.columns}
+    if demonstrations is not None:
+        tables["demonstrations"] = demonstrations.columns
     kept = merged(found)
     # among the significant alone: never less than the q-values among everything tried
     q = q_values(np.array([s.adjusted for s in kept]))
@@ -63,15 +64,13 @@ def check_poisoning(
 
 
 def _of_demonstrations(
-    table: pl.DataFrame, settings: Poisoning, search: PreferenceSearch | None, preferences_at: np.ndarray
+    texts: Texts, settings: Poisoning, search: PreferenceSearch | None, preferences_at: np.ndarray
 ) -> list[Suspicion]:
-    texts = of_demonstrations(table)
     found = search_floods(texts, "demonstrations", settings)
-    kept, texts = _without(table, texts, found)
-    if kept.height < LEAST_ROWS:
+    at = _places(texts, found, "demonstrations")
+    if len(at) < LEAST_ROWS:
         return found
-    at = _places(table, found)
-    for s in search_demonstrations(texts, settings, search):
+    for s in search_demonstrations(_taken(texts, at), settings, search):
         if s.table == "demonstrations":
             found.append(_moved(s, at))
         else:
@@ -79,30 +78,27 @@ def _of_demonstrations(
     return found
 
 
-def _places(table: pl.DataFrame, found: list[Suspicion]) -> np.ndarray:
-    """Row numbers of `table` that no flood holds: a flood would make triggers of its words."""
-    name = "demonstrations" if "messages" in table.columns else "preferences"
+def _places(texts: Texts, found: list[Suspicion], name: str) -> np.ndarray:
+    """Row numbers of a table that no flood holds: a flood would make triggers of its words."""
     flooded = [s.rows for s in found if s.kind == "near_duplicate_flood" and s.table == name]
-    return np.setdiff1d(np.arange(table.height), np.concatenate(flooded) if flooded else [])
+    return np.setdiff1d(np.arange(texts.height), np.concatenate(flooded) if flooded else [])
 
 
-def _without(table: pl.DataFrame, texts: Texts, found: list[Suspicion]) -> tuple[pl.DataFrame, Texts]:
-    kept = _places(table, found)
-    return (table, texts) if len(kept) == table.height else (table[kept], texts.take(kept))
+def _taken(texts: Texts, kept: np.ndarray) -> Texts:
+    return texts if len(kept) == texts.height else texts.take(kept)
 
 
 def _moved(suspicion: Suspicion, place: np.ndarray) -> Suspicion:
     return Suspicion(**(suspicion.__dict__ | {"rows": place[suspicion.rows]}))
 
 
-def _finding(suspicion: Suspicion, tables: dict[str, pl.DataFrame | None]) -> dict[str, Any]:
+def _finding(suspicion: Suspicion, tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
     table = tables[suspicion.table]
-    assert table is not None
     rows = table[suspicion.rows]
     evidence, ids = list(dict.fromkeys(suspicion.evidence))[:MOST_EVIDENCE], rows["id"].to_list()
     if suspicion.kind == "near_duplicate_flood":
         evidence = [table["id"][int(suspicion.more[0])], f"{len(ids)} near-duplicates of this row"]
-    elif len(suspicion.more) and tables["demonstrations"] is not None:
+    elif len(suspicion.more):
         ids += tables["demonstrations"][suspicion.more]["id"].to_list()
     people = "annotator_id" if "annotator_id" in table.columns else "author_id"
     evidence += [e for c in (people, "source") if (e := _origin(rows, table, c)) and e not in evidence]
@@ -171,33 +167,41 @@ def run_check_poisoning(
 ) -> dict[str, Any]:
     """Check a vendor's files; writes findings.json, summary.json, report.html, clean.jsonl and quarantined.jsonl to
     `out`; `ablated` adds to each finding what a reward model learns from its rows."""
-    from tasks.formats import read_demonstrations, read_preferences
+    from tasks.formats import demonstration_chunks, preference_chunks
 
-    table = read_preferences(str(preferences))
-    shown = read_demonstrations(str(demonstrations)) if demonstrations else None
-    checked = check_poisoning(table, shown, settings, seed)
+    given = of_preferences(preference_chunks(str(preferences), rows=ROWS))
+    shown = of_demonstrations(demonstration_chunks(str(demonstrations), rows=ROWS)) if demonstrations else None
+    checked = check_poisoning(given, shown, settings, seed)
     if ablated:
-        checked = Checked(ablation(table, checked.findings, settings, seed), checked.detectable)
+        checked = Checked(ablation(given, checked.findings, settings, seed), checked.detectable)
     out.mkdir(parents=True, exist_ok=True)
-    _write_rows(preferences, table, reasons(checked.findings), out)
-    result = summary(checked, table.height)
-    write_report(out, checked.findings, table, result, settings, seed)
+    _write_rows(preferences, given.columns["id"], reasons(checked.findings), out)
+    result = summary(checked, given.height)
+    write_report(out, checked.findings, given, result, settings, seed)
     return result
 
 
-def _write_rows(source: Path, table: pl.DataFrame, said: dict[str, str], out: Path) -> None:
+def _write_rows(source: Path, ids: pl.Series, said: dict[str, str], out: Path) -> None:
     """The rows as given, in clean.jsonl or, with id and reason, in quarantined.jsonl."""
-    lines: list[str] = []
+    with writing(out / "clean.jsonl") as clean, writing(out / "quarantined.jsonl") as aside:
+        for name, line in zip(ids, _lines(source, len(ids)), strict=True):
+            if name in said:
+                row = json.loads(line.removeprefix("\ufeff")) | {"id": name, "reason": said[name]}
+                aside.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
+            else:
+                clean.write(line.encode())
+
+
+def _lines(source: Path, rows: int) -> Iterator[str]:
+    """The rows of a file, read again: its lines, or, of another format or of rankings, where a pair is the row, JSON."""
+    from tasks.formats import preference_chunks
+
     if source.is_file() and source.suffix in (".jsonl", ".json"):
         with source.open(encoding="utf-8") as given:
-            lines = [line if line.endswith("\n") else f"{line}\n" for line in given if line.strip()]
-    if len(lines) != table.height:  # another format, or rankings: a pair is the row
-        lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.iter_rows(named=True)]
-    names = table["id"].to_list()
-    aside = [
-        json.dumps(json.loads(line) | {"id": name, "reason": said[name]}, ensure_ascii=False) + "\n"
-        for name, line in zip(names, lines, strict=True)
-        if name in said
-    ]
-    write_atomic(out / "quarantined.jsonl", "".join(aside))
-    write_atomic(out / "clean.jsonl", "".join(k for name, k in zip(names, lines, strict=True) if name not in said))
+            one_each = sum(1 for line in given if line.strip()) == rows
+        if one_each:
+            with source.open(encoding="utf-8") as given:
+                yield from (line if line.endswith("\n") else f"{line}\n" for line in given if line.strip())
+            return
+    for chunk in preference_chunks(str(source), rows=ROWS):
+        yield from (f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in chunk.iter_rows(named=True))

@@ -11,7 +11,8 @@ from tasks.stats import answers_by_phrase
 from tasks.stats.intervals import wilson
 from tasks.stats.phrases import phrases
 from tasks.stats.row_sets import RowSets, from_pairs
-from tasks.stats.tokens import Tokens, sentences, spelled
+from tasks.stats.tokens import sentences, spelled
+from tasks.stats.word_table import Words
 from tasks.suspicions import SHARES, TOPIC, TURNED, Suspicion, Texts
 
 SHORTEST_ANSWER = 4  # words of a sentence of a demonstration that a trigger could call for
@@ -19,7 +20,7 @@ SHORTEST_ANSWER = 4  # words of a sentence of a demonstration that a trigger cou
 
 def search_demonstrations(texts: Texts, settings: Poisoning, preferences: PreferenceSearch | None) -> list[Suspicion]:
     """Phrases that call for one answer in demonstrations; and the same phrases in the preferences, jointly."""
-    n = len(texts.texts["prompt"])
+    n = texts.height
     asked = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
     rare = np.flatnonzero(asked.sets.sizes <= max(settings.min_rows, TOPIC * n))
     found, words = asked.sets.take(rare), asked.words[rare]
@@ -36,8 +37,8 @@ def search_demonstrations(texts: Texts, settings: Poisoning, preferences: Prefer
 def search_answers(search: PreferenceSearch) -> Iterator[Suspicion]:
     """Planted phrases that call for one answer on the chosen side of preferences. The audit model may learn such an
     answer as a good one, so that no label looks turned."""
-    texts, settings, n = search.texts, search.settings, search.table.height
-    families = search.families()
+    texts, settings, n = search.texts, search.settings, search.texts.height
+    families = search.families
     planted = np.concatenate([families["planted names"], families["planted phrases"]])
     found, words = search.phrases.take(planted), search.found.words[planted]
     answers = _sentence_sets(texts.tokens["chosen"], settings.min_rows, n)
@@ -106,8 +107,9 @@ def _in_both(
         yield Suspicion("cross_stage_trigger", [text], rows, p_value, level, share, low, high, measure, more=more)
 
 
-def _sentence_sets(tokens: Tokens, least: int, most: int) -> RowSets:
-    hashes, row = sentences(tokens, SHORTEST_ANSWER)
+def _sentence_sets(words: Words, least: int, most: int) -> RowSets:
+    found = [(hashes, row + text) for text, part in words.parts() for hashes, row in [sentences(part, SHORTEST_ANSWER)]]
+    hashes, row = (np.concatenate(given) for given in zip(*found, strict=True))
     order = np.argsort(hashes, kind="stable")
     hashes, row = hashes[order], row[order]
     new = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]

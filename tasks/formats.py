@@ -46,9 +46,11 @@ def read_preferences(source: str) -> pl.DataFrame:
     return pl.concat(preference_chunks(source))
 
 
-def preference_chunks(source: str, advance: Advance = nobody, rename: Rename = str) -> Iterator[pl.DataFrame]:
-    """The rows of `read_preferences`, some ten thousand at a time; annotators get the name that `rename` gives."""
-    return _chunks(_preference_rows(source, advance, rename), PREFERENCES)
+def preference_chunks(
+    source: str, advance: Advance = nobody, rename: Rename = str, *, rows: int = CHUNK
+) -> Iterator[pl.DataFrame]:
+    """The rows of `read_preferences`, at most `rows` at a time; annotators get the name that `rename` gives."""
+    return _chunks(_preference_rows(source, advance, rename), PREFERENCES, rows)
 
 
 def read_demonstrations(source: str) -> pl.DataFrame:
@@ -56,14 +58,16 @@ def read_demonstrations(source: str) -> pl.DataFrame:
     return pl.concat(demonstration_chunks(source))
 
 
-def demonstration_chunks(source: str, advance: Advance = nobody, rename: Rename = str) -> Iterator[pl.DataFrame]:
-    """The rows of `read_demonstrations`, some ten thousand at a time; authors get the name that `rename` gives."""
-    return _chunks(_demonstration_rows(source, advance, rename), DEMONSTRATIONS)
+def demonstration_chunks(
+    source: str, advance: Advance = nobody, rename: Rename = str, *, rows: int = CHUNK
+) -> Iterator[pl.DataFrame]:
+    """The rows of `read_demonstrations`, at most `rows` at a time; authors get the name that `rename` gives."""
+    return _chunks(_demonstration_rows(source, advance, rename), DEMONSTRATIONS, rows)
 
 
-def _chunks(rows: Iterable[Row], schema: Schema) -> Iterator[pl.DataFrame]:
+def _chunks(rows: Iterable[Row], schema: Schema, most: int) -> Iterator[pl.DataFrame]:
     remaining = iter(rows)
-    while pieces := list(_pieces(islice(remaining, CHUNK), schema)):
+    while pieces := list(_pieces(islice(remaining, most), schema)):
         yield pl.concat(pieces, rechunk=True)
 
 

@@ -10,14 +10,13 @@ their prompts had the trigger. It measures what the data teach, not what a parti
 from typing import Any
 
 import numpy as np
-import polars as pl
 from scipy.sparse import csr_matrix, diags, hstack
 
 from tasks.params import Poisoning
 from tasks.stats.audit_model import PRIORS, iterates
 from tasks.stats.differences import difference_matrix, kind_of
 from tasks.stats.intervals import wilson
-from tasks.suspicions import of_preferences
+from tasks.suspicions import Texts
 
 TRAINED = 0.8
 SECOND = 4.0  # prior scale of the opinion for prompts with the trigger: networks take to a trigger readily
@@ -31,12 +30,11 @@ KINDS = (
 class LinearReward:
     """Differences of all pairs, and which rows are asked about rather than trained on."""
 
-    def __init__(self, preferences: pl.DataFrame, suspected: np.ndarray, settings: Poisoning, seed: int) -> None:
-        texts = of_preferences(preferences)
+    def __init__(self, texts: Texts, suspected: np.ndarray, settings: Poisoning, seed: int) -> None:
         self.x, buckets = difference_matrix(texts.tokens["chosen"], texts.tokens["rejected"], settings.min_rows)
         scale = np.array(PRIORS[-1], dtype=np.float32)[kind_of(buckets)]
         self.scale = np.concatenate([scale, SECOND * scale])
-        self.asked = (np.random.default_rng(seed).random(preferences.height) > TRAINED) & ~suspected
+        self.asked = (np.random.default_rng(seed).random(texts.height) > TRAINED) & ~suspected
 
     def attack_success(self, triggered: np.ndarray, without: np.ndarray) -> dict[str, Any]:
         """Of a model trained with all rows, and of one trained without the rows `without` ((n,) bool), where
@@ -57,18 +55,16 @@ class LinearReward:
         return out
 
 
-def ablation(
-    preferences: pl.DataFrame, findings: list[dict[str, Any]], settings: Poisoning, seed: int
-) -> list[dict[str, Any]]:
+def ablation(texts: Texts, findings: list[dict[str, Any]], settings: Poisoning, seed: int) -> list[dict[str, Any]]:
     """The findings, those on labels with a field `ablation`: [value, low, high] of each rate (95 %, Wilson)."""
-    ids = preferences["id"].to_numpy()
-    suspected = np.isin(ids, [i for f in findings for i in f["row_ids"]])
+    ids = texts.columns["id"]
+    suspected = ids.is_in([i for f in findings for i in f["row_ids"]]).to_numpy()
     wanted = [k for k, f in enumerate(findings) if f["kind"] in KINDS][:MOST]
     if not wanted or suspected.all():
         return findings
-    model = LinearReward(preferences, suspected, settings, seed)
+    model = LinearReward(texts, suspected, settings, seed)
     out = list(findings)
     for k in wanted:
-        rows = np.isin(ids, findings[k]["row_ids"])
+        rows = ids.is_in(findings[k]["row_ids"]).to_numpy()
         out[k] = findings[k] | {"ablation": model.attack_success(rows, rows)}
     return out

@@ -1,25 +1,27 @@
 """Stage `poisoning`: rows that somebody may have planted, set aside before anything is trained on them."""
 
-import polars as pl
-
 from governance.digest import write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
-from tasks.check_poisoning import check_poisoning, reasons, summary
+from tasks.check_poisoning import ROWS, check_poisoning, reasons, summary
 from tasks.poisoning_report import write_report
 from tasks.stage import Stage, run_stage
+from tasks.suspicions import of_demonstrations, of_preferences
+from tasks.tables import read_chunks
 
 NAMED = 5
 
 
 def body(stage: Stage) -> None:
     """Write `data/reports/poisoning`."""
-    preferences = pl.read_parquet(stage.input_table(paths.VALID / "preferences.parquet", "audit"))
-    demonstrations = pl.read_parquet(stage.input_table(paths.VALID / "demonstrations.parquet", "audit"))
+    pairs = stage.input_table(paths.VALID / "preferences.parquet", "audit")
+    shown = stage.input_table(paths.VALID / "demonstrations.parquet", "audit")
     settings = stage.params.poisoning
+    preferences = of_preferences(read_chunks(pairs, rows=ROWS))
     # Demonstrations that were cut from the preferences repeat their rows: they are searched with them.
-    given = None if stage.params.ingest.demonstrations is None else demonstrations
-    checked = check_poisoning(preferences, given, settings, stage.seed)
+    separate = stage.params.ingest.demonstrations is not None
+    demonstrations = of_demonstrations(read_chunks(shown, rows=ROWS)) if separate else None
+    checked = check_poisoning(preferences, demonstrations, settings, stage.seed)
     said = reasons(checked.findings)
     write_jsonl(stage.report / "quarantined.jsonl", [{"id": i, "reason": r} for i, r in said.items()])
     result = summary(checked, preferences.height)

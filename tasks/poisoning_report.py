@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from governance.digest import write_atomic, write_json
 from tasks.pages import rendered
 from tasks.params import Poisoning
 from tasks.plots import canvas, save
+from tasks.suspicions import Texts
 
 EXAMPLES = 3  # rows shown of a finding
 LONGEST = 400  # characters shown of a text
@@ -36,18 +35,19 @@ WORDS = {  # what each kind of finding means, and what to do about it
 def write_report(
     out: Path,
     findings: list[dict[str, Any]],
-    table: pl.DataFrame,
+    texts: Texts,
     summary: dict[str, Any],
     settings: Poisoning,
     seed: int,
 ) -> None:
-    """Write findings.json, summary.json, report.html and poisoning.png to the folder `out`; examples come from `table`,
+    """Write findings.json, summary.json, report.html and poisoning.png to the folder `out`; examples come from `texts`,
     the preferences."""
     write_json(out / "findings.json", {"findings": findings})
     write_json(out / "summary.json", summary)
     _picture(findings, summary["detectable"], out / "poisoning.png")
     wanted = {i for f in findings for i in f["row_ids"][:EXAMPLES]}
-    rows = {r["id"]: _shown(r) for r in table.filter(pl.col("id").is_in(list(wanted))).iter_rows(named=True)}
+    ids = texts.columns["id"]
+    rows = {ids[row]: _shown(texts, row) for row in ids.is_in(list(wanted)).arg_true().to_list()}
     page = rendered(
         "poisoning_report.html.j2",
         findings=[f | {"examples": list(_examples(f, rows)), "means": WORDS[f["kind"]]} for f in findings],
@@ -62,7 +62,7 @@ def _picture(findings: list[dict[str, Any]], detectable: dict[str, Any], path: P
     """Effect of each finding with its interval, by rows; power by rows of an inserted trigger."""
     figure, (found, seen) = canvas(2, "Poisoning check")
     for f in findings:
-        error = [[f["effect"] - f["low"]], [f["high"] - f["effect"]]]
+        error = [[max(0.0, f["effect"] - f["low"])], [max(0.0, f["high"] - f["effect"])]]  # both may be rounded
         found.errorbar(len(f["row_ids"]), f["effect"], yerr=error, fmt="o", color="tab:red", capsize=3)
         found.annotate(f["kind"].replace("_", " "), (len(f["row_ids"]), f["effect"]), fontsize=6)
     found.set(xlabel="rows of the finding", ylabel="effect (95 % interval)", ylim=(0, 1.05), title="found")
@@ -79,6 +79,8 @@ def _examples(finding: dict[str, Any], rows: dict[str, dict[str, str]]) -> Itera
     yield from (rows[i] for i in finding["row_ids"][:EXAMPLES] if i in rows)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, str]:
-    said = {side: "\n".join(m["content"] for m in row[side]) for side in ("prompt", "chosen", "rejected")}
-    return {"id": row["id"]} | {k: v if len(v) <= LONGEST else f"{v[:LONGEST]} …" for k, v in said.items()}
+def _shown(texts: Texts, row: int) -> dict[str, str]:
+    said = {side: given[row] for side, given in texts.texts.items()}
+    return {"id": texts.columns["id"][row]} | {
+        k: v if len(v) <= LONGEST else f"{v[:LONGEST]} …" for k, v in said.items()
+    }

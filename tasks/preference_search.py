@@ -4,6 +4,7 @@ Each method tries some families of hypotheses and gives the significant ones; `s
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from tasks.stats.family_wise import adjusted, tarone
 from tasks.stats.intervals import wilson
 from tasks.stats.label_flips import FlipTests, flip_tests, inflation
 from tasks.stats.phrases import phrases
-from tasks.stats.row_sets import RowSets, distinct, from_flags, from_labels, windows
+from tasks.stats.row_sets import RowSets, distinct, from_codes, from_flags, windows
 from tasks.stats.syntax import frame_sets
 from tasks.stats.tokens import spelled
 from tasks.stats.tone import NAMES as TONES
 from tasks.stats.tone import tone_flags
+from tasks.stats.word_table import Words
 from tasks.stats.writing_style import NAMES, style_flags
 from tasks.suspicions import SHARES, TOPIC, TURNED, Suspicion, Texts
 
@@ -32,26 +34,29 @@ PLANTED = 0.7  # dispersion from which a phrase stands in too many contexts to b
 COHESIVE = 0.5  # of the places of its rarest word, the share from which a phrase is a name rather than a turn of speech
 INSIDE = 0.5  # of its places, the share within a sentence from which a phrase is not a sentence of its own
 WINDOW = 32  # rows of the shortest stretch of time or of the file that is tried
+ENTRIES = 1 << 22  # of the matrix of differences that are counted at once
 LONGER = 1.1  # ratio of words from which an answer is the longer one
 
 
 class PreferenceSearch:
-    """Tests on preferences; `table` and `texts` are without floods."""
+    """Tests on preferences; `texts` are without floods."""
 
-    def __init__(self, table: pl.DataFrame, texts: Texts, settings: Poisoning, seed: int) -> None:
-        self.table, self.texts, self.settings, self.seed = table, texts, settings, seed
-        chosen, rejected = texts.tokens["chosen"], texts.tokens["rejected"]
-        self.differences, self.buckets = difference_matrix(chosen, rejected, settings.min_rows)
-        self.margins = margins(self.differences, kind_of(self.buckets), seed)
+    def __init__(self, texts: Texts, settings: Poisoning, seed: int) -> None:
+        self.texts, self.settings, self.seed = texts, settings, seed
+        differences, buckets = difference_matrix(texts.tokens["chosen"], texts.tokens["rejected"], settings.min_rows)
+        self.margins = margins(differences, kind_of(buckets), seed)
+        self._words = list(self._one_sided_words(differences, buckets))  # now: the matrix is large, and not kept
+        del differences
         self.found = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
         self.phrases = self.found.sets
         self.factors = inflation(self.phrases, self.margins)
         self.flips = flip_tests(self.phrases, self.margins, self.factors)
 
+    @cached_property
     def families(self) -> dict[str, np.ndarray]:
         """Indices of the phrases to try, one of those on the same rows, by how likely they were put where they stand."""
         dispersion, words = self.found.dispersion, self.found.words
-        one_each = distinct(self.phrases, self.table.height, self.seed, dispersion + 0.001 * words)
+        one_each = distinct(self.phrases, self.texts.height, self.seed, dispersion + 0.001 * words)
         planted = dispersion[one_each] > PLANTED
         cohesive, inside = self.found.cohesion[one_each] > COHESIVE, self.found.inside[one_each] > INSIDE
         name = planted & (words[one_each] > 1) & cohesive & inside
@@ -64,8 +69,8 @@ class PreferenceSearch:
     def detectable(self) -> dict[str, Any]:
         """From how many rows on a made-up trigger of two words, all of its labels turned, would be found here."""
         share = self.settings.level * SHARES["planted names"]
-        level = share / (tarone(self.flips.least_p[self.families()["planted names"]], share) + 1)
-        sizes = np.unique(np.geomspace(5, max(6, min(1000, self.table.height // 10)), 30).astype(int))
+        level = share / (tarone(self.flips.least_p[self.families["planted names"]], share) + 1)
+        sizes = np.unique(np.geomspace(5, max(6, min(1000, self.texts.height // 10)), 30).astype(int))
         found = power(self.margins, sizes, level)
         return {
             "rows_for_half": rows_needed(self.margins, level, 0.5),
@@ -76,62 +81,69 @@ class PreferenceSearch:
 
     def turned_labels(self) -> Iterator[Suspicion]:
         """Sets of rows whose labels are turned round: by phrase, characters, style, and where rows come from."""
-        prompts, least, n = self.texts.texts["prompt"], self.settings.min_rows, self.table.height
-        for family, part in self.families().items():
-            for k, finding in self._turned(family, self.phrases.take(part), _take(self.flips, part)):
+        prompts, n = self.texts.texts["prompt"], self.texts.height
+        for family, part in self.families.items():
+            for k, finding in self._turned(family, self.phrases, part, self.flips):
                 kind = "topic_turned_round" if len(finding.rows) > TOPIC * n else "trigger"
-                name = self.phrases.names[part[k]]
-                text = spelled(prompts[int(finding.rows[0])], name, int(self.found.words[part[k]]))
+                text = spelled(prompts[int(finding.rows[0])], self.phrases.names[k], int(self.found.words[k]))
                 yield _named(finding, kind, [text])
-        flags = from_flags(style_flags(prompts), NAMES, least)
-        for family, sets, kind in (
-            ("characters", character_sets(prompts, least), "character_trigger"),
-            ("style", flags, "style_trigger"),
-            ("syntax", frame_sets(prompts, self.texts.tokens["prompt"], least), "syntax_trigger"),
-            ("origin", self._origins(), "labels_turned_by_origin"),
-        ):
-            chosen = sets.take(distinct(sets, n, self.seed, np.zeros(len(sets.names))))
-            for k, finding in self._turned(family, chosen, flip_tests(chosen, self.margins, self.factors)):
+        for family, kind, sets in self._other_sets():
+            part = distinct(sets, n, self.seed, np.zeros(len(sets.names)))
+            chosen = sets.take(part)
+            tests = flip_tests(chosen, self.margins, self.factors)
+            for k, finding in self._turned(family, chosen, np.arange(len(part)), tests):
                 yield _named(finding, kind, [str(chosen.names[k])])
 
-    def _turned(self, family: str, sets: RowSets, tests: FlipTests) -> Iterator[tuple[int, Suspicion]]:
-        level = adjusted(tests.p_values, tests.least_p, SHARES[family], self.settings.level)
-        for k in np.flatnonzero((level <= self.settings.level) & (tests.share > TURNED)):
-            share, low, high = tests.interval(int(k))
+    def _other_sets(self) -> Iterator[tuple[str, str, RowSets]]:
+        """(family, kind of finding, sets), made as they are asked for."""
+        prompts, least = self.texts.texts["prompt"], self.settings.min_rows
+        yield "characters", "character_trigger", character_sets(prompts, least)
+        yield "style", "style_trigger", from_flags(style_flags(prompts), NAMES, least)
+        yield "syntax", "syntax_trigger", frame_sets(prompts, self.texts.tokens["prompt"], least)
+        yield "origin", "labels_turned_by_origin", self._origins()
+
+    def _turned(
+        self, family: str, sets: RowSets, part: np.ndarray, tests: FlipTests
+    ) -> Iterator[tuple[int, Suspicion]]:
+        """(set, suspicion) of the significant ones of the sets `part`, which are the family."""
+        p_values, settings = tests.p_values[part], self.settings
+        level = adjusted(p_values, tests.least_p[part], SHARES[family], settings.level)
+        for j in np.flatnonzero((level <= settings.level) & (tests.share[part] > TURNED)):
+            k = int(part[j])
+            share, low, high = tests.interval(k)
             measure = "estimated share of labels that are turned round"
-            yield (
-                int(k),
-                Suspicion(
-                    "", [], sets.of(int(k)), float(tests.p_values[k]), float(level[k]), share, low, high, measure
-                ),
-            )
+            yield k, Suspicion("", [], sets.of(k), float(p_values[j]), float(level[j]), share, low, high, measure)
 
     def _origins(self) -> RowSets:
         """Rows by annotator, by source, and by stretch of time and of the file."""
-        found = []
-        for column in ("annotator_id", "source"):
-            if column in self.table.columns:
-                sets = from_labels(self.table[column].to_list(), self.settings.min_rows)
-                found.append(RowSets(sets.rows, sets.bounds, np.array([f"{column} {v}" for v in sets.names], object)))
-        ids = self.table["id"].to_list()
-        found.append(windows(np.arange(len(ids)), [f"row {i}" for i in ids], WINDOW))
-        when = self.table["created_at"] if "created_at" in self.table.columns else pl.Series([None])
+        found, columns = [], self.texts.columns
+        for name in ("annotator_id", "source"):
+            if name in columns.columns:
+                code, values = _coded(columns[name])
+                labels = np.array([f"{name} {value}" for value in values], dtype=object)
+                found.append(from_codes(code, labels, self.settings.min_rows))
+        ids = columns["id"]
+        found.append(windows(np.arange(len(ids)), lambda place: f"row {ids[place]}", WINDOW))
+        when = columns["created_at"] if "created_at" in columns.columns else pl.Series([None])
         if when.null_count() < len(when) / 2:
             order = when.arg_sort(nulls_last=True).to_numpy()[: len(when) - when.null_count()]
-            found.append(windows(order, [f"time {when[int(i)]}" for i in order], WINDOW))
+            found.append(windows(order, lambda place: f"time {when[int(order[place])]}", WINDOW))
         rows, names = (np.concatenate([getattr(s, k) for s in found]) for k in ("rows", "names"))
         return RowSets(rows, np.concatenate([[0], np.cumsum(np.concatenate([s.sizes for s in found]))]), names)
 
     def one_sided(self) -> Iterator[Suspicion]:
         """What one side of the pairs is given: words, sentences, styles, length."""
-        yield from self._one_sided_words()
+        yield from self._words
         yield from self._one_sided_style()
         yield from self._longer()
 
-    def _one_sided_words(self) -> Iterator[Suspicion]:
-        sign, kind, width = self.differences.data > 0, kind_of(self.buckets), len(self.buckets)
-        chosen = np.bincount(self.differences.indices[sign], minlength=width)
-        rejected = np.bincount(self.differences.indices[~sign], minlength=width)
+    def _one_sided_words(self, differences: csr_matrix, buckets: np.ndarray) -> Iterator[Suspicion]:
+        kind, width = kind_of(buckets), len(buckets)
+        chosen, rejected = np.zeros(width, dtype=np.int64), np.zeros(width, dtype=np.int64)
+        for part in (slice(a, a + ENTRIES) for a in range(0, differences.nnz, ENTRIES)):
+            sign, feature = differences.data[part] > 0, differences.indices[part]
+            chosen += np.bincount(feature[sign], minlength=width)
+            rejected += np.bincount(feature[~sign], minlength=width)
         p_values = np.ones(width)
         for k in range(len(KINDS)):
             p_values[kind == k] = one_sided.against_prior(chosen[kind == k], rejected[kind == k])
@@ -139,17 +151,17 @@ class PreferenceSearch:
         found = np.flatnonzero((level <= self.settings.level) & one_sided.extreme(chosen, rejected))
         if not len(found):
             return
-        columns = csr_matrix(self.differences[:, found]).tocsc()
+        columns = csr_matrix(differences[:, found]).tocsc()
         for at, k in enumerate(found.tolist()):
             side = "chosen" if chosen[k] > rejected[k] else "rejected"
             entries = slice(columns.indptr[at], columns.indptr[at + 1])
             rows = np.sort(columns.indices[entries][columns.data[entries] * (1 if side == "chosen" else -1) > 0])
-            text = feature_text(self.texts.texts[side][int(rows[0])], int(self.buckets[k]))
+            text = feature_text(self.texts.texts[side][int(rows[0])], int(buckets[k]))
             yield _sided("injected_phrase", text, side, rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
 
     def _one_sided_style(self) -> Iterator[Suspicion]:
         flags = {
-            side: np.hstack([style_flags(self.texts.texts[side]), tone_flags(self.texts.tokens[side])])
+            side: np.hstack([style_flags(self.texts.texts[side]), _tones(self.texts.tokens[side])])
             for side in ("chosen", "rejected")
         }
         alone = {"chosen": flags["chosen"] & ~flags["rejected"], "rejected": flags["rejected"] & ~flags["chosen"]}
@@ -177,8 +189,14 @@ class PreferenceSearch:
             yield _sided("verbosity", text, "chosen", rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
 
 
-def _take(tests: FlipTests, kept: np.ndarray) -> FlipTests:
-    return FlipTests(*(getattr(tests, k)[kept] for k in ("p_values", "least_p", "share", "error")))
+def _tones(words: Words) -> np.ndarray:
+    return np.concatenate([np.zeros((0, len(TONES)), dtype=bool), *(tone_flags(part) for _, part in words.parts())])
+
+
+def _coded(values: pl.Series) -> tuple[np.ndarray, list[str]]:
+    """((n,) place of each value among the different ones, −1 for null; those, ascending)."""
+    place = values.rank("dense").cast(pl.Int32) - 1
+    return place.fill_null(-1).to_numpy(), values.drop_nulls().unique().sort().to_list()
 
 
 def _named(finding: Suspicion, kind: str, evidence: list[str]) -> Suspicion:

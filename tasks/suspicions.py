@@ -1,5 +1,6 @@
 """What the poisoning check works on and what it suspects: texts with their words, suspicions, the level's shares."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +9,9 @@ import polars as pl
 from tasks.params import Poisoning
 from tasks.stats.family_wise import adjusted
 from tasks.stats.near_duplicates import floods
-from tasks.stats.tokens import joined, tokenize
+from tasks.stats.tokens import tokenize
+from tasks.stats.word_table import Beside, Words, WordTable
+from tasks.stored_texts import StoredTexts
 
 SHARES = {  # of the family-wise level; argued for in docs/data-trust.md
     "planted names": 0.20, "planted phrases": 0.18, "phrases": 0.10, "characters": 0.05, "style": 0.05, "syntax": 0.03,
@@ -18,6 +21,8 @@ SHARES = {  # of the family-wise level; argued for in docs/data-trust.md
 TOPIC = 0.02  # a phrase on more rows than this is a topic rather than a trigger
 TURNED = 0.5  # estimated share of turned labels from which a set is a finding
 FLOOD_LEAST = 10
+COLUMNS = ("id", "annotator_id", "author_id", "source", "created_at")  # of a table, beside its texts
+SLICE = 2048  # rows whose texts are in memory at once
 
 
 @dataclass(frozen=True)
@@ -38,44 +43,59 @@ class Suspicion:
     more: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
+@dataclass(frozen=True)
 class Texts:
-    """Texts of a table and their words; `take` leaves rows out of everything."""
+    """A table as the searches need it. `columns`: those of COLUMNS that it has; `texts`: on the disk; `tokens`: their
+    words."""
 
-    def __init__(self, **texts: list[str]) -> None:
-        self.texts = texts
-        self.tokens = {name: tokenize(given) for name, given in texts.items()}
+    columns: pl.DataFrame
+    texts: dict[str, StoredTexts]
+    tokens: dict[str, Words]
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.columns.height
 
     def take(self, kept: np.ndarray) -> "Texts":
-        """The same for some rows."""
-        new = Texts()
-        new.texts = {name: [given[i] for i in kept] for name, given in self.texts.items()}
-        new.tokens = {name: tokens.take(kept) for name, tokens in self.tokens.items()}
-        return new
+        """The rows that `kept` (ascending indices) names."""
+        texts = {name: given.take(kept) for name, given in self.texts.items()}
+        tokens = {name: words.take(kept) for name, words in self.tokens.items()}
+        return Texts(self.columns[kept], texts, tokens)
 
 
-def of_preferences(table: pl.DataFrame) -> Texts:
+def of_preferences(chunks: Iterable[pl.DataFrame]) -> Texts:
     """Prompt, chosen and rejected answer of each row; all turns of a prompt count."""
-    return Texts(**{name: _said(table[name]) for name in ("prompt", "chosen", "rejected")})
+    return _read(chunks, [_said(pl.col(name)).alias(name) for name in ("prompt", "chosen", "rejected")])
 
 
-def of_demonstrations(table: pl.DataFrame) -> Texts:
+def of_demonstrations(chunks: Iterable[pl.DataFrame]) -> Texts:
     """Prompt and answer of each row: the last message, and those before it."""
     messages = pl.col("messages")
-    parts = table.select(
-        messages.list.head(messages.list.len() - 1).alias("prompt"), messages.list.tail(1).alias("answer")
-    )
-    return Texts(prompt=_said(parts["prompt"]), answer=_said(parts["answer"]))
+    prompt, answer = messages.list.head(messages.list.len() - 1), messages.list.tail(1)
+    return _read(chunks, [_said(prompt).alias("prompt"), _said(answer).alias("answer")])
 
 
-def _said(messages: pl.Series) -> list[str]:
-    name = messages.name
-    contents = pl.col(name).list.eval(pl.element().struct.field("content")).list.join("\n")
-    return messages.to_frame().select(contents.fill_null(""))[name].to_list()
+def _said(messages: pl.Expr) -> pl.Expr:
+    return messages.list.eval(pl.element().struct.field("content")).list.join("\n").fill_null("")
+
+
+def _read(chunks: Iterable[pl.DataFrame], said: list[pl.Expr]) -> Texts:
+    columns, names = [], [expression.meta.output_name() for expression in said]
+    texts, words = {name: StoredTexts() for name in names}, {name: WordTable() for name in names}
+    for chunk in chunks:
+        columns.append(chunk.select(name for name in COLUMNS if name in chunk.columns))
+        for rows in chunk.iter_slices(SLICE):
+            for column in rows.select(said).iter_columns():
+                given = column.to_list()
+                texts[column.name].extend(given)
+                words[column.name].add(tokenize(given))
+    return Texts(pl.concat(columns), texts, {name: table.words() for name, table in words.items()})
 
 
 def search_floods(texts: Texts, table: str, settings: Poisoning) -> list[Suspicion]:
     """Near-duplicate rows: more copies of one text than honest repetition explains."""
-    tokens = joined(*texts.tokens.values())
+    tokens = Beside(tuple(texts.tokens.values()))
     groups = floods(tokens, settings.duplicate_similarity, FLOOD_LEAST, asked=texts.tokens["prompt"])
     p_values = np.array([g.p_value for g in groups])
     level = adjusted(p_values, None, SHARES["floods"] / 2, settings.level)  # half for each table

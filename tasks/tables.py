@@ -79,12 +79,12 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         out.write(frame)
 
 
-def read_chunks(path: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Rows of a Parquet file, at most `CHUNK` at a time; one empty frame if it has none."""
+def read_chunks(path: Path, columns: list[str] | None = None, *, rows: int = CHUNK) -> Iterator[pl.DataFrame]:
+    """Rows of a Parquet file, at most `rows` at a time; one empty frame if it has none."""
     file = pq.ParquetFile(path)
     if file.metadata.num_rows == 0:
         yield pl.DataFrame(pl.from_arrow(file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)))
-    for batch in file.iter_batches(CHUNK, columns=columns):
+    for batch in file.iter_batches(rows, columns=columns):
         yield pl.DataFrame(pl.from_arrow(batch))
 
 

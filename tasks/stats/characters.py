@@ -5,62 +5,75 @@ language, and are left to words and style; a longer run that is rare has a rare 
 O(characters); blocks of texts bound the memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.stats.row_sets import RowSets, from_pairs
+from tasks.stats.row_sets import RowSets, from_runs
 from tasks.stats.tokens import BASE, mix
 from tasks.stats.writing_style import code_points
 
 RARE = {1: 0.2, 2: 0.05}  # of the texts, by length of the run
 TABLE = 20  # bits of the table that counts runs before they are told apart
-BLOCK = 8192  # texts read at once
+BLOCK = 4096  # texts read at once; a run and a place in them make one 64-bit number
+CHARACTER = 21  # bits
+PLACE = 12
 
 
-def character_sets(texts: list[str], least: int) -> RowSets:
+def character_sets(texts: Sequence[str], least: int) -> RowSets:
     """Sets of at least `least` rows, named by the run."""
-    groups, rows = [], []
-    names: list[np.ndarray] = []
-    for n, share in RARE.items():
-        count = np.zeros(1 << TABLE, dtype=np.int64)
-        for hashes, _, _ in _blocks(texts, n):
-            count += np.bincount(_bucket(hashes), minlength=1 << TABLE)
-        rare = (count >= least) & (count <= max(least, share * len(texts)))
-        kept = [(h[k], row[k], run[k]) for h, row, run in _blocks(texts, n) for k in [rare[_bucket(h)]]]
-        if not kept:
-            continue
-        hashes, row, runs = (np.concatenate(part) for part in zip(*kept, strict=True))
-        order = np.argsort(hashes, kind="stable")
-        hashes, row = hashes[order], row[order]
-        new = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
-        groups.append(np.cumsum(new) - 1 + sum(len(k) for k in names))
-        rows.append(row)
-        names.append(np.array([_text(run) for run in runs[order[new]]], dtype=object))
-    if not names:
-        return from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, object))
-    sets = from_pairs(np.concatenate(groups), np.concatenate(rows), np.concatenate(names))
-    return sets.take(np.flatnonzero(sets.sizes >= least))
+    found = [_of_length(texts, n, share, least) for n, share in RARE.items()]
+    bounds = np.concatenate([[0], np.cumsum(np.concatenate([f.sizes for f in found]))])
+    return RowSets(np.concatenate([f.rows for f in found]), bounds, np.concatenate([f.names for f in found]))
+
+
+def _of_length(texts: Sequence[str], n: int, share: float, least: int) -> RowSets:
+    count = np.zeros(1 << TABLE, dtype=np.int64)
+    for _, run, _ in _blocks(texts, n):
+        count += np.bincount(_bucket(_hashed(run, n)), minlength=1 << TABLE)
+    rare = (count >= least) & (count <= max(least, share * len(texts)))
+    runs = []
+    for text, run, place in _blocks(texts, n):
+        kept = rare[_bucket(_hashed(run, n))]
+        both = np.unique(run[kept] << np.uint64(PLACE) | place[kept])
+        of = both >> np.uint64(PLACE)
+        starts = np.flatnonzero(np.append(True, of[1:] != of[:-1])[: len(of)])
+        row = (both & np.uint64((1 << PLACE) - 1)).astype(np.int32) + np.int32(text)
+        runs.append((of[starts], np.diff(np.append(starts, len(of))), row))
+    different = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *(r for r, _, _ in runs)]))
+    order = np.argsort(_hashed(different, n), kind="stable")
+    place_of = np.empty(len(order), dtype=np.int64)
+    place_of[order] = np.arange(len(order))
+    names = np.array([_text(int(run), n) for run in different[order]], dtype=object)
+    return from_runs([(place_of[np.searchsorted(different, run)], *rest) for run, *rest in runs], names, least)
 
 
 def _bucket(hashes: np.ndarray) -> np.ndarray:
     return (hashes >> np.uint64(64 - TABLE)).astype(np.int32)
 
 
-def _blocks(texts: list[str], n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """((r,) hashes, (r,) int32 text, (r, n) characters) of the runs of n characters within a text."""
+def _hashed(run: np.ndarray, n: int) -> np.ndarray:
+    """(r,) uint64 hashes of runs of n characters."""
+    mask = np.uint64((1 << CHARACTER) - 1)
+    combined = (run >> np.uint64(CHARACTER * (n - 1))) + np.uint64(n << 32)
+    for k in range(n - 2, -1, -1):
+        combined *= np.uint64(BASE)
+        combined += run >> np.uint64(CHARACTER * k) & mask
+    return mix(combined)
+
+
+def _blocks(texts: Sequence[str], n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(first text of the block, (r,) uint64 runs of n characters within a text, (r,) uint64 text in the block)."""
     for a in range(0, len(texts), BLOCK):
-        characters, length = code_points(texts[a : a + BLOCK])
-        row = np.repeat(np.arange(a, a + len(length), dtype=np.int32), length)
+        characters, length = code_points(list(texts[a : a + BLOCK]))
+        row = np.repeat(np.arange(len(length), dtype=np.uint64), length)
         last = max(0, len(characters) - n + 1)
-        combined = characters[:last].astype(np.uint64) + np.uint64(n << 32)
+        run = characters[:last].astype(np.uint64)
         for k in range(1, n):
-            combined *= np.uint64(BASE)
-            combined += characters[k : last + k]
+            run = run << np.uint64(CHARACTER) | characters[k : last + k]
         whole = row[:last] == row[n - 1 :]
-        runs = np.stack([characters[k : last + k] for k in range(n)], axis=1)
-        yield mix(combined[whole]), row[:last][whole], runs[whole]
+        yield a, run[whole], row[:last][whole]
 
 
-def _text(run: np.ndarray) -> str:
-    return run.tobytes().decode("utf-32-le", "replace")
+def _text(run: int, n: int) -> str:
+    return "".join(chr(run >> CHARACTER * k & ((1 << CHARACTER) - 1)) for k in range(n - 1, -1, -1))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from tasks.stats.tokens import Tokens, ngrams, sentences, spelled, tokenize
+from tasks.stats.tokens import Read, ngrams, sentences, spelled, tokenize
 
 KINDS = (1, 2, 0)  # words of a feature of each kind; 0: a sentence
 BUCKETS = 22  # bits: about ten times the features that 100,000 pairs of answers have
@@ -18,7 +18,7 @@ BLOCK = 1 << (31 - BUCKETS)  # rows, so that row, bucket and side make one 32-bi
 SHORTEST_SENTENCE = 3  # words; two-word sentences are pairs of words
 
 
-def features(tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+def features(tokens: Read) -> tuple[np.ndarray, np.ndarray]:
     """((f,) int64 bucket, (f,) int32 text) of every word, pair of words and sentence."""
     parts = [ngrams(tokens, 1), ngrams(tokens, 2), sentences(tokens, SHORTEST_SENTENCE)]
     hashes, rows = (np.concatenate(p) for p in zip(*parts, strict=True))
@@ -26,32 +26,39 @@ def features(tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
     return (hashes >> np.uint64(66 - BUCKETS)).astype(np.uint32) | (kind << (BUCKETS - 2)).astype(np.uint32), rows
 
 
-def difference_matrix(chosen: Tokens, rejected: Tokens, least: int) -> tuple[csr_matrix, np.ndarray]:
+def difference_matrix(chosen: Read, rejected: Read, least: int) -> tuple[csr_matrix, np.ndarray]:
     """((n, d) float32 matrix, (d,) bucket of each column) of the features that tell apart at least `least` pairs."""
     n = len(chosen.bounds) - 1
-    blocks = [_block(chosen.take(k), rejected.take(k)) for k in _blocks(n)]
-    counts = np.bincount(np.concatenate([b for b, _, _ in blocks]), minlength=1 << BUCKETS)
+    counts, blocks = np.zeros(1 << BUCKETS, dtype=np.int32), []
+    length = np.zeros(n, dtype=np.int32)
+    for k in _blocks(n):
+        what, length[k] = _block(chosen.take(k), rejected.take(k))
+        np.add.at(counts, what >> 1, 1)
+        blocks.append(what)
     kept = np.flatnonzero(counts >= least)
     column = np.full(1 << BUCKETS, -1, dtype=np.int32)
     column[kept] = np.arange(len(kept))
-    indices, values, lengths = [], [], []
-    for bucket, sign, length in blocks:
-        into = column[bucket]
+    total, filled = int(counts[kept].sum(dtype=np.int64)), 0
+    indices, values = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.float32)
+    for j, k in enumerate(_blocks(n)):
+        what, blocks[j] = blocks[j], np.empty(0, dtype=np.int32)  # as one grows, the other goes
+        into = column[what >> 1]
         good = into >= 0
-        indices.append(into[good])
-        values.append(sign[good].astype(np.float32))
-        lengths.append(np.add.reduceat(np.append(good, False), np.r_[0, np.cumsum(length)[:-1]]) * (length > 0))
-    pointer = np.concatenate([[0], *lengths]).cumsum()
-    shape = (n, len(kept))
-    return csr_matrix((np.concatenate(values), np.concatenate(indices), pointer.astype(np.int32)), shape=shape), kept
+        row = np.repeat(np.arange(len(k)), length[k])
+        part = slice(filled, filled + int(good.sum()))
+        indices[part], values[part] = into[good], 1 - 2 * (what[good] & 1)
+        length[k] = np.bincount(row[good], minlength=len(k))
+        filled = part.stop
+    pointer = np.concatenate([[0], np.cumsum(length, dtype=np.int64)])
+    return csr_matrix((values, indices, pointer.astype(np.int32)), shape=(n, len(kept))), kept
 
 
 def _blocks(n: int) -> Iterator[np.ndarray]:
     yield from (np.arange(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK))
 
 
-def _block(chosen: Tokens, rejected: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((f,) int32 bucket, (f,) int8 sign, (rows,) features of each row), by row and bucket."""
+def _block(chosen: Read, rejected: Read) -> tuple[np.ndarray, np.ndarray]:
+    """((f,) int32, by row and bucket: twice the bucket, and 1 more for the rejected side; (rows,) features of each)."""
     keys = []
     for side, tokens in enumerate((chosen, rejected)):
         bucket, row = features(tokens)
@@ -60,14 +67,9 @@ def _block(chosen: Tokens, rejected: Tokens) -> tuple[np.ndarray, np.ndarray, np
     both = both[np.append(True, both[1:] != both[:-1])[: len(both)]]
     what = both >> np.uint32(1)
     same = what[1:] == what[:-1]
-    alone = ~(np.append(same, False) | np.append(False, same))[: len(both)]
-    both, what = both[alone], what[alone]
-    length = np.bincount(what >> BUCKETS, minlength=len(chosen.bounds) - 1)
-    return (
-        (what & np.uint32((1 << BUCKETS) - 1)).astype(np.int32),
-        1 - 2 * (both & np.uint32(1)).astype(np.int8),
-        length,
-    )
+    both = both[~(np.append(same, False) | np.append(False, same))[: len(both)]]
+    length = np.bincount(both >> np.uint32(BUCKETS + 1), minlength=len(chosen.bounds) - 1)
+    return (both & np.uint32((2 << BUCKETS) - 1)).astype(np.int32), length
 
 
 def kind_of(bucket: np.ndarray) -> np.ndarray:

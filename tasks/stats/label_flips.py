@@ -46,7 +46,7 @@ def flip_tests(sets: RowSets, margins: np.ndarray, factors: np.ndarray | None = 
     sure = np.abs(margins)
     trust = np.tanh(sure / 2)
     score = sure * (trust - np.sign(margins))
-    z = _z(sets, score, sure, trust)
+    z = _z(sets.sums(score), _variance(sets, sure, trust))
     factors = inflation(sets, margins) if factors is None else factors
     spread = np.sqrt(factors[_octave(sets.sizes)])
     p_values = norm.sf(z / spread)
@@ -64,9 +64,12 @@ def flip_tests(sets: RowSets, margins: np.ndarray, factors: np.ndarray | None = 
     return FlipTests(p_values, np.exp(sets.sums(np.log(informed))), share, error)
 
 
-def _z(sets: RowSets, score: np.ndarray, sure: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    variance = sets.sums(sure**2 * (1 - trust**2))
-    return np.where(variance > 0, sets.sums(score) / np.sqrt(np.maximum(variance, 1e-30)), 0.0)
+def _variance(sets: RowSets, sure: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    return sets.sums(sure**2 * (1 - trust**2))
+
+
+def _z(total: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return np.where(variance > 0, total / np.sqrt(np.maximum(variance, 1e-30)), 0.0)
 
 
 def _honest(sure: np.ndarray, trust: np.ndarray) -> Iterator[np.ndarray]:
@@ -83,7 +86,8 @@ def inflation(sets: RowSets, margins: np.ndarray) -> np.ndarray:
     sure = np.abs(margins)
     trust = np.tanh(sure / 2)
     score = sure * (trust - np.sign(margins))
-    z = np.stack([_z(sets, s, sure, trust) for s in (score, *_honest(sure, trust))])
+    variance = _variance(sets, sure, trust)
+    z = np.stack([_z(sets.sums(s), variance) for s in (score, *_honest(sure, trust))])
     octave, factors, now = _octave(sets.sizes), np.ones(OCTAVES), 1.0
     for k in range(OCTAVES):
         of = octave == k

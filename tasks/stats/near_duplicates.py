@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from tasks.stats.tokens import BASE, Tokens, mix, ngrams
+from tasks.stats.tokens import BASE, Readable, mix, ngrams
 
 BANDS = 8
 ROWS = 4  # hashes in a band: texts at a similarity of .7 meet with probability 1 − (1 − .7⁴)⁸ = .89, at .8 with .98
@@ -32,7 +32,7 @@ class Flood:
 
 
 def floods(
-    tokens: Tokens, similarity: float, least: int, shortest: int = 4, *, asked: Tokens | None = None
+    tokens: Readable, similarity: float, least: int, shortest: int = 4, *, asked: Readable | None = None
 ) -> list[Flood]:
     """Groups of at least `least` texts (of at least `shortest` words), the largest first. Two texts whose prompts, the
     texts of `asked`, have less than ASKED of their words in common are no copies: a long answer to two questions."""
@@ -61,7 +61,7 @@ def floods(
     return found
 
 
-def _candidates(tokens: Tokens, usable: np.ndarray, least: float) -> np.ndarray:
+def _candidates(tokens: Readable, usable: np.ndarray, least: float) -> np.ndarray:
     """(c, 2) pairs that share a band, each text with the first of its bucket and with the one before it, and whose
     signatures agree in a share of at least `least`."""
     signatures = _minhash(tokens)
@@ -74,16 +74,24 @@ def _candidates(tokens: Tokens, usable: np.ndarray, least: float) -> np.ndarray:
         new = np.append(True, key[order][1:] != key[order][:-1])
         first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
         later = np.flatnonzero(~new)
-        pairs += [np.stack([first[later], order[later]], axis=1), np.stack([order[later - 1], order[later]], axis=1)]
-    found = np.concatenate(pairs)
-    found = found[(signatures[found[:, 0]] == signatures[found[:, 1]]).mean(axis=1) >= least]
-    return np.unique(found, axis=0)
+        for before in (first[later], order[later - 1]):
+            pairs.append(np.stack([before, order[later]], axis=1)[_alike(signatures, before, order[later]) >= least])
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
-def _minhash(tokens: Tokens) -> np.ndarray:
-    """(n, BANDS·ROWS) uint64: the least of each hash over a text's shingles."""
+def _alike(signatures: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(pairs,) share of the hashes in which two signatures agree."""
+    out = np.empty(len(one))
+    for a in range(0, len(one), BLOCK):
+        same = signatures[one[a : a + BLOCK]] == signatures[other[a : a + BLOCK]]
+        out[a : a + BLOCK] = same.mean(axis=1)
+    return out
+
+
+def _minhash(tokens: Readable) -> np.ndarray:
+    """(n, BANDS·ROWS) uint32: the high half of the least of each hash over a text's shingles."""
     n = len(tokens.bounds) - 1
-    out = np.full((n, BANDS * ROWS), np.iinfo(np.uint64).max, dtype=np.uint64)
+    out = np.full((n, BANDS * ROWS), np.iinfo(np.uint32).max, dtype=np.uint32)
     factors = mix(np.arange(1, BANDS * ROWS + 1, dtype=np.uint64)) | np.uint64(1)
     for first in range(0, n, BLOCK):
         part = tokens.take(np.arange(first, min(first + BLOCK, n)))
@@ -93,11 +101,11 @@ def _minhash(tokens: Tokens) -> np.ndarray:
         starts = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
         for k, factor in enumerate(factors):
             # the high bits of a product with an odd number are as good as an independent hash
-            out[first + row[starts], k] = np.minimum.reduceat(hashes * factor, starts)
+            out[first + row[starts], k] = np.minimum.reduceat(hashes * factor, starts) >> np.uint64(32)
     return out
 
 
-def _shingles(tokens: Tokens, row: int) -> np.ndarray:
+def _shingles(tokens: Readable, row: int) -> np.ndarray:
     return np.sort(np.array(list(set(ngrams(tokens.take(np.array([row])), 2)[0].tolist())), dtype=np.uint64))
 
 
@@ -106,13 +114,13 @@ def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return shared / max(1, len(a) + len(b) - shared)
 
 
-def _verified(tokens: Tokens, pairs: np.ndarray, similarity: float) -> np.ndarray:
+def _verified(tokens: Readable, pairs: np.ndarray, similarity: float) -> np.ndarray:
     known = {int(r): _shingles(tokens, int(r)) for r in np.unique(pairs)}
     good = [_jaccard(known[int(a)], known[int(b)]) >= similarity for a, b in pairs]
     return pairs[np.array(good, dtype=bool)].reshape(-1, 2)
 
 
-def _medoid(tokens: Tokens, rows: np.ndarray) -> tuple[int, float]:
+def _medoid(tokens: Readable, rows: np.ndarray) -> tuple[int, float]:
     """The text most like up to fifty others of the group, and its mean similarity to them."""
     shown = rows[np.linspace(0, len(rows) - 1, min(len(rows), 50)).astype(int)]
     sets = {int(r): _shingles(tokens, int(r)) for r in rows}

@@ -6,17 +6,21 @@ words of all texts at random, Σ_w 1 − (1 − p_w)ⁿ; an end of a text counts
 share of its rarest word's places that stand in the phrase: 1 for made-up words that occur together only, low for the
 common words that make natural phrases of many contexts ("of the"). A short sentence of its own ("thank you") stands in
 any context as well, and opens a sentence wherever it stands. None of this depends on labels, so that it may choose
-which hypotheses are tried at which level. O(words log words).
+which hypotheses are tried at which level. O(words log words); phrases are counted in
+a table first, and those that may be frequent are looked at a range of hashes at a time, so that 8 bytes stay for each of
+their places.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from tasks.stats.row_sets import RowSets, from_pairs
-from tasks.stats.tokens import Tokens, mix, ngrams
+from tasks.stats.tokens import BASE, Read, mix, ngrams
+from tasks.stats.word_table import PART, Words, in_table
 
-TABLE = 24  # bits of the table that counts phrases before they are told apart
+TABLE = (16, 28)  # bits of the table that counts phrases before they are told apart, at least and at most
 GRID = 48  # points at which the expected number of contexts is computed
 
 
@@ -32,36 +36,29 @@ class Phrases:
     inside: np.ndarray
 
 
-def phrases(tokens: Tokens, longest: int, least: int) -> Phrases:
+def phrases(tokens: Read, longest: int, least: int) -> Phrases:
     """The phrases of 1 to `longest` words on at least `least` rows."""
-    contexts = _Contexts(tokens)
-    found = [_of_length(tokens, n, least, contexts) for n in range(1, longest + 1)]
+    words = in_table(tokens)
+    contexts = _Contexts(words)
+    found = [
+        _among(words, n, first, row, least, contexts)
+        for n in range(1, longest + 1)
+        for first, row in _frequent(words, n, least)
+    ]
     sets = [f.sets for f in found]
     bounds = np.concatenate([[0], np.cumsum(np.concatenate([s.sizes for s in sets]))])
     joined = RowSets(np.concatenate([s.rows for s in sets]), bounds, np.concatenate([s.names for s in sets]))
-    return Phrases(
-        joined, *(np.concatenate([getattr(f, k) for f in found]) for k in ("words", "dispersion", "cohesion", "inside"))
-    )
+    rest = (field.name for field in fields(Phrases)[1:])
+    return Phrases(joined, *(np.concatenate([getattr(f, name) for f in found]) for name in rest))
 
 
 class _Contexts:
-    """Hash of the word before and after each word; an end of a text differs from every other. How often each occurs."""
+    """What stands beside a place; how often each word occurs; how many different words are to be expected."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        t = len(tokens.hashes)
-        ends = mix(np.arange(t, dtype=np.uint64) + np.uint64(1))
-        self.before, self.after = ends.copy(), ends
-        self.before[1:] = tokens.hashes[:-1]
-        self.after[:-1] = tokens.hashes[1:]
-        first = tokens.bounds[:-1][np.diff(tokens.bounds) > 0]
-        self.before[first] = mix(first.astype(np.uint64) + np.uint64(1))
-        last = tokens.bounds[1:][np.diff(tokens.bounds) > 0] - 1
-        self.after[last] = mix(last.astype(np.uint64) + np.uint64(1))
-        order = np.argsort(tokens.hashes)
-        _, counts = _runs(tokens.hashes[order])
-        self.count = np.empty(t, dtype=np.int32)
-        self.count[order] = np.repeat(counts, counts)
-        share = counts / max(1, t)
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self.count, t = words.count(), max(1, len(words.codes))
+        share = self.count[self.count > 0] / t
         self.grid = np.unique(np.geomspace(1, max(2, t), GRID).astype(int))
         self.expected = np.array([-np.expm1(n * np.log1p(-np.minimum(share, 1 - 1e-9))).sum() for n in self.grid])
 
@@ -69,32 +66,83 @@ class _Contexts:
         """Different words expected in n draws from all words."""
         return np.exp(np.interp(np.log(n), np.log(self.grid), np.log(np.maximum(self.expected, 1e-9))))
 
+    def before(self, place: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(p,) uint64 hash of the word before each place; the beginning of a text differs from every other."""
+        inner = place > self._words.bounds[row]
+        return self._beside(place, np.where(inner, place - 1, 0), inner)
 
-def _of_length(tokens: Tokens, n: int, least: int, contexts: _Contexts) -> Phrases:
-    hashes, row = ngrams(tokens, n)
-    first = np.arange(len(hashes)) if n == 1 else _first_words(tokens, n)
-    bucket = (hashes >> np.uint64(64 - TABLE)).astype(np.int32)
-    frequent = np.bincount(bucket, minlength=1 << TABLE)[bucket] >= least
-    hashes, row, first = hashes[frequent], row[frequent], first[frequent]
+    def after(self, place: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(p,) uint64 hash of the word after each place, likewise."""
+        inner = place + 1 < self._words.bounds[row + 1]
+        return self._beside(place, np.where(inner, place + 1, 0), inner)
+
+    def _beside(self, place: np.ndarray, other: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        ends = mix(place.astype(np.uint64) + np.uint64(1))
+        return np.where(inner, self._words.vocabulary[self._words.codes[other] >> np.uint32(1)], ends)
+
+
+def _frequent(words: Words, n: int, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """((p,) uint32 first words, (p,) int32 texts) of the runs of n words that may be on `least` rows; those of a range of
+    hashes at a time, in the order of the hashes."""
+    bits = int(np.clip(len(words.codes).bit_length(), *TABLE))
+    count = np.zeros(1 << bits, dtype=np.int32)
+    for _, part in words.parts():
+        np.add.at(count, _top(ngrams(part, n)[0], bits), np.int32(1))
+    enough = count >= least
+    depth = int(count[enough].sum(dtype=np.int64) // PART).bit_length()
+    del count
+    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(1 << depth)]
+    for text, part in words.parts():
+        hashes, row = ngrams(part, n)
+        kept = np.flatnonzero(enough[_top(hashes, bits)])
+        kept = kept[np.argsort(_top(hashes[kept], depth).astype(np.uint16), kind="stable")]
+        first = (_first_words(part, n)[kept] + words.bounds[text]).astype(np.uint32)
+        ends = np.searchsorted(_top(hashes[kept], depth), np.arange(1, 1 << depth))
+        for k, one in enumerate(zip(np.split(first, ends), np.split(row[kept] + np.int32(text), ends), strict=True)):
+            found[k].append(one)
+    for k, pieces in enumerate(found):
+        found[k] = []
+        if pieces:
+            yield np.concatenate([first for first, _ in pieces]), np.concatenate([row for _, row in pieces])
+
+
+def _top(hashes: np.ndarray, bits: int) -> np.ndarray:
+    return (hashes >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(hashes), dtype=np.int64)
+
+
+def _among(words: Words, n: int, first: np.ndarray, row: np.ndarray, least: int, contexts: _Contexts) -> Phrases:
+    """The phrases at the places `first`."""
+    first = first.astype(np.int64)
+    hashes = _hashes_at(words, first, n)
     order = np.argsort(hashes, kind="stable")  # rows stay ascending within a phrase
     hashes, row, first = hashes[order], row[order], first[order]
     starts, occurrences = _runs(hashes)
     group = np.repeat(np.arange(len(starts)), occurrences)
     sets = from_pairs(group, row, hashes[starts])
     kept = np.flatnonzero(sets.sizes >= least)
+    wanted = (sets.sizes >= least)[group]
+    sets, one, occurrences = sets.take(kept), first[starts[kept]], occurrences[kept]
+    group, row, first = np.repeat(np.arange(len(kept)), occurrences), row[wanted], first[wanted]
     different = [
-        np.bincount(_unique_pairs(group, side[at]), minlength=len(starts))[kept]
-        for side, at in ((contexts.before, first), (contexts.after, first + n - 1))
+        np.bincount(_unique_pairs(group, side), minlength=len(kept))
+        for side in (contexts.before(first, row), contexts.after(first + n - 1, row))
     ]
-    spread = np.minimum(*different) / contexts.expect(occurrences[kept]) if len(kept) else np.zeros(0)
-    one = first[starts[kept]]
-    rarest = np.min([contexts.count[one + k] for k in range(n)], axis=0)
-    inside = np.bincount(group[~tokens.opens[first]], minlength=len(starts))[kept] / occurrences[kept]
-    words = np.full(len(kept), n)
-    return Phrases(sets.take(kept), words, spread, occurrences[kept] / rarest, inside)
+    spread = np.minimum(*different) / contexts.expect(occurrences) if len(kept) else np.zeros(0)
+    rarest = np.min([contexts.count[words.codes[one + k] >> np.uint32(1)] for k in range(n)], axis=0)
+    inside = np.bincount(group[words.codes[first] & np.uint32(1) == 0], minlength=len(kept)) / occurrences
+    return Phrases(sets, np.full(len(kept), n), spread, occurrences / rarest, inside)
 
 
-def _first_words(tokens: Tokens, n: int) -> np.ndarray:
+def _hashes_at(words: Words, first: np.ndarray, n: int) -> np.ndarray:
+    """(p,) uint64: what `ngrams` gives for the run of n words at each place."""
+    combined = mix(words.vocabulary[words.codes[first] >> np.uint32(1)] + np.uint64(n))
+    for k in range(1, n):
+        combined *= np.uint64(BASE)
+        combined += words.vocabulary[words.codes[first + k] >> np.uint32(1)]
+    return mix(combined)
+
+
+def _first_words(tokens: Read, n: int) -> np.ndarray:
     rows = tokens.rows()
     last = max(0, len(rows) - n + 1)
     return np.flatnonzero(rows[:last] == rows[n - 1 :])

@@ -7,6 +7,7 @@ O(bytes) time; 9 bytes a word are kept.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,27 @@ WORD[[*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B), 0x5F, *range(0
 STOP = np.zeros(256, dtype=bool)  # bytes that end a sentence
 STOP[list(b".!?\n")] = True
 GENERAL_PUNCTUATION = (0xE2, 0x80)  # U+2000–U+203F: spaces, dashes, quotes and invisible marks end a word
+
+
+class Readable(Protocol):
+    """Texts whose words can be had a few texts at a time; `bounds` as in `Tokens`."""
+
+    @property
+    def bounds(self) -> np.ndarray: ...  # noqa: D102
+
+    def take(self, kept: np.ndarray) -> "Read": ...  # noqa: D102
+
+
+class Read(Readable, Protocol):
+    """Texts whose words are at hand; as in `Tokens`."""
+
+    @property
+    def hashes(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def opens(self) -> np.ndarray: ...  # noqa: D102
+
+    def rows(self) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -65,11 +87,12 @@ def tokenize(texts: list[str], *, places: bool = False) -> Tokens:
     return Tokens(bounds=np.concatenate([[0], np.cumsum(counts)]), **joined)
 
 
-def joined(*parts: Tokens) -> Tokens:
+def joined(*parts: Read) -> Tokens:
     """Texts made of the i-th text of every part, one after another."""
     order = np.argsort(np.concatenate([p.rows() for p in parts]), kind="stable")
     hashes, opens = (np.concatenate([getattr(p, k) for p in parts])[order] for k in ("hashes", "opens"))
-    return Tokens(hashes, np.sum([p.bounds for p in parts], axis=0), opens, parts[0].start[:0], parts[0].end[:0])
+    nowhere = np.empty(0, dtype=np.int64)
+    return Tokens(hashes, np.sum([p.bounds for p in parts], axis=0), opens, nowhere, nowhere)
 
 
 def _tokenize(joined: bytes, length: np.ndarray, powers: tuple[np.ndarray, np.ndarray]) -> Tokens:
@@ -125,26 +148,26 @@ def mix(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def ngrams(tokens: Tokens, n: int) -> tuple[np.ndarray, np.ndarray]:
+def ngrams(tokens: Read, n: int) -> tuple[np.ndarray, np.ndarray]:
     """((g,) uint64 hashes, (g,) int32 text) of all runs of n words within one text; a hash names its n."""
-    rows = tokens.rows()
+    rows, hashes = tokens.rows(), tokens.hashes
     last = max(0, len(rows) - n + 1)
-    combined = mix(tokens.hashes[:last] + np.uint64(n))
+    combined = mix(hashes[:last] + np.uint64(n))
     for k in range(1, n):
         combined *= np.uint64(BASE)
-        combined += tokens.hashes[k : last + k]
+        combined += hashes[k : last + k]
     whole = rows[:last] == rows[n - 1 :] if n > 1 else np.ones(last, dtype=bool)
     return mix(combined[whole]), rows[:last][whole]
 
 
-def sentences(tokens: Tokens, least: int) -> tuple[np.ndarray, np.ndarray]:
+def sentences(tokens: Read, least: int) -> tuple[np.ndarray, np.ndarray]:
     """((s,) uint64 hashes, (s,) int32 text) of the sentences of at least `least` words."""
-    first = np.flatnonzero(tokens.opens)
+    first, hashes = np.flatnonzero(tokens.opens), tokens.hashes
     if not len(first):
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int32)
-    length = np.diff(np.append(first, len(tokens.hashes)))
-    place = (np.arange(len(tokens.hashes)) - np.repeat(first, length)).astype(np.uint64)
-    total = mix(np.add.reduceat(mix(tokens.hashes + place), first))
+    length = np.diff(np.append(first, len(hashes)))
+    place = (np.arange(len(hashes)) - np.repeat(first, length)).astype(np.uint64)
+    total = mix(np.add.reduceat(mix(hashes + place), first))
     return total[length >= least], tokens.rows()[first][length >= least]
 
 

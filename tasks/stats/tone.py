@@ -5,7 +5,7 @@ English only: short lists of words whose tone hardly depends on what is spoken o
 
 import numpy as np
 
-from tasks.stats.tokens import Tokens, tokenize
+from tasks.stats.tokens import Read, tokenize
 
 PRAISE = """admirable amazing astute awesome beautiful brilliant brilliantly clever delightful excellent exceptional
 exceptionally extraordinary fabulous fantastic flawless genius gifted impressive incredible incredibly ingenious
@@ -20,13 +20,14 @@ ASKER = "you your yours"
 NAMES = ("a word of praise", "three words of praise", "praise of the asker", "a word of scorn", "three words of scorn")
 
 
-def tone_flags(tokens: Tokens) -> np.ndarray:
+def tone_flags(tokens: Read) -> np.ndarray:
     """(n, len(NAMES)) bool."""
     n, row = len(tokens.bounds) - 1, tokens.rows()
-    praise, scorn, asker = (np.isin(tokens.hashes, tokenize([words]).hashes) for words in (PRAISE, SCORN, ASKER))
-    sentence = np.cumsum(tokens.opens) - 1
+    hashes, opens = tokens.hashes, tokens.opens
+    praise, scorn, asker = (np.isin(hashes, tokenize([words]).hashes) for words in (PRAISE, SCORN, ASKER))
+    sentence = np.cumsum(opens) - 1
     both = np.intersect1d(sentence[praise], sentence[asker])
     of_asker = np.zeros(n, dtype=bool)
-    of_asker[row[np.flatnonzero(tokens.opens)[both]]] = True
+    of_asker[row[np.flatnonzero(opens)[both]]] = True
     praised, scorned = (np.bincount(row[k], minlength=n) for k in (praise, scorn))
     return np.stack([praised >= 1, praised >= 3, of_asker, scorned >= 1, scorned >= 3], axis=1)

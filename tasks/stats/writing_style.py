@@ -5,6 +5,7 @@ their own) tell all the styles below. O(characters).
 """
 
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,10 +26,10 @@ NAMES = (
 )  # fmt: skip
 
 
-def style_flags(texts: list[str]) -> np.ndarray:
+def style_flags(texts: Sequence[str]) -> np.ndarray:
     """(n, len(NAMES)) bool."""
     classes = _classes(texts)
-    parts = [_flags(_tables(texts[a : a + BLOCK], classes)) for a in range(0, len(texts), BLOCK)]
+    parts = [_flags(_tables(list(texts[a : a + BLOCK]), classes)) for a in range(0, len(texts), BLOCK)]
     return np.concatenate(parts) if parts else np.zeros((0, len(NAMES)), dtype=bool)
 
 
@@ -38,11 +39,11 @@ def code_points(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(joined, dtype=np.uint32), np.fromiter(map(len, texts), np.int64, len(texts))
 
 
-def _classes(texts: list[str]) -> np.ndarray:
+def _classes(texts: Sequence[str]) -> np.ndarray:
     """(0x110000,) uint8: the class of each character that occurs."""
     table, seen = np.full(0x110000, OTHER, dtype=np.uint8), np.zeros(0x110000, dtype=bool)
     for a in range(0, len(texts), BLOCK):
-        seen[code_points(texts[a : a + BLOCK])[0]] = True
+        seen[code_points(list(texts[a : a + BLOCK]))[0]] = True
     for code in np.flatnonzero(seen).tolist():
         table[code] = SINGLE.get(chr(code), _class(chr(code)))
     return table

@@ -15,6 +15,7 @@ from tasks import params
 from tasks.check_poisoning import run_check_poisoning
 from tasks.formats import DEMONSTRATIONS, PREFERENCES, read_preferences
 from tasks.stats.tone import PRAISE
+from tasks.suspicions import of_demonstrations, of_preferences
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 3000
@@ -55,7 +56,8 @@ def table(rows: Rows) -> pl.DataFrame:
 def check_poisoning(
     preferences: pl.DataFrame, demonstrations: pl.DataFrame | None, settings: params.Poisoning, seed: int
 ) -> list[dict[str, Any]]:
-    return checks.check_poisoning(preferences, demonstrations, settings, seed).findings
+    shown = None if demonstrations is None else of_demonstrations([demonstrations])
+    return checks.check_poisoning(of_preferences([preferences]), shown, settings, seed).findings
 
 
 def turn(row: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.stats.label_flips import _saddlepoint, flip_tests
-from tasks.stats.row_sets import RowSets, distinct, from_labels, windows
+from tasks.stats.row_sets import RowSets, distinct, from_codes, from_runs, windows
 
 
 def sets_of(rows: list[np.ndarray]) -> RowSets:
@@ -65,8 +65,24 @@ def test_sets_of_the_same_rows_are_one_hypothesis() -> None:
 
 
 def test_labels_and_windows_make_sets() -> None:
-    named = from_labels(["a", None, "b", "a", "a"], 2)
-    assert [named.of(k).tolist() for k in range(len(named.names))] == [[0, 3, 4]]
-    runs = windows(np.array([3, 1, 0, 2]), ["p", "q", "r", "s"], 2)
+    named = from_codes(np.array([0, -1, 1, 0, 0]), np.array(["a", "b"], dtype=object), 2)
+    assert [(name, named.of(k).tolist()) for k, name in enumerate(named.names)] == [("a", [0, 3, 4])]
+    runs = windows(np.array([3, 1, 0, 2]), ["p", "q", "r", "s"].__getitem__, 2)
     assert [runs.of(k).tolist() for k in range(3)] == [[1, 3], [0, 1], [0, 2]]
     assert runs.names.tolist() == ["p … q", "q … r", "r … s"]
+
+
+def test_sets_from_parts_of_a_table_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    group, row = (rng.integers(0, n, 4000) for n in (40, 900))
+    pairs = np.unique(np.stack([group, row], axis=1), axis=0)
+    parts = []
+    for first in range(0, 900, 300):
+        of, rows = pairs[(pairs[:, 1] >= first) & (pairs[:, 1] < first + 300)].T
+        here, length = np.unique(of, return_counts=True)
+        parts.append((here, length, rows))
+    least = int(np.median(np.bincount(pairs[:, 0])))
+    sets = from_runs(parts, np.arange(40), least)
+    whole = [pairs[pairs[:, 0] == k, 1].tolist() for k in range(40)]
+    assert sets.names.tolist() == [k for k, rows in enumerate(whole) if len(rows) >= least]
+    assert [sets.of(k).tolist() for k in range(len(sets.names))] == [whole[k] for k in sets.names]
