@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from governance.causes import Cause, answered
@@ -35,17 +35,21 @@ class Plan:
     interval: float | None
     anchor: str
     timezone: str
-    catch_up: Policy
+    parameters: dict[str, Any]
+
+    @property
+    def catch_up(self) -> Policy:
+        """What follows from a missed slot."""
+        return cast(Policy, self.parameters.get("catch_up", "latest"))
 
     def as_prefect(self) -> Any:
         """The schedule as Prefect has it."""
         from prefect.schedules import Cron, Interval
 
-        parameters = {} if self.catch_up == "latest" else {"catch_up": self.catch_up}  # `latest` is the flow's default
         if self.cron:
-            return Cron(self.cron, timezone=self.timezone, parameters=parameters)
+            return Cron(self.cron, timezone=self.timezone, parameters=self.parameters)
         seconds = timedelta(seconds=self.interval or 0)
-        return Interval(seconds, anchor_date=self._anchor(), timezone=self.timezone, parameters=parameters)
+        return Interval(seconds, anchor_date=self._anchor(), timezone=self.timezone, parameters=self.parameters)
 
     def slots(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Every slot in (after, until], by Prefect's own arithmetic: time zones and daylight saving included."""
@@ -81,8 +85,8 @@ def read_plan(raw: dict[str, Any], where: str) -> Plan:
     cron, interval = raw.get("cron"), raw.get("interval")
     if (cron is None) == (interval is None):
         raise BadInput(f"{where}: give exactly one of cron and interval (seconds).")
-    zone, policy = str(raw.get("timezone") or "UTC"), (raw.get("parameters") or {}).get("catch_up", "latest")
-    if policy not in POLICIES:
+    zone, parameters = str(raw.get("timezone") or "UTC"), dict(raw.get("parameters") or {})
+    if (policy := parameters.get("catch_up", "latest")) not in POLICIES:
         raise BadInput(f"{where}: catch_up {policy}: is none of {', '.join(POLICIES)}.")
     try:
         ZoneInfo(zone)
@@ -95,10 +99,10 @@ def read_plan(raw: dict[str, Any], where: str) -> Plan:
         raise BadInput(f"{where}: anchor_date {anchor}: is no time in ISO 8601.") from None
     if cron is not None:
         _check_cron(str(cron), where)
-        return Plan(str(cron), None, anchor, zone, policy)
+        return Plan(str(cron), None, anchor, zone, parameters)
     if isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0:
         raise BadInput(f"{where}: interval {interval}: is not a number of seconds above 0.")
-    return Plan(None, float(interval), anchor, zone, policy)
+    return Plan(None, float(interval), anchor, zone, parameters)
 
 
 def _check_cron(cron: str, where: str) -> None:
@@ -127,14 +131,14 @@ def note_missed(ledger: Log, now: datetime) -> None:
         return
     with ledger.batch() as add:
         for plan, slots in _missed(ledger, now):  # asked anew: another scheduler may have been here
-            owed = {"none": [], "latest": slots[-1:], "all": slots}[plan.catch_up]
+            owed: dict[Policy, list[datetime]] = {"none": [], "latest": slots[-1:], "all": slots}
             data = {
                 "schedule": str(plan),
                 "catch_up": plan.catch_up,
                 "slots": len(slots),
                 "first": _text(slots[0]),
                 "last": _text(slots[-1]),
-                "owed": [_text(s) for s in owed],
+                "owed": [_text(s) for s in owed[plan.catch_up]],
             }
             add(Event.SLOT_MISSED, run_id="", actor="attestrl", subject_digests={}, data=data)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 
 from governance.digest import sha256_path
 from tests import servers
-from tests.end_to_end.conftest import Project, clean_environment, outcomes, small_project
+from tests.end_to_end.conftest import Project, clean_environment, outcomes
 from tests.servers import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("workers")]
@@ -37,18 +38,21 @@ class TeamProject(Project):
 
 @pytest.fixture(scope="module")
 def project(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str, tracking: str
-) -> Project:
-    """A project whose commit is in `origin`, whose data go through a DVC remote, and whose `ppo` needs a worker."""
+    tmp_path_factory: pytest.TempPathFactory,
+    first: dict[str, Any],
+    local_project: Project,
+    orchestrator: str,
+    tracking: str,
+) -> TeamProject:
+    """A copy of a project that has run, as a team has it: its commit is in `origin`, its data go through a DVC remote, and
+    its `ppo`, which is to be longer, needs a worker."""
     folder = tmp_path_factory.mktemp("team")
-    small = small_project(folder, tiny_model_folder, orchestrator)
-    settings = yaml.safe_load((small.folder / "params.yaml").read_text())
-    for name, section in yaml.safe_load((small.folder / "tiny.yaml").read_text()).items():
-        settings[name].update(section)
-    del settings["ingest"]["audits"]["crowdflower"]
+    copy = folder / "Projekt № 2"
+    shutil.copytree(local_project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
+    settings = yaml.safe_load((copy / "params.yaml").read_text())
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
     settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=20)
-    (small.folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    (copy / "params.yaml").write_text(yaml.safe_dump(settings))
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
     for command in (
         [sys.executable, "-m", "dvc", "remote", "add", "-d", "team", str(folder / "remote")],
@@ -58,8 +62,8 @@ def project(
         [*git, "commit", "-qm", "configured"],
         [*git, "push", "-q", "origin", "HEAD:main"],
     ):
-        subprocess.run(command, cwd=small.folder, env=clean_environment(), check=True, capture_output=True)
-    return TeamProject(small.folder, orchestrator, tracking)
+        subprocess.run(command, cwd=copy, env=clean_environment(), check=True, capture_output=True)
+    return TeamProject(copy, orchestrator, tracking)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,11 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An MLflow server that keeps its artifacts itself."""
     folder = tmp_path_factory.mktemp("mlflow")
     store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
-    with servers.mlflow({}, [*store, "--artifacts-destination", str(folder / "artifacts")], folder / "log") as url:
+    with servers.mlflow(
+        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        [*store, "--artifacts-destination", str(folder / "artifacts")],
+        folder / "log",
+    ) as url:
         wait_until(lambda: servers.answers(f"{url}/health"), folder / "log")
         yield url
 

@@ -1,0 +1,111 @@
+"""What a stage needs, what is sent to a worker, and checkpoints that go through a real DVC remote."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from flows import elsewhere
+from flows.checkpoint_store import FOLDER, CheckpointStore
+from governance.errors import BadInput, MissingComponent
+from tasks import params
+from tasks.checkpoints import Checkpoints
+from tests.flows.conftest import ROOT
+
+
+def placed(**placement: object) -> params.Params:
+    import yaml
+
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings["placement"] = placement
+    return params.parse(settings, "params.yaml")
+
+
+def test_what_cannot_be_placed_is_one_sentence() -> None:
+    with pytest.raises(BadInput, match="stages[.]pppo is not a stage"):
+        placed(stages={"pppo": {}})
+    with pytest.raises(BadInput, match="needs 4 GPUs, and gpus is 2"):
+        placed(stages={"ppo": {"device": "gpu", "number": 4}}, gpus=2)
+    with pytest.raises(BadInput, match="device"):
+        placed(stages={"ppo": {"device": "tpu"}})
+    assert placed(stages={"ppo": {"pool": "gpu"}}).placement.stages["ppo"].device == "cpu"
+
+
+def test_a_worker_gets_what_git_does_not_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    inputs = elsewhere._inputs("ppo")
+    assert {"data/models/sft", "data/models/reward", "data/processed/ppo_prompts.parquet"} <= set(inputs)
+    assert not [i for i in inputs if i.startswith(("tasks/", "data/raw/"))]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Goes to a machine of its own that shares a DVC remote with the others."""
+
+    def go(name: str) -> None:
+        folder = tmp_path / name
+        if not folder.is_dir():
+            folder.mkdir()
+            environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+            dvc = [sys.executable, "-m", "dvc"]
+            for command in (
+                ["git", "init", "-q"],
+                [*dvc, "init", "-q"],
+                [*dvc, "remote", "add", "-d", "r", str(tmp_path / "remote")],
+            ):
+                subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("ATTESTRL_HOME", str(folder / ".attestrl"))
+
+    return go
+
+
+def training() -> Checkpoints:
+    return Checkpoints("ppo", {"inputs": {}}, keep=2)
+
+
+def save(step: int) -> None:
+    training().save(step, {"w": torch.full((3,), float(step))}, {"trainer": {"step": step}})
+
+
+def until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_another_machine_goes_on_from_the_last_whole_checkpoint(machine: Callable[[str], None], tmp_path: Path) -> None:
+    remote = tmp_path / "remote" / FOLDER / "ppo"
+    machine("a")
+    store = CheckpointStore("ppo")
+    store.bring()
+    assert training().latest() is None
+    with store.kept_up():
+        for step in (1, 2, 3):
+            save(step)
+            until(lambda: any(remote.glob(f"*/checkpoint-{step}/state.json")))  # noqa: B023
+        until(lambda: not any(remote.glob("*/checkpoint-1")))  # what is not kept here is not kept there
+
+    (torn,) = remote.glob("*/checkpoint-3/tensors.safetensors")  # the machine died while it copied the last one
+    torn.write_bytes(torn.read_bytes()[:-4])
+    machine("b")
+    CheckpointStore("ppo").bring()
+    found = training().latest()
+    assert found is not None
+    assert (found.step, found.tensors["w"].tolist()) == (2, [2.0] * 3)
+    CheckpointStore("ppo").remove()
+    assert not remote.exists()
+
+
+def test_no_remote_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingComponent, match="a worker needs a DVC remote"):
+        CheckpointStore("ppo")
