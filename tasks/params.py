@@ -138,6 +138,7 @@ class Reward(Training):
 
     loss: Literal["bradley_terry", "plackett_luce"]
     criteria: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], Annotated[float, Field(allow_inf_nan=False)]]
+    length_debias: bool
     dev_share: Share
     ensemble: RewardEnsemble
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]

@@ -14,7 +14,8 @@ from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.rankings import rankings_of
 from tasks.reward_criteria import heads_of
-from tasks.reward_measures import TEST, measured
+from tasks.reward_length import debias
+from tasks.reward_measures import LEVEL, RESAMPLES, TEST, measured
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.ensembles import member_folder, save_rule
 from tasks.rlhf.models import (
@@ -32,7 +33,7 @@ from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
 
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
-PLAIN = {"loss": "bradley_terry", "criteria": ""}
+PLAIN = {"loss": "bradley_terry", "criteria": "", "length_debias": "no"}
 
 
 def body(stage: Stage) -> None:
@@ -68,7 +69,7 @@ def _train(
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
     lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
-    recipe = _recipe(stage)
+    recipe = _recipe(stage, name)
     for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
         # two heads that start alike would err alike
         seed = stage.seed + (name == "judge") + 2 * (k - 1)
@@ -84,10 +85,11 @@ def _train(
     stage.log_metrics(best, model=folder, table=table)
 
 
-def _recipe(stage: Stage) -> dict[str, str]:
+def _recipe(stage: Stage, name: str) -> dict[str, str]:
     """What makes a reward model of the data, for the record, MLflow and, where it is not `PLAIN`, the lineage."""
     criteria = ", ".join(f"{weight:g} {name}" for name, weight in stage.params.reward.criteria.items())
-    return {"loss": stage.params.reward.loss, "criteria": criteria}
+    debiased = stage.params.reward.length_debias and name != "judge"
+    return {"loss": stage.params.reward.loss, "criteria": criteria, "length_debias": "yes" if debiased else "no"}
 
 
 def _train_one(
@@ -118,7 +120,14 @@ def _train_one(
     model = merged(trained)
     if settings.criteria:
         declare_heads(model, settings.criteria)
-    model.config.reward_offset = _offset(stage, model, tokenizer)
+    shown = _demonstrations(stage, tokenizer)
+    if settings.length_debias and name != "judge":
+        centre = float(np.mean([np.log(len(answer)) for _, answer in shown]))
+        drawn = {"level": LEVEL, "resamples": RESAMPLES, "seed": seed}
+        slopes = debias(model, dev, centre, tokenizer.pad_token_id, drawn, bf16=settings.bf16)
+        effect = dict(zip(settings.criteria or ["score"], slopes, strict=True))
+        stage.notes.setdefault("length_effect", {})[name] = effect
+    model.config.reward_offset = _offset(stage, model, shown, tokenizer.pad_token_id)
     said = zip(settings.criteria or ["score"], heads, np.ravel(model.config.reward_offset).tolist(), strict=True)
     stage.notes.setdefault("heads", {})[name] = {head: {"weight": w, "bias": bias} for head, w, bias in said}
     save_model(model, tokenizer, folder)
@@ -141,13 +150,13 @@ def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[RankedRow], l
     rankings = rankings_of(frame, str(table))
     prompts = [r.prompt for r in rankings for _ in r.answers]
     answers = [answer for r in rankings for answer in r.answers]
-    encoded = encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), longest)
-    conversations = iter(prompt + answer for prompt, answer in encoded)
+    encoded = iter(encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), longest))
     heads = heads_of(rankings, stage.params.reward.criteria, table)
-    rows = [
-        RankedRow([next(conversations) for _ in r.answers], r.weights, r.margins, head)
-        for r, head in zip(rankings, heads, strict=True)
-    ]
+    rows = []
+    for r, head in zip(rankings, heads, strict=True):
+        prompt_ids, answer_ids = zip(*(next(encoded) for _ in r.answers), strict=True)
+        conversations = [p + a for p, a in zip(prompt_ids, answer_ids, strict=True)]
+        rows.append(RankedRow(conversations, r.weights, r.margins, head, [len(a) for a in answer_ids]))
     # The key is salted: the sides are intervals of the same hash, and the dev part must not be one end of its side.
     is_dev = [position("dev:" + split_key(r.prompt)) < stage.params.reward.dev_share for r in rankings]
     train = [r for r, dev in zip(rows, is_dev, strict=True) if not dev]
@@ -162,16 +171,21 @@ def _refuse_margins(stage: Stage, frame: pl.DataFrame, table: Path) -> None:
         )
 
 
-def _offset(stage: Stage, model: Any, tokenizer: Any) -> float | list[float]:
-    """Mean score of the SFT demonstrations, so that after subtraction they score 0 on average; of each head apart where
-    there are criteria."""
+def _demonstrations(stage: Stage, tokenizer: Any) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, response ids) of the SFT demonstrations."""
     messages = pl.read_parquet(DEMONSTRATIONS)["messages"].to_list()
-    stop = stop_token_id(tokenizer)
-    longest = stage.params.reward.max_length
-    encoded = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
+    stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
+    return encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
+
+
+def _offset(
+    stage: Stage, model: Any, shown: list[tuple[list[int], list[int]]], pad_token_id: int
+) -> float | list[float]:
+    """Mean score of the demonstrations `shown`, so that after subtraction they score 0 on average; of each head apart
+    where there are criteria."""
     model.config.reward_offset = 0.0
-    rows = [p + a for p, a in encoded]
-    scores = score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16)
+    rows, lengths = [p + a for p, a in shown], [len(a) for _, a in shown]
+    scores = score_conversations(model, rows, pad_token_id, bf16=stage.params.reward.bf16, lengths=lengths)
     if not stage.params.reward.criteria:
         return float(scores.mean())
     means: list[float] = scores.reshape(len(rows), -1).mean(0).tolist()

@@ -1,6 +1,7 @@
 """What the stage `reward` measures of its models: on the test side, and on the dev part that nothing was trained on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tasks import paths
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
 from tasks.reward_calibration import calibrate
 from tasks.reward_criteria import measure
+from tasks.reward_length import correlation_row
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
 from tasks.rlhf.models import load_tokenizer
@@ -25,7 +27,20 @@ TEST = paths.PROCESSED / "reward_test.parquet"
 LEVEL = 0.95
 RESAMPLES = 1000
 Row = dict[str, Any]
-Pairs = list[tuple[list[int], list[int]]]  # conversations as token ids, the better one first
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Conversations as token ids, the better one first, and the tokens of the responses in them."""
+
+    conversations: list[tuple[list[int], list[int]]]
+    lengths: list[tuple[int, int]]
+
+    @property
+    def log_gaps(self) -> np.ndarray:
+        """(n,) difference in log length."""
+        gaps: np.ndarray = np.diff(np.log(self.lengths)[:, ::-1])[:, 0]
+        return gaps
 
 
 def measured(stage: Stage, dev: list[RankedRow]) -> list[Row]:
@@ -37,6 +52,8 @@ def measured(stage: Stage, dev: list[RankedRow]) -> list[Row]:
     rows = _metrics(stage, test, margins) + _calibration(stage, dev, test, margins["reward"])
     if stage.params.reward.criteria:
         rows += _by_criterion(stage, dev, test, pairs)
+    if stage.params.reward.length_debias:
+        rows += _length_left(stage, test, pairs, margins["reward"])
     return rows
 
 
@@ -49,25 +66,36 @@ def _pairs_of(stage: Stage, test: pl.DataFrame) -> Pairs:
     stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
     prompts = test["prompt"].to_list()
     sides = [encode_pairs(tokenizer, prompts, test[s].to_list(), stop, longest) for s in ("chosen", "rejected")]
-    return [(c[0] + c[1], r[0] + r[1]) for c, r in zip(*sides, strict=True)]
+    both = list(zip(*sides, strict=True))
+    return Pairs([(c[0] + c[1], r[0] + r[1]) for c, r in both], [(len(c[1]), len(r[1])) for c, r in both])
 
 
 def _pairs_of_rankings(rankings: Sequence[RankedRow]) -> tuple[Pairs, np.ndarray, np.ndarray]:
     """(pairs, weights, number of the ranking) of rankings that were tokenised for training."""
-    pairs = [pair for r in rankings for pair in combinations(r.answers, 2)]
+    pairs = Pairs(
+        [pair for r in rankings for pair in combinations(r.answers, 2)],
+        [pair for r in rankings for pair in combinations(r.lengths, 2)],
+    )
     number = np.repeat(np.arange(len(rankings)), [len(r.weights) for r in rankings])
     return pairs, np.array([w for r in rankings for w in r.weights]), number
 
 
-def _margins(stage: Stage, folder: Path, pairs: Pairs, *, heads_apart: bool = False) -> np.ndarray:
-    """(n,) score of the better less score of the other; (n, C) of C heads apart."""
+def _margins(
+    stage: Stage, folder: Path, pairs: Pairs, *, heads_apart: bool = False, with_length: bool = False
+) -> np.ndarray:
+    """(n,) score of the better less score of the other; (n, C) of C heads apart. `with_length` leaves in what is taken
+    off for length."""
     trust = stage.params.base.trust_remote_code
     pad = load_tokenizer(folder, trust_remote_code=trust).pad_token_id
     model = load_ensemble(folder, heads_apart=heads_apart, trust_remote_code=trust)
-    sides = [list(side) for side in zip(*pairs, strict=True)]
-    scores = [ensemble_scores(model, rows, pad, bf16=stage.params.reward.bf16) for rows in sides]
+    if with_length:
+        for member in model.members:
+            member.config.length_effect = None
+    sides = zip(zip(*pairs.conversations, strict=True), zip(*pairs.lengths, strict=True), strict=True)
+    bf16 = stage.params.reward.bf16
+    scores = [ensemble_scores(model, list(rows), pad, lengths=lengths, bf16=bf16) for rows, lengths in sides]
     margins: np.ndarray = torch.sub(*scores).numpy()
-    return margins.reshape(len(pairs), -1) if heads_apart else margins
+    return margins.reshape(len(margins), -1) if heads_apart else margins
 
 
 def _calibration(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, margins: np.ndarray) -> list[Row]:
@@ -86,7 +114,7 @@ def _by_criterion(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, pairs:
     rows: list[Row] = []
     for k, criterion in enumerate(stage.params.reward.criteria):
         held_out, weights, numbers = _pairs_of_rankings([r for r in dev if r.head == k])
-        own = _margins(stage, paths.REWARD, held_out, heads_apart=True)[:, k] if held_out else np.zeros(0)
+        own = _margins(stage, paths.REWARD, held_out, heads_apart=True)[:, k] if len(weights) else np.zeros(0)
         at = (said == criterion).fill_null(False).to_numpy()
         of_dev = (own, weights, numbers)
         drawn = {"level": LEVEL, "seed": stage.seed}
@@ -95,6 +123,16 @@ def _by_criterion(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, pairs:
         if row["value"] is not None:
             table = TRAIN if row["name"].startswith("calibration/temperature") else TEST
             stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
+    return rows
+
+
+def _length_left(stage: Stage, test: pl.DataFrame, pairs: Pairs, margins: np.ndarray) -> list[Row]:
+    """How the reward model's score goes with length, before its effect is taken off and after."""
+    drawn = {"level": LEVEL, "resamples": RESAMPLES, "seed": stage.seed}
+    found = {"length/correlation_before": _margins(stage, paths.REWARD, pairs, with_length=True)}
+    found["length/correlation"] = margins
+    rows = [correlation_row(name, gaps, pairs.log_gaps, rankings_in(test), drawn) for name, gaps in found.items()]
+    stage.log_metrics({row["name"]: row["value"] for row in rows}, model=paths.REWARD, table=TEST)
     return rows
 
 

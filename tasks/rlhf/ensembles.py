@@ -7,7 +7,7 @@ the rule in `ensemble.json`: one folder, one digest. A folder without that file 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -81,8 +81,14 @@ def load_ensemble(folder: Path, *, heads_apart: bool = False, trust_remote_code:
 
 
 def ensemble_scores(
-    ensemble: Ensemble, rows: list[list[int]], pad_token_id: int, *, bf16: bool = False
+    ensemble: Ensemble,
+    rows: list[list[int]],
+    pad_token_id: int,
+    *,
+    lengths: Sequence[float] | torch.Tensor | None = None,
+    bf16: bool = False,
 ) -> torch.Tensor:
-    """Scores (N,) in fp32 of conversations as token ids, by the rule; (N, C) of C heads apart."""
-    scores = [score_conversations(m, rows, pad_token_id, bf16=bf16) for m in ensemble.members]
+    """Scores (N,) in fp32 of conversations as token ids, by the rule; (N, C) of C heads apart. `lengths` (N,): tokens of the
+    responses in them."""
+    scores = [score_conversations(m, rows, pad_token_id, bf16=bf16, lengths=lengths) for m in ensemble.members]
     return ensemble.combine(torch.stack(scores))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from transformers.utils import logging
+
+from tasks.rlhf.length_effect import less_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -111,6 +113,9 @@ def _summed(model: Any) -> Any:
         head.weight.data.copy_((w.to(heads.device) @ heads.double())[None])
         model.score, model.num_labels, model.config.num_labels = head, 1, 1
         model.config.reward_offset = float(w @ torch.tensor(model.config.reward_offset, dtype=torch.float64))
+        if effect := getattr(model.config, "length_effect", None):
+            slope = float(w @ torch.tensor(effect["slope"], dtype=torch.float64))
+            model.config.length_effect = {"slope": [slope], "centre": effect["centre"]}
         del model.config.head_weights
     return model
 
@@ -184,7 +189,8 @@ def _without_dropout(model: Any) -> Any:
 
 
 def score(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Scores (B,) in fp32, read at the last real token of each row, less the stored offset; (B, C) of C heads apart.
+    """Scores (B,) in fp32, read at the last real token of each row, less the stored offset; (B, C) of C heads apart. The
+    effect of length, if one is stored, is still in them.
 
     `input_ids`, `attention_mask`: (B, T), padded on either side.
     """
@@ -200,9 +206,15 @@ def score(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch
 
 @torch.no_grad()
 def score_conversations(
-    model: PreTrainedModel, rows: list[list[int]], pad_token_id: int, batch: int = 64, bf16: bool = False
+    model: PreTrainedModel,
+    rows: list[list[int]],
+    pad_token_id: int,
+    batch: int = 64,
+    bf16: bool = False,
+    lengths: Sequence[float] | torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Scores (N,) in fp32 of token-id lists, in batches of similar length; (N, C) of C heads apart."""
+    """Scores (N,) in fp32 of token-id lists, in batches of similar length; (N, C) of C heads apart. `lengths` (N,):
+    tokens of each response, which a model with a length effect asks for."""
     device = next(model.parameters()).device
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     heads = model.score.weight.shape[0]
@@ -213,7 +225,7 @@ def score_conversations(
         ids, mask = pad_right([rows[i] for i in chunk], pad_token_id)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             scores[chunk] = score(model, ids.to(device), mask.to(device)).cpu()
-    return scores
+    return less_length(scores, model.config, lengths)
 
 
 def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:

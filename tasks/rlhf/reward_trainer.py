@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -35,12 +35,13 @@ class RewardSettings(TrainingSettings, Protocol):
 @dataclass(frozen=True)
 class RankedRow:
     """One tokenised ranking: whole conversations, best first. `weights`, `margins`: of its pairs in the order of
-    `itertools.combinations`; `head`: index of the one that the ranking is about. A pair is a ranking of two."""
+    `itertools.combinations`; `head`: index of the one that the ranking is about; `lengths`: tokens of the responses alone. A pair is a ranking of two."""
 
     answers: list[list[int]]
     weights: list[float]
     margins: list[float]
     head: int = ALL_HEADS
+    lengths: list[int] = field(default_factory=list)
 
     @classmethod
     def pair(cls, chosen: list[int], rejected: list[int], weight: float = 1.0, margin: float = 0.0) -> RankedRow:
