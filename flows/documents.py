@@ -197,7 +197,7 @@ def _reward_of(method: str) -> str:
 def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:
     """Figures with intervals where an evaluation gave them, else those of the stage's record."""
     words = {
-        "reward": ("accuracy/test", "rewards/", "calibration/"),
+        "reward": ("accuracy/test", "rewards/", "calibration/", "length/correlation"),
         "judge": ("accuracy/judge",),
         "policy": ("policy",),
         "sft": ("sft",),

@@ -92,7 +92,7 @@ def _write_side(stage: Stage, side: str, preferences: pl.DataFrame, demonstratio
     elif side in PROMPTS:
         table = rows.select("id", "prompt", "source").unique("prompt", keep="first", maintain_order=True)
     else:
-        said = [name for name in RANKED if rows[name].null_count() < rows.height]  # nothing, where all are pairs
+        said = [name for name in (*RANKED, "criterion") if rows[name].null_count() < rows.height]
         table = rows.select("id", "prompt", "chosen", "rejected", "source", "weight", "margin", *said)
     path = paths.PROCESSED / f"{side}.parquet"
     write_table(table, path)

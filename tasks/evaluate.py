@@ -108,7 +108,7 @@ def _best_of_n(stage: Stage, prompts: list[list[int]]) -> Responses:
 
 def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
     pad, model = load_tokenizer(folder).pad_token_id, load_ensemble(folder)
-    return {n: ensemble_scores(model, r.ids, pad).double().numpy() for n, r in responses.items()}
+    return {n: ensemble_scores(model, r.ids, pad, lengths=r.lengths).double().numpy() for n, r in responses.items()}
 
 
 def _metrics(

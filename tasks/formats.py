@@ -14,6 +14,7 @@ import polars as pl
 
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
+from tasks.criteria import by_criterion, criterion_of
 from tasks.progress import Advance, nobody
 from tasks.rankings import RANKED
 from tasks.reading import Row, kind_of, number, read_rows, text
@@ -29,6 +30,7 @@ OPTIONAL: Schema = {
     "margin": pl.Float64,
     "reason": pl.String,
     "created_at": pl.String,
+    "criterion": pl.String,
 }
 PREFERENCES: Schema = {
     "id": pl.String,
@@ -42,7 +44,8 @@ DEMONSTRATIONS: Schema = {"id": pl.String, "messages": MESSAGES, "source": pl.St
 
 
 def read_preferences(source: str) -> pl.DataFrame:
-    """Preference rows (`PREFERENCES`); a ranking of K responses gives its K(K−1)/2 pairs under one `ranking_id`."""
+    """Preference rows (`PREFERENCES`); a ranking of K responses gives its K(K−1)/2 pairs under one `ranking_id`, a row
+    with `criteria` one more pair for each of them, with the better answer by it as `chosen`."""
     return pl.concat(preference_chunks(source))
 
 
@@ -83,7 +86,7 @@ def _preference_rows(source: str, advance: Advance, rename: Rename) -> Iterator[
             pairs, form = _pairs_of_ranking(raw, place, rename)
         else:
             pair, form = _preference(raw, place, rename)
-            pairs = [pair]
+            pairs = [pair, *_by_criterion(pair, raw, place)]
         first = first or form
         if form != first:
             raise BadInput(f"{place}: mixes formats: {form}, where the rows before are {first}; keep one a file.")
@@ -118,7 +121,7 @@ def _preference(raw: Row, place: str, rename: Rename) -> tuple[Row, str]:
         prompt, sides = _split_shared(sides, place)
     common = _optional(raw, place, rename)
     content: list[Any] = [prompt, *sides] + ([common["annotator_id"]] if common["annotator_id"] else [])
-    row: Row = {"id": text(raw, "id", place) or _content_id(content)}
+    row: Row = {"id": _of_criterion(text(raw, "id", place) or _content_id(content), common["criterion"])}
     row |= {"prompt": prompt, "chosen": sides[0], "rejected": sides[1], **common}
     row |= dict.fromkeys(RANKED)
     strings = isinstance(chosen, str), isinstance(rejected, str)
@@ -126,6 +129,18 @@ def _preference(raw: Row, place: str, rename: Rename) -> tuple[Row, str]:
         raise BadInput(f"{place}: mixes formats: of chosen and rejected, one is text and the other messages.")
     form = f"{'text' if strings[0] else 'messages'} with {'a' if explicit else 'no'} field prompt"
     return row, form
+
+
+def _of_criterion(name: str, criterion: str | None) -> str:
+    """Id of a row about one criterion, as votes name it, too."""
+    return name if criterion is None or name.endswith(f":{criterion}") else f"{name}:{criterion}"
+
+
+def _by_criterion(pair: Row, raw: Row, place: str) -> Iterator[Row]:
+    for criterion, as_stored in by_criterion(raw, place).items():
+        sides = ("chosen", "rejected") if as_stored else ("rejected", "chosen")
+        answers = dict(zip(("chosen", "rejected"), (pair[side] for side in sides), strict=True))
+        yield pair | answers | {"id": f"{pair['id']}:{criterion}", "criterion": criterion, "margin": None}
 
 
 def _pairs_of_ranking(raw: Row, place: str, rename: Rename) -> tuple[list[Row], str]:
@@ -138,7 +153,11 @@ def _pairs_of_ranking(raw: Row, place: str, rename: Rename) -> tuple[list[Row], 
     sides = [_messages(r, "assistant", place, "responses") for r in responses]
     item = text(raw, "item_id", place) or text(raw, "id", place) or _content_id([prompt, *sides])
     common = _optional(raw, place, rename)
-    suffix = f":{common['annotator_id']}" if common["annotator_id"] else ""
+    suffix = "".join(f":{common[name]}" for name in ("annotator_id", "criterion") if common[name])
+    if by_criterion(raw, place):
+        raise BadInput(
+            f"{place}: field criteria: is of pairs; give each criterion a ranking, with the field criterion."
+        )
     pairs = [
         {"id": f"{item}:{ranking[a]}-{ranking[b]}{suffix}", "prompt": prompt, **common}
         | {"chosen": sides[ranking[a]], "rejected": sides[ranking[b]]}
@@ -158,6 +177,7 @@ def _need(raw: Row, name: str, place: str) -> Any:
 
 def _optional(raw: Row, place: str, rename: Rename) -> Row:
     row = {name: text(raw, name, place) for name in OPTIONAL if name != "margin"}
+    row["criterion"] = criterion_of(raw, place)
     who = row["annotator_id"]
     return row | {"annotator_id": who and rename(who), "margin": number(raw, "margin", place)}
 

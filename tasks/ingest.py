@@ -131,8 +131,9 @@ def _with_sides(settings: Ingest, secret: bytes, advance: Advance) -> Iterator[p
 
 
 def _derived_demonstrations(preferences: pl.DataFrame) -> pl.DataFrame:
-    """The chosen answers of the `sft` side."""
-    return preferences.filter(pl.col("side") == "sft").select(
+    """The chosen answers of the `sft` side, of a ranking the best one."""
+    best = pl.col("rejected_rank").is_null() | ((pl.col("chosen_rank") == 0) & (pl.col("rejected_rank") == 1))
+    return preferences.filter((pl.col("side") == "sft") & best).select(
         (DERIVED_DEMONSTRATION + pl.col("id")).alias("id"),
         pl.concat_list("prompt", "chosen").alias("messages"),
         "source",

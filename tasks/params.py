@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from governance.errors import BadInput
 from tasks.paths import STAGES
@@ -139,6 +139,8 @@ class Reward(Training):
     """Reward model and judge, by one recipe. The loss is of rankings; of pairs both are the Bradley–Terry loss."""
 
     loss: Literal["bradley_terry", "plackett_luce"]
+    criteria: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], Annotated[float, Field(allow_inf_nan=False)]]
+    length_debias: bool
     dev_share: Share
     ensemble: RewardEnsemble
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
@@ -147,6 +149,17 @@ class Reward(Training):
     def _smooth_pairs(self) -> "Reward":
         if self.label_smoothing and self.loss != "bradley_terry":
             raise ValueError("label_smoothing is of pairs: set it to 0, or loss to bradley_terry")
+        return self
+
+    @field_validator("criteria")
+    @classmethod
+    def _in_order(cls, criteria: dict[str, float]) -> dict[str, float]:
+        return dict(sorted(criteria.items()))  # heads are drawn in this order, however the file has it
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> "Reward":
+        if self.criteria and not any(self.criteria.values()):
+            raise ValueError("criteria: all weights are 0, so that every score would be 0; give one another weight")
         return self
 
 

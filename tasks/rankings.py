@@ -28,6 +28,7 @@ class Ranking:
     answers: list[Messages]
     weights: list[float]
     margins: list[float]
+    criterion: str | None = None
 
 
 def complete(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[dict[str, str]]]:
@@ -84,4 +85,4 @@ def _ranking(name: str | int, pairs: list[dict[str, Any]], where: str) -> Rankin
     answers = [best["chosen"], *(by_ranks[ranks[0], rank]["rejected"] for rank in ranks[1:])]
     every = [by_ranks[pair] for pair in order]
     weights, margins = ([float(row[key] or 0.0) for row in every] for key in ("weight", "margin"))
-    return Ranking(best["prompt"], answers, weights, margins)
+    return Ranking(best["prompt"], answers, weights, margins, best.get("criterion"))

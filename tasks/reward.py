@@ -1,12 +1,10 @@
 """Stage `reward`: the reward model, and a judge by the same recipe on other prompts, which only evaluates."""
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput
@@ -15,11 +13,13 @@ from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.rankings import rankings_of
-from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
-from tasks.reward_calibration import calibrate
+from tasks.reward_criteria import heads_of
+from tasks.reward_length import debias
+from tasks.reward_measures import LEVEL, RESAMPLES, TEST, measured
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
-from tasks.rlhf.ensembles import ensemble_scores, load_ensemble, member_folder, save_rule
+from tasks.rlhf.ensembles import member_folder, save_rule
 from tasks.rlhf.models import (
+    declare_heads,
     load_tokenizer,
     merged,
     new_reward_model,
@@ -31,54 +31,51 @@ from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
-from tasks.stats.intervals import bootstrap_mean, wilson_clustered
 
-TRAIN = paths.PROCESSED / "reward_train.parquet"
-TEST = paths.PROCESSED / "reward_test.parquet"
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
-LEVEL = 0.95
-RESAMPLES = 1000
-PLAIN = {"loss": "bradley_terry"}
+PLAIN = {"loss": "bradley_terry", "criteria": "", "length_debias": "no"}
 
 
 def body(stage: Stage) -> None:
     """Write `data/models/reward` and `data/models/judge`."""
     stage.input_model(paths.SFT)
-    test = pl.read_parquet(stage.input_table(TEST, "evaluation"))
+    stage.input_table(TEST, "evaluation")
     stage.input_table(DEMONSTRATIONS, "centring")
-    scores: dict[str, np.ndarray] = {}
-    dev: dict[str, list[RankedRow]] = {}
+    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
+    sides = {"reward": ("reward_train", paths.REWARD), "judge": ("judge_train", paths.JUDGE)}
+    tables = {n: stage.input_table(paths.PROCESSED / f"{side}.parquet", "training") for n, (side, _) in sides.items()}
+    rows = {name: _rows(stage, tokenizer, table) for name, table in tables.items()}  # both, before any training
     kept: list[Checkpoints] = []
-    for name, side, folder in (
-        ("reward", "reward_train", paths.REWARD),
-        ("judge", "judge_train", paths.JUDGE),
-    ):
-        table = stage.input_table(paths.PROCESSED / f"{side}.parquet", "training")
-        dev[name] = _train(stage, name, table, folder, kept)
-        scores[name] = _test_margins(stage, folder, test)
-    rows = _metrics(stage, test, scores) + _calibration(stage, dev["reward"], test, scores["reward"])
-    report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": rows}
+    for name, (_, folder) in sides.items():
+        _train(stage, name, tables[name], rows[name], tokenizer, folder, kept)
+    report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": measured(stage, rows["reward"][1])}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
     for checkpoints in kept:  # not before: a kill while the judge is trained takes the reward model, too
         checkpoints.remove()
 
 
-def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkpoints]) -> list[RankedRow]:
-    """Train and save one model, or an ensemble's members; gives the dev pairs, which they were not trained on. Checkpoints
-    of each training are added to `kept`."""
-    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
-    train, dev = _rows(stage, tokenizer, table)
+def _train(
+    stage: Stage,
+    name: str,
+    table: Path,
+    rows: tuple[list[RankedRow], list[RankedRow]],
+    tokenizer: Any,
+    folder: Path,
+    kept: list[Checkpoints],
+) -> None:
+    """Train and save one model, or an ensemble's members, on `rows` (training, dev). Checkpoints of each training are
+    added to `kept`."""
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
     lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
-    recipe = _recipe(stage)
+    recipe = _recipe(stage, name)
     for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
         # two heads that start alike would err alike
         seed = stage.seed + (name == "judge") + 2 * (k - 1)
         member = name if k == 1 else f"{name}-{k}"
         kept.append(checkpoints_of(stage, lineage, member))
-        best |= _train_one(stage, member, train, dev, tokenizer, member_folder(folder, k), seed, kept[-1])
+        best |= _train_one(stage, member, *rows, tokenizer, member_folder(folder, k), seed, kept[-1])
     if name == "reward" and ensemble.members > 1:
         save_rule(folder, ensemble)
     write_json(folder / "lineage.json", lineage | {k: v for k, v in recipe.items() if v != PLAIN[k]})
@@ -86,12 +83,13 @@ def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkp
     stage.output_model(folder, lineage | recipe, register)
     stage.notes.setdefault("recipe", {})[name] = recipe
     stage.log_metrics(best, model=folder, table=table)
-    return dev
 
 
-def _recipe(stage: Stage) -> dict[str, str]:
+def _recipe(stage: Stage, name: str) -> dict[str, str]:
     """What makes a reward model of the data, for the record, MLflow and, where it is not `PLAIN`, the lineage."""
-    return {"loss": stage.params.reward.loss}
+    criteria = ", ".join(f"{weight:g} {name}" for name, weight in stage.params.reward.criteria.items())
+    debiased = stage.params.reward.length_debias and name != "judge"
+    return {"loss": stage.params.reward.loss, "criteria": criteria, "length_debias": "yes" if debiased else "no"}
 
 
 def _train_one(
@@ -107,7 +105,8 @@ def _train_one(
     """Train one model and save it in `folder`; gives the figures of its best evaluation."""
     settings = stage.params.reward
     trust = stage.params.base.trust_remote_code
-    model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
+    heads = list(settings.criteria.values()) or [1.0]
+    model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, heads=len(heads), trust_remote_code=trust)
     history: list[dict[str, float]] = []
 
     def on_log(step: int, values: dict[str, float]) -> None:
@@ -117,9 +116,20 @@ def _train_one(
     if found := checkpoints.latest():
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
-    best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume)
+    best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume, heads)
     model = merged(trained)
-    model.config.reward_offset = _offset(stage, model, tokenizer)
+    if settings.criteria:
+        declare_heads(model, settings.criteria)
+    shown = _demonstrations(stage, tokenizer)
+    if settings.length_debias and name != "judge":
+        centre = float(np.mean([np.log(len(answer)) for _, answer in shown]))
+        drawn = {"level": LEVEL, "resamples": RESAMPLES, "seed": seed}
+        slopes = debias(model, dev, centre, tokenizer.pad_token_id, drawn, bf16=settings.bf16)
+        effect = dict(zip(settings.criteria or ["score"], slopes, strict=True))
+        stage.notes.setdefault("length_effect", {})[name] = effect
+    model.config.reward_offset = _offset(stage, model, shown, tokenizer.pad_token_id)
+    said = zip(settings.criteria or ["score"], heads, np.ravel(model.config.reward_offset).tolist(), strict=True)
+    stage.notes.setdefault("heads", {})[name] = {head: {"weight": w, "bias": bias} for head, w, bias in said}
     save_model(model, tokenizer, folder)
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"
@@ -140,9 +150,13 @@ def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[RankedRow], l
     rankings = rankings_of(frame, str(table))
     prompts = [r.prompt for r in rankings for _ in r.answers]
     answers = [answer for r in rankings for answer in r.answers]
-    encoded = encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), longest)
-    conversations = iter(prompt + answer for prompt, answer in encoded)
-    rows = [RankedRow([next(conversations) for _ in r.answers], r.weights, r.margins) for r in rankings]
+    encoded = iter(encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), longest))
+    heads = heads_of(rankings, stage.params.reward.criteria, table)
+    rows = []
+    for r, head in zip(rankings, heads, strict=True):
+        prompt_ids, answer_ids = zip(*(next(encoded) for _ in r.answers), strict=True)
+        conversations = [p + a for p, a in zip(prompt_ids, answer_ids, strict=True)]
+        rows.append(RankedRow(conversations, r.weights, r.margins, head, [len(a) for a in answer_ids]))
     # The key is salted: the sides are intervals of the same hash, and the dev part must not be one end of its side.
     is_dev = [position("dev:" + split_key(r.prompt)) < stage.params.reward.dev_share for r in rankings]
     train = [r for r, dev in zip(rows, is_dev, strict=True) if not dev]
@@ -157,90 +171,25 @@ def _refuse_margins(stage: Stage, frame: pl.DataFrame, table: Path) -> None:
         )
 
 
-def _offset(stage: Stage, model: Any, tokenizer: Any) -> float:
-    """Mean score of the SFT demonstrations, so that after subtraction they score 0 on average."""
+def _demonstrations(stage: Stage, tokenizer: Any) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, response ids) of the SFT demonstrations."""
     messages = pl.read_parquet(DEMONSTRATIONS)["messages"].to_list()
-    stop = stop_token_id(tokenizer)
-    longest = stage.params.reward.max_length
-    encoded = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
-    model.config.reward_offset = 0.0
-    rows = [p + a for p, a in encoded]
-    return float(score_conversations(model, rows, tokenizer.pad_token_id, bf16=stage.params.reward.bf16).mean())
-
-
-def _margins(stage: Stage, folder: Path, chosen: list[list[int]], rejected: list[list[int]]) -> np.ndarray:
-    """(n,) score of chosen less score of rejected, of conversations as token ids."""
-    trust = stage.params.base.trust_remote_code
-    pad = load_tokenizer(folder, trust_remote_code=trust).pad_token_id
-    model = load_ensemble(folder, trust_remote_code=trust)
-    scores = [ensemble_scores(model, rows, pad, bf16=stage.params.reward.bf16) for rows in (chosen, rejected)]
-    margins: np.ndarray = torch.sub(*scores).numpy()
-    return margins
-
-
-def _test_margins(stage: Stage, folder: Path, test: pl.DataFrame) -> np.ndarray:
-    """(n,) margins on the test side."""
-    tokenizer = load_tokenizer(folder, trust_remote_code=stage.params.base.trust_remote_code)
     stop, longest = stop_token_id(tokenizer), stage.params.reward.max_length
-    prompts = test["prompt"].to_list()
-    sides = [encode_pairs(tokenizer, prompts, test[s].to_list(), stop, longest) for s in ("chosen", "rejected")]
-    chosen, rejected = ([p + a for p, a in side] for side in sides)
-    return _margins(stage, folder, chosen, rejected)
+    return encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
 
 
-def _calibration(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, margins: np.ndarray) -> list[dict[str, Any]]:
-    pairs = [pair for r in dev for pair in combinations(r.answers, 2)]
-    held_out = _margins(stage, paths.REWARD, [c for c, _ in pairs], [r for _, r in pairs])
-    weights = np.array([w for r in dev for w in r.weights])
-    rankings = np.repeat(np.arange(len(dev)), [len(r.weights) for r in dev])
-    rows = calibrate(stage, held_out, weights, rankings, test, margins, LEVEL)
-    for row in rows:
-        table = TRAIN if row["name"] == "calibration/temperature" else TEST
-        stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
-    return rows
-
-
-def _metrics(stage: Stage, test: pl.DataFrame, margins: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Rows of `metrics.json`; `slice` is null where all of the test side counts."""
-    train = pl.read_parquet(TRAIN)
-    right, judged = margins["reward"] > 0, margins["judge"] > 0
-    longer = length_gaps(test) > 0
-    together = _rankings(test)
-    rows = [
-        _rate("accuracy/test", right, together),
-        _rate("accuracy/judge_test", judged, together),
-        _rate("accuracy/baseline_length", length_correct(train, test), together),
-        _rate("accuracy/baseline_bag_of_words", bag_of_words_correct(train, test, stage.seed), together),
-        _rate("agreement/reward_judge", right == judged, together),
-        _rate("accuracy/test_chosen_longer", right[longer], together[longer], "chosen answer longer"),
-        _rate("accuracy/test_chosen_not_longer", right[~longer], together[~longer], "chosen answer not longer"),
-    ]
-    drawn: dict[str, Any] = {"level": LEVEL, "resamples": RESAMPLES, "seed": stage.seed}
-    low, high = bootstrap_mean(margins["reward"], clusters=together, **drawn)
-    mean = float(margins["reward"].mean(dtype=np.float64))
-    rows.append({"name": "rewards/margins", "value": mean, "low": low, "high": high, "n": test.height, "slice": None})
-    for row in rows:
-        model = paths.JUDGE if "judge_test" in row["name"] else paths.REWARD
-        if row["value"] is not None:
-            stage.log_metrics({row["name"]: row["value"]}, model=model, table=TEST)
-    return rows
-
-
-def _rankings(rows: pl.DataFrame) -> np.ndarray:
-    """(n,) number of each row's ranking, whose pairs stand and fall together; a pair of no ranking has its own."""
-    own = np.arange(rows.height)
-    if "ranking_id" not in rows.columns:
-        return own
-    first = pl.int_range(pl.len()).min().over("ranking_id")
-    either = pl.when(pl.col("ranking_id").is_null()).then(pl.int_range(pl.len())).otherwise(first)
-    return rows.select(either.alias("n"))["n"].to_numpy()
-
-
-def _rate(name: str, correct: np.ndarray, clusters: np.ndarray, part: str | None = None) -> dict[str, Any]:
-    n = len(correct)
-    low, high = wilson_clustered(correct, clusters, LEVEL)
-    value = int(correct.sum()) / n if n else None
-    return {"name": name, "value": value, "low": low, "high": high, "n": n, "slice": part}
+def _offset(
+    stage: Stage, model: Any, shown: list[tuple[list[int], list[int]]], pad_token_id: int
+) -> float | list[float]:
+    """Mean score of the demonstrations `shown`, so that after subtraction they score 0 on average; of each head apart
+    where there are criteria."""
+    model.config.reward_offset = 0.0
+    rows, lengths = [p + a for p, a in shown], [len(a) for _, a in shown]
+    scores = score_conversations(model, rows, pad_token_id, bf16=stage.params.reward.bf16, lengths=lengths)
+    if not stage.params.reward.criteria:
+        return float(scores.mean())
+    means: list[float] = scores.reshape(len(rows), -1).mean(0).tolist()
+    return means
 
 
 if __name__ == "__main__":

@@ -149,21 +149,24 @@ class Bench:
                 progress.update(len(some))
         return made
 
-    def score(self, name: str, conversations: Sequence[list[int]]) -> np.ndarray:
-        """(N,) scores of conversations as token ids, in float64; each conversation is scored once."""
+    def score(self, name: str, conversations: Sequence[list[int]], lengths: Sequence[float] | np.ndarray) -> np.ndarray:
+        """(N,) scores of conversations as token ids, in float64; each conversation is scored once. `lengths` (N,): tokens
+        of the responses in them."""
         tokenizer, model = self.scorer(name)
         known = self._scores.setdefault(name, {})
         rows = [tuple(c) for c in conversations]
-        fresh = [list(r) for r in dict.fromkeys(rows) if r not in known]
+        fresh = {row: float(n) for row, n in zip(rows, lengths, strict=True) if row not in known}
         if fresh:
-            scores = score_conversations(model, fresh, tokenizer.pad_token_id).double().tolist()
-            known |= {tuple(r): s for r, s in zip(fresh, scores, strict=True)}
+            ids, tokens = [list(row) for row in fresh], list(fresh.values())
+            scores = score_conversations(model, ids, tokenizer.pad_token_id, lengths=tokens)
+            known |= dict(zip(fresh, scores.double().tolist(), strict=True))
         return np.array([known[r] for r in rows])
 
     def score_texts(self, name: str, prompts: Sequence[Messages], texts: Sequence[str]) -> np.ndarray:
         """(N,) scores of written answers, each ended by the end token as in training."""
         tokenizer, _ = self.scorer(name)
-        return self.score(name, encoded(tokenizer, prompts, texts, self.max_length))
+        conversations, lengths = encoded(tokenizer, prompts, texts, self.max_length)
+        return self.score(name, conversations, lengths)
 
     def logprobs(self, name: str, items: Sequence[Item]) -> list[list[float]]:
         """Sums of log-probabilities of each item's continuations."""
@@ -230,11 +233,13 @@ class Bench:
         return (float(hits.mean()) if len(hits) else float("nan")), low, high
 
 
-def encoded(tokenizer: Any, prompts: Sequence[Messages], texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Conversations as token ids, the answer ended by the end token."""
+def encoded(
+    tokenizer: Any, prompts: Sequence[Messages], texts: Sequence[str], max_length: int
+) -> tuple[list[list[int]], list[int]]:
+    """Conversations as token ids, the answer ended by the end token, and the tokens of each answer."""
     answers = [[{"role": "assistant", "content": t}] for t in texts]
     pairs = encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), max_length)
-    return [prompt + answer for prompt, answer in pairs]
+    return [prompt + answer for prompt, answer in pairs], [len(answer) for _, answer in pairs]
 
 
 def _numbers(key: str, count: int) -> torch.Tensor:

@@ -7,14 +7,14 @@ the rule in `ensemble.json`: one folder, one digest. A folder without that file 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 
-from tasks.rlhf.models import load_reward_model, score_conversations
+from tasks.rlhf.models import load_reward_heads, load_reward_model, score_conversations
 
 RULE = "ensemble.json"
 Rule = Callable[[torch.Tensor], torch.Tensor]
@@ -67,20 +67,28 @@ def save_rule(folder: Path, settings: EnsembleSettings) -> None:
     (folder / RULE).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_ensemble(folder: Path, *, trust_remote_code: bool = False) -> Ensemble:
-    """The reward model in `folder`, or all members and the rule of an ensemble."""
+def load_ensemble(folder: Path, *, heads_apart: bool = False, trust_remote_code: bool = False) -> Ensemble:
+    """The reward model in `folder`, or all members and the rule of an ensemble; with `heads_apart` the rule is for each
+    head."""
     file = folder / RULE
     kept: dict[str, Any] = {"members": 1, "rule": "mean", "variance_weight": 0.0}
     if file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
     rules = {"mean": mean, "worst": worst_case, "mean_minus_variance": mean_minus_variance(kept["variance_weight"])}
     folders = [member_folder(folder, k) for k in range(1, kept["members"] + 1)]
-    return Ensemble([load_reward_model(f, trust_remote_code=trust_remote_code) for f in folders], rules[kept["rule"]])
+    load = load_reward_heads if heads_apart else load_reward_model
+    return Ensemble([load(f, trust_remote_code=trust_remote_code) for f in folders], rules[kept["rule"]])
 
 
 def ensemble_scores(
-    ensemble: Ensemble, rows: list[list[int]], pad_token_id: int, *, bf16: bool = False
+    ensemble: Ensemble,
+    rows: list[list[int]],
+    pad_token_id: int,
+    *,
+    lengths: Sequence[float] | torch.Tensor | None = None,
+    bf16: bool = False,
 ) -> torch.Tensor:
-    """Scores (N,) in fp32 of conversations as token ids, by the rule."""
-    scores = [score_conversations(m, rows, pad_token_id, bf16=bf16) for m in ensemble.members]
+    """Scores (N,) in fp32 of conversations as token ids, by the rule; (N, C) of C heads apart. `lengths` (N,): tokens of the
+    responses in them."""
+    scores = [score_conversations(m, rows, pad_token_id, bf16=bf16, lengths=lengths) for m in ensemble.members]
     return ensemble.combine(torch.stack(scores))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from transformers.utils import logging
+
+from tasks.rlhf.length_effect import less_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -78,22 +81,52 @@ def load_causal_lm(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
 
 
 def load_reward_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Reward model that `save_model` wrote: sequence classification with one label, fp32, dropout off.
+    """Reward model that `save_model` wrote: sequence classification with one label, fp32, dropout off. Several heads
+    become the one that gives their weighted sum.
 
     Raises ValueError if the file lacks weights, such as those of the head.
     """
-    model, lacking = _classifier(folder, trust_remote_code)
+    return _summed(load_reward_heads(folder, trust_remote_code=trust_remote_code))
+
+
+def load_reward_heads(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The same with its heads apart, in the order of `reward.criteria`."""
+    weights = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("head_weights", [1.0])
+    model, lacking = _classifier(folder, trust_remote_code, len(weights))
     _refuse_lacking(lacking)
     return model
 
 
-def _classifier(folder: Path, trust_remote_code: bool) -> tuple[Any, set[str]]:
+def declare_heads(model: PreTrainedModel, criteria: Mapping[str, float]) -> None:
+    """Write the names of the heads, and their weights in the score, into the configuration that is saved."""
+    model.config.id2label = dict(enumerate(criteria))
+    model.config.label2id = {name: k for k, name in enumerate(criteria)}
+    model.config.head_weights = list(criteria.values())
+
+
+def _summed(model: Any) -> Any:
+    """Σ_c w_c (h_c·x − o_c) of heads h_c with offsets o_c is one head, Σ_c w_c h_c, with the offset Σ_c w_c o_c."""
+    weights = getattr(model.config, "head_weights", None)
+    if weights is not None:
+        w, heads = torch.tensor(weights, dtype=torch.float64), model.score.weight
+        head = torch.nn.Linear(heads.shape[1], 1, bias=False, device=heads.device)
+        head.weight.data.copy_((w.to(heads.device) @ heads.double())[None])
+        model.score, model.num_labels, model.config.num_labels = head, 1, 1
+        model.config.reward_offset = float(w @ torch.tensor(model.config.reward_offset, dtype=torch.float64))
+        if effect := getattr(model.config, "length_effect", None):
+            slope = float(w @ torch.tensor(effect["slope"], dtype=torch.float64))
+            model.config.length_effect = {"slope": [slope], "centre": effect["centre"]}
+        del model.config.head_weights
+    return model
+
+
+def _classifier(folder: Path, trust_remote_code: bool, heads: int) -> tuple[Any, set[str]]:
     """(model, names of the weights that the file lacks)."""
     from transformers import AutoModelForSequenceClassification
 
     model, found = AutoModelForSequenceClassification.from_pretrained(
         folder,
-        num_labels=1,
+        num_labels=heads,
         dtype=torch.float32,
         attn_implementation=_attention(),
         use_safetensors=True,
@@ -108,11 +141,13 @@ def _refuse_lacking(names: set[str]) -> None:
         raise ValueError(f"the safetensors lack {min(names)} and {len(names) - 1} more of the model's weights")
 
 
-def new_reward_model(folder: Path, pad_token_id: int, seed: int, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Reward model on the trunk of a causal LM; the head's weights ~ N(0, 1/(d+1)) (Stiennon et al. 2020)."""
+def new_reward_model(
+    folder: Path, pad_token_id: int, seed: int, *, heads: int = 1, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """Reward model on the trunk of a causal LM; the heads' weights ~ N(0, 1/(d+1)) (Stiennon et al. 2020)."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # says that the head is new: it is
-    model, lacking = _classifier(folder, trust_remote_code)
+    model, lacking = _classifier(folder, trust_remote_code, heads)
     logging.set_verbosity(level)
     _refuse_lacking(lacking - {"score.weight"})
     model.config.pad_token_id = pad_token_id
@@ -154,7 +189,8 @@ def _without_dropout(model: Any) -> Any:
 
 
 def score(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Scores (B,) in fp32, read at the last real token of each row, less the stored offset.
+    """Scores (B,) in fp32, read at the last real token of each row, less the stored offset; (B, C) of C heads apart. The
+    effect of length, if one is stored, is still in them.
 
     `input_ids`, `attention_mask`: (B, T), padded on either side.
     """
@@ -164,24 +200,32 @@ def score(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch
     rows = torch.arange(input_ids.shape[0], device=input_ids.device)
     with torch.autocast(hidden.device.type, enabled=False):  # bf16 would round scores to three digits
         scores: torch.Tensor = model.score(hidden[rows, last].float()).squeeze(-1)
-    return scores - float(getattr(model.config, "reward_offset", 0.0))
+    offset = getattr(model.config, "reward_offset", 0.0)
+    return scores - (scores.new_tensor(offset) if isinstance(offset, list) else float(offset))
 
 
 @torch.no_grad()
 def score_conversations(
-    model: PreTrainedModel, rows: list[list[int]], pad_token_id: int, batch: int = 64, bf16: bool = False
+    model: PreTrainedModel,
+    rows: list[list[int]],
+    pad_token_id: int,
+    batch: int = 64,
+    bf16: bool = False,
+    lengths: Sequence[float] | torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Scores (N,) in fp32 of token-id lists, in batches of similar length."""
+    """Scores (N,) in fp32 of token-id lists, in batches of similar length; (N, C) of C heads apart. `lengths` (N,):
+    tokens of each response, which a model with a length effect asks for."""
     device = next(model.parameters()).device
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    scores = torch.zeros(len(rows))
+    heads = model.score.weight.shape[0]
+    scores = torch.zeros(len(rows), heads) if heads > 1 else torch.zeros(len(rows))
     model.eval()
     for at in range(0, len(order), batch):
         chunk = order[at : at + batch]
         ids, mask = pad_right([rows[i] for i in chunk], pad_token_id)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             scores[chunk] = score(model, ids.to(device), mask.to(device)).cpu()
-    return scores
+    return less_length(scores, model.config, lengths)
 
 
 def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:

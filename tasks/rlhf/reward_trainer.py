@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, tr
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ALL_HEADS = -1  # the head of a ranking that is about no single criterion: the weighted sum of all
 EVALUATIONS_PER_EPOCH = 2  # a small reward model is often best before its second epoch ends
 
 
@@ -34,11 +35,13 @@ class RewardSettings(TrainingSettings, Protocol):
 @dataclass(frozen=True)
 class RankedRow:
     """One tokenised ranking: whole conversations, best first. `weights`, `margins`: of its pairs in the order of
-    `itertools.combinations`. A pair is a ranking of two."""
+    `itertools.combinations`; `head`: index of the one that the ranking is about; `lengths`: tokens of the responses alone. A pair is a ranking of two."""
 
     answers: list[list[int]]
     weights: list[float]
     margins: list[float]
+    head: int = ALL_HEADS
+    lengths: list[int] = field(default_factory=list)
 
     @classmethod
     def pair(cls, chosen: list[int], rejected: list[int], weight: float = 1.0, margin: float = 0.0) -> RankedRow:
@@ -48,14 +51,14 @@ class RankedRow:
 
 def collator(pad_token_id: int) -> Any:
     """Batch of rankings, those of as many answers side by side: of each such group all best answers come first, then
-    all second ones, …; `groups` holds its `ways` K, and `weight`, `margin` (n, C(K, 2))."""
+    all second ones, …; `groups` holds its `ways` K, `weight` and `margin` (n, C(K, 2)), and `head` (n,)."""
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         conversations, groups = [], []
         for ways in sorted({len(r["answers"]) for r in rows}):
             alike = [r for r in rows if len(r["answers"]) == ways]
             conversations += [r["answers"][rank] for rank in range(ways) for r in alike]
-            group: dict[str, Any] = {"ways": ways}
+            group: dict[str, Any] = {"ways": ways, "head": torch.tensor([r["head"] for r in alike])}
             group |= {k: torch.tensor([r[f"{k}s"] for r in alike], dtype=torch.float32) for k in ("weight", "margin")}
             groups.append(group)
         ids, mask = pad_right(conversations, pad_token_id)
@@ -70,6 +73,16 @@ def dataset_of(rows: list[RankedRow]) -> Any:
 
     disable_progress_bars()
     return Dataset.from_list([vars(r) | {"length": max(map(len, r.answers))} for r in rows])
+
+
+def own_scores(scores: torch.Tensor, groups: Sequence[dict[str, Any]], weights: Sequence[float]) -> torch.Tensor:
+    """Scores (N,) of a collated batch's conversations by the heads that their rankings are about, from those of all heads
+    (N, C); `weights` (C,) of the heads in the sum."""
+    if list(weights) == [1.0]:
+        return scores.squeeze(-1)
+    select = torch.cat([torch.eye(len(weights)), torch.tensor([list(weights)])]).to(scores)
+    heads = torch.cat([group["head"].repeat(group["ways"]) for group in groups])
+    return (scores * select[heads]).sum(-1)
 
 
 def ranked(scores: torch.Tensor, groups: Sequence[dict[str, Any]]) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
@@ -114,9 +127,11 @@ def train_reward(
     on_log: OnLog,
     description: str,
     resume: Resume | None = None,
+    head_weights: Sequence[float] = (1.0,),
 ) -> dict[str, float]:
     """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures. `on_log`
-    also hears what was logged before the state that `resume` found."""
+    also hears what was logged before the state that `resume` found. `head_weights`: of the model's heads in the sum that
+    rankings without a criterion are about."""
     from transformers import PrinterCallback, TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
@@ -128,7 +143,7 @@ def train_reward(
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-            scores = outputs.logits.squeeze(-1).float()
+            scores = own_scores(outputs.logits.float(), inputs["groups"], head_weights)
             loss = ranking_loss(scores, inputs["groups"], settings)
             chosen, rejected = pair_scores(scores.detach(), inputs["groups"])
             mode = "train" if model.training else "eval"
@@ -159,6 +174,7 @@ def train_reward(
             else:
                 control.should_training_stop = True
 
+    model.config.num_labels = 1  # TRL asks for it; of several heads a batch's own ones are taken here
     steps = -(-len(train) // settings.batch)
     with tempfile.TemporaryDirectory() as folder:
         arguments = RewardConfig(

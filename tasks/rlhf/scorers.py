@@ -8,16 +8,18 @@ from typing import Any
 import torch
 
 from tasks.rlhf.ensembles import Rule
+from tasks.rlhf.length_effect import less_length
+from tasks.rlhf.packing import transformer
 from tasks.rlhf.ppo import Scorer
 from tasks.rlhf.rollout import Rollout, response_scores, score_head
 
 
 def reward_scorer(reward_model: Any) -> Scorer:
-    """Scorer that reads the reward model at the last real token of each conversation."""
-    head = score_head(reward_model)
+    """Scorer that reads the reward model at the last real token of each conversation, less its length effect, if any."""
+    head, config = score_head(reward_model), transformer(reward_model).config
 
     def scorer(rollout: Rollout) -> torch.Tensor:
-        return response_scores(reward_model, head, rollout)
+        return less_length(response_scores(reward_model, head, rollout), config, rollout.mask.sum(1))
 
     return scorer
 
