@@ -52,7 +52,10 @@ def body(stage: Stage) -> None:
     ):
         table = stage.input_table(paths.PROCESSED / f"{side}.parquet", "training")
         dev[name] = _train(stage, name, table, folder, kept)
-        scores[name] = _test_margins(stage, folder, test)
+        if not stage.follows:
+            scores[name] = _test_margins(stage, folder, test)
+    if stage.follows:
+        return
     rows = _metrics(stage, test, scores) + _calibration(stage, dev["reward"], test, scores["reward"])
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": rows}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
@@ -75,6 +78,8 @@ def _train(stage: Stage, name: str, table: Path, folder: Path, kept: list[Checkp
         member = name if k == 1 else f"{name}-{k}"
         kept.append(checkpoints_of(stage, lineage, member))
         best |= _train_one(stage, member, train, dev, tokenizer, member_folder(folder, k), seed, kept[-1])
+    if stage.follows:
+        return dev
     if name == "reward" and ensemble.members > 1:
         save_rule(folder, ensemble)
     write_json(folder / "lineage.json", lineage)
@@ -108,6 +113,8 @@ def _train_one(
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
     best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume)
+    if stage.follows:
+        return best
     model = merged(trained)
     model.config.reward_offset = _offset(stage, model, tokenizer)
     save_model(model, tokenizer, folder)

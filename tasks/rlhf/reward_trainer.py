@@ -78,6 +78,11 @@ def train_reward(
 
     class WeightedRewardTrainer(Resumable, RewardTrainer):
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+            shared, pairs = self.shared, len(inputs["weight"])
+            sharing = model.training and shared.count > 1
+            if sharing:
+                rows, any_left = shared.rows(pairs)
+                inputs = {k: v[torch.cat([rows, rows + pairs]) if len(v) > pairs else rows] for k, v in inputs.items()}
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
             chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
             loss = bradley_terry(
@@ -87,6 +92,9 @@ def train_reward(
                 weight=inputs["weight"],
                 label_smoothing=settings.label_smoothing,
             )
+            if sharing:
+                loss = loss * (any_left * len(rows) * shared.count / pairs)  # DDP takes the mean over processes
+                chosen, rejected = (shared.spread(side.detach(), rows, pairs) for side in (chosen, rejected))
             mode = "train" if model.training else "eval"
             difference = (chosen - rejected).detach()
             self._metrics[mode]["rewards/chosen"].append(chosen.mean().item())
