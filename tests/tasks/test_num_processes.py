@@ -84,11 +84,11 @@ def test_two_processes_equal_one(stage: str, project: Path, tmp_path: Path) -> N
         one, two = (load_file(f / "data/models" / model / "model.safetensors") for f in folders)
         before = project / "data/models" / ("base" if stage == "sft" else "sft") / "model.safetensors"
         trunk = load_file(before)
-        assert max((one[k] - v.float()).abs().max() for k, v in trunk.items() if k in one) > 1e-4
+        assert max((one[k] - v.float()).abs().max() for k, v in trunk.items() if k in one) > 3e-5
         for name, tensor in one.items():
             torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
         alone, shared = (history(f, stage, model) for f in folders)
-        assert len(alone) == len(shared) > 2
+        assert len(alone) == len(shared) > 1
         for a, b in zip(alone, shared, strict=True):
             assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
     record = json.loads((folders[1] / "data/reports" / stage / "record.json").read_text())
