@@ -52,21 +52,24 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one training; the newest `keep` stay on the disk."""
 
-    def __init__(self, stage: str, decides: Mapping[str, Any], keep: int) -> None:
-        """`decides`: inputs (by digest) and parameters that decide the result, as JSON values.
+    def __init__(self, stage: str, decides: Mapping[str, Any], keep: int, reads_only: bool = False) -> None:
+        """`decides`: inputs (by digest) and parameters that decide the result, as JSON values. One of several processes
+        keeps checkpoints, the others read only.
 
         The code of the trainers and the versions of the libraries are part of the identity, too: a training that
         another version began is begun again, since its end would be that of neither.
         """
         self.identity = sha256_bytes(canonical_json({"stage": stage, "code": _code(), **decides}))
         self.folder = paths.home() / "checkpoints" / stage / self.identity
-        self.stage, self.keep = stage, keep
+        self.stage, self.keep, self.reads_only = stage, keep, reads_only
         self.refused: list[str] = []
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write `checkpoint-<step>` under a temporary name, fsync, rename; then remove the oldest beyond `keep`."""
         from safetensors.torch import save_file
 
+        if self.reads_only:
+            return
         partial = self.folder / f".checkpoint-{step}.partial"
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -94,9 +97,10 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole and of this training; `refused` and standard error say in a sentence why
         others are not taken. Checkpoints of older trainings, which nobody came back to, are removed."""
-        self._prune()
-        for stale in self.folder.glob(".checkpoint-*.partial"):
-            shutil.rmtree(stale)
+        if not self.reads_only:
+            self._prune()
+            for stale in self.folder.glob(".checkpoint-*.partial"):
+                shutil.rmtree(stale)
         for step, folder in self._newest_first():
             try:
                 return self._read(step, folder)
@@ -107,7 +111,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all of this training's checkpoints: it has finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.reads_only:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _prune(self) -> None:
         """Of the stage's trainings leave this one and the newest others."""
@@ -143,7 +148,7 @@ def checkpoints_of(stage: Stage, inputs: Mapping[str, str], training: str | None
     settings = getattr(stage.params, section)
     decides = settings.model_dump(exclude={"save_steps", "save_total_limit"})
     every = {"inputs": dict(inputs), section: decides, "lora": stage.params.lora.model_dump(), "seed": stage.seed}
-    return Checkpoints(training or stage.name, every, settings.save_total_limit)
+    return Checkpoints(training or stage.name, every, settings.save_total_limit, stage.follows)
 
 
 def _code() -> dict[str, str]:

@@ -373,6 +373,7 @@ class Params(Section):
 
     project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     seed: Annotated[int, Field(ge=0)]
+    num_processes: Count = 1
     ingest: Ingest
     validate_: Validate = Field(alias="validate")
     annotators: Annotators
@@ -396,6 +397,11 @@ class Params(Section):
     approval: Approval = Approval()
     placement: Placement = Placement()
     monitor: Monitor = Monitor()
+
+    def processes_of(self, stage: str) -> int:
+        """How many processes a stage is shared by; of the direct methods' trainers each would do the whole."""
+        shares = stage in ("sft", "reward") or (stage == "ppo" and self.method == "ppo")
+        return self.num_processes if shares else 1
 
     def section_of(self, stage: str) -> str:
         """Name of the section that decides a stage: its own, and the method's for the policy."""

@@ -41,6 +41,8 @@ def body(stage: Stage) -> None:
     checkpoints = checkpoints_of(stage, lineage)
     train = _train_by_ppo if method == "ppo" else direct.train_on_pairs
     policy, history, samples = train(stage, tokenizer, checkpoints)
+    if stage.follows:
+        return
     save_model(merged(policy), tokenizer, paths.POLICY)
     write_json(paths.POLICY / "lineage.json", lineage)
     tags = {**lineage, "method": method, "reward_model_version": _reward_version()}

@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tasks import launcher
+
 Advance = Callable[[int], object]  # told of each further number of units that are done
 
 
@@ -26,4 +28,5 @@ def bar(total: int, description: str, unit: str, done: int = 0) -> "tqdm[Any]":
         mininterval=interval,
         file=sys.stderr,
         dynamic_ncols=True,
+        disable=launcher.rank() > 0,
     )

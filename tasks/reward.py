@@ -48,6 +48,8 @@ def body(stage: Stage) -> None:
     kept: list[Checkpoints] = []
     for name, (_, folder) in sides.items():
         _train(stage, name, tables[name], rows[name], tokenizer, folder, kept)
+    if stage.follows:
+        return
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": measured(stage, rows["reward"][1])}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
@@ -76,6 +78,8 @@ def _train(
         member = name if k == 1 else f"{name}-{k}"
         kept.append(checkpoints_of(stage, lineage, member))
         best |= _train_one(stage, member, *rows, tokenizer, member_folder(folder, k), seed, kept[-1])
+    if stage.follows:
+        return
     if name == "reward" and ensemble.members > 1:
         save_rule(folder, ensemble)
     write_json(folder / "lineage.json", lineage | {k: v for k, v in recipe.items() if v != PLAIN[k]})
@@ -117,6 +121,8 @@ def _train_one(
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
     best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume, heads)
+    if stage.follows:
+        return best
     model = merged(trained)
     if settings.criteria:
         declare_heads(model, settings.criteria)

@@ -49,6 +49,8 @@ def body(stage: Stage) -> None:
         stage.notes["resumed_from_step"] = {"sft": found.step}
     resume = Resume(stage.params.sft.save_steps, checkpoints.save, found)
     final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log, resume)
+    if stage.follows:
+        return
     save_model(merged(trained), tokenizer, paths.SFT)
     write_json(paths.SFT / "lineage.json", lineage)
     stage.output_model(paths.SFT, lineage)

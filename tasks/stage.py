@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from governance.digest import sha256_path, write_json
 from governance.errors import AttestError, MissingComponent, explained
-from tasks import environment, lineage, params, paths
+from tasks import environment, launcher, lineage, params, paths
 
 if TYPE_CHECKING:
     from tasks.tracked import TrackedTable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 class Stage:
     """One execution of one stage, with its MLflow run."""
+
+    follows = False  # whether another process writes what this one works out
 
     def __init__(self, name: str, settings: params.Params, mlflow_run_id: str) -> None:
         self.name = name
@@ -164,20 +166,55 @@ class Stage:
         return self._tables[path]
 
 
+class Follower(Stage):
+    """One of several processes that share a training, not the first: it reads, trains and leaves nothing."""
+
+    follows = True
+
+    def __init__(self, name: str, settings: params.Params) -> None:
+        super().__init__(name, settings, "")
+
+    def input_table(self, path: Path, context: str) -> Path:
+        """The table's path."""
+        return path
+
+    def input_model(self, folder: Path) -> Path:
+        """The model's folder."""
+        return folder
+
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Nothing: the first process logs."""
+
+
 def run_stage(name: str, body: Callable[[Stage], None]) -> None:
     """Run a stage as a program. Ends the process with the exit code of the error, if there is one."""
     environment.prepare()
-    _receipt({"stage": name, "outcome": "started"})
+    if launcher.rank() == 0:
+        _receipt({"stage": name, "outcome": "started"})
     try:
-        execute(name, body)
+        processes = params.load(paths.PARAMS).processes_of(name)
+        if processes > 1 and not launcher.launched():
+            launcher.launch(name, processes)
+        else:
+            execute(name, body)
     except Exception as error:
         known = explained(error) or _unforeseen(name, error)
         with contextlib.suppress(OSError):  # a full disk takes no receipt either
-            _receipt({"stage": name, "outcome": "failed", "message": str(known), "exit_code": known.exit_code})
+            _failed(name, known)
         if not os.environ.get("ATTESTRL_RECEIPT"):  # whoever asked for a receipt says it
             print(f"{name}: {known}", file=sys.stderr)
         sys.exit(known.exit_code)
-    _receipt({"stage": name, "outcome": "made"})
+    if launcher.rank() == 0:
+        _receipt({"stage": name, "outcome": "made"})
+
+
+def _failed(name: str, error: AttestError) -> None:
+    """Leave a receipt, unless another process has: what fails next fails because of the first."""
+    path = Path(os.environ.get("ATTESTRL_RECEIPT", ""))
+    if launcher.launched() and path.is_file() and '"failed"' in path.read_text(encoding="utf-8"):
+        return
+    message = f"process {launcher.rank()}: {error}" if launcher.rank() else str(error)
+    _receipt({"stage": name, "outcome": "failed", "message": message, "exit_code": error.exit_code})
 
 
 def _unforeseen(name: str, error: Exception) -> AttestError:
@@ -192,6 +229,11 @@ def _unforeseen(name: str, error: Exception) -> AttestError:
 def execute(name: str, body: Callable[[Stage], None]) -> None:
     """Run a stage inside this process, in an MLflow run of its own."""
     settings = params.load(paths.PARAMS)
+    if launcher.launched():
+        _join()
+    if launcher.rank() > 0:
+        body(Follower(name, settings))
+        return
     import mlflow
 
     lineage.connect(settings.project)
@@ -215,6 +257,14 @@ def _cpu_seconds() -> float:
     """Processor time of this process and of the children it waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def _join() -> None:
+    """Meet the other processes, before a model is loaded onto this one's device."""
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.accelerator.is_available())
 
 
 def _receipt(content: dict[str, Any]) -> None:

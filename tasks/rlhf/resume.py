@@ -19,6 +19,8 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
+from tasks.rlhf.processes import Shared
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -43,7 +45,67 @@ class Resume:
     found: Saved | None
 
 
-class Resumable:
+class SharedBatches:
+    """Put before a transformers Trainer: under a launcher every process draws the same batches, and differentiates every
+    `count`-th row of each; gradients and losses are those of one process (to rounding), whatever the batch's size.
+
+    Sharding by accelerate would form other batches, repeat rows where they do not divide, and average means of unlike
+    numbers of rows. Evaluations are not shared: each process does the whole.
+    """
+
+    accelerator: Any
+    train_dataset: Any
+    eval_dataset: Any
+    data_collator: Any
+    args: Any
+
+    @property
+    def shared(self) -> Shared:
+        """Which rows are this process's own."""
+        return Shared(self.accelerator.process_index, self.accelerator.num_processes)
+
+    # What follows are transformers' own hooks.
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of the whole training, the same in every process."""
+        trainer: Any = super()
+        if self.shared.count == 1:
+            return trainer.get_train_dataloader()
+        return self._loader(self.train_dataset, trainer._get_train_sampler(self.train_dataset))
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Batches of the whole evaluation, the same in every process."""
+        trainer: Any = super()
+        if self.shared.count == 1:
+            return trainer.get_eval_dataloader(eval_dataset)
+        return self._loader(eval_dataset or self.eval_dataset, trainer._get_eval_sampler(self.eval_dataset))
+
+    def training_step(self, *inputs: Any, **options: Any) -> torch.Tensor:
+        """The loss of the whole batch, also where only a part of it was this process's own."""
+        trainer: Any = super()
+        loss: torch.Tensor = trainer.training_step(*inputs, **options)
+        return loss if self.shared.count == 1 else self.shared.total(loss) / self.shared.count
+
+    def floating_point_ops(self, inputs: Any) -> float:
+        """This process's part of them."""
+        trainer: Any = super()
+        operations: float = trainer.floating_point_ops(inputs)
+        return operations if self.shared.count == 1 else operations / self.shared.count
+
+    def _loader(self, dataset: Any, sampler: Any) -> Any:
+        from torch.utils.data import DataLoader
+
+        return DataLoader(
+            dataset, batch_size=self.args.per_device_train_batch_size, sampler=sampler, collate_fn=self.data_collator
+        )
+
+    def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> Any:
+        trainer: Any = super()
+        items = trainer._get_num_items_in_batch(batch_samples, device)  # summed over processes, of which each has all
+        return items if items is None or self.shared.count == 1 else items // self.shared.count
+
+
+class Resumable(SharedBatches):
     """Put before a transformers Trainer: `go()` trains from the state that was found, or from the start."""
 
     model: Any

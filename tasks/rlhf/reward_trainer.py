@@ -15,6 +15,7 @@ import torch
 
 from tasks.rlhf.losses import plackett_luce, ranked_pairs
 from tasks.rlhf.models import pad_right
+from tasks.rlhf.processes import Shared
 from tasks.rlhf.resume import Resumable, Resume, Saved, Tensors, copy_weights, trainable
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
 
@@ -117,6 +118,43 @@ def pair_scores(scores: torch.Tensor, groups: Sequence[dict[str, Any]]) -> tuple
     return torch.cat(sides[0]), torch.cat(sides[1])
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one process has of a collated batch: its own rankings as `inputs`, `pairs`: where the pairs of those are among
+    the batch's `n_pairs`, and `scale`: of the own loss, so that the mean over processes is the loss of the batch."""
+
+    inputs: dict[str, Any]
+    pairs: torch.Tensor
+    n_pairs: int
+    scale: float
+
+    def among_all(self, own: torch.Tensor) -> torch.Tensor:
+        """(n_pairs,) in double precision: `own` where the own pairs are, elsewhere 0."""
+        every = torch.zeros(self.n_pairs, dtype=torch.float64, device=own.device)
+        if self.scale:
+            every[self.pairs] = own.double()
+        return every
+
+
+def part_of(inputs: dict[str, Any], shared: Shared) -> Part:
+    """The part of a process in a batch; with fewer rankings than processes, one ranking whose loss counts for nothing."""
+    total = sum(len(group["weight"]) for group in inputs["groups"])
+    own, any_left = shared.rows(total)
+    rankings, conversations, n_pairs = 0, 0, 0
+    rows, pairs, groups = [], [], []
+    for group in inputs["groups"]:
+        n, each = group["weight"].shape
+        here = own[(own >= rankings) & (own < rankings + n)] - rankings
+        if len(here):
+            rows.append((conversations + torch.arange(group["ways"])[:, None] * n + here).flatten())
+            pairs.append((n_pairs + here[:, None] * each + torch.arange(each)).flatten())
+            groups.append({"ways": group["ways"]} | {k: group[k][here] for k in ("head", "weight", "margin")})
+        rankings, conversations, n_pairs = rankings + n, conversations + n * group["ways"], n_pairs + n * each
+    chosen = torch.cat(rows)
+    mine = {k: inputs[k][chosen] for k in ("input_ids", "attention_mask")} | {"groups": groups}
+    return Part(mine, torch.cat(pairs), n_pairs, any_left * len(own) * shared.count / total)
+
+
 def train_reward(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -142,10 +180,17 @@ def train_reward(
             return dataset  # tokenised, and cut to `max_length`, already
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+            sharing = model.training and self.shared.count > 1
+            if sharing:
+                part = part_of(inputs, self.shared)
+                inputs = part.inputs
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
             scores = own_scores(outputs.logits.float(), inputs["groups"], head_weights)
             loss = ranking_loss(scores, inputs["groups"], settings)
             chosen, rejected = pair_scores(scores.detach(), inputs["groups"])
+            if sharing:
+                loss = loss * part.scale  # DDP takes the mean over processes
+                chosen, rejected = (self.shared.total(part.among_all(side)) for side in (chosen, rejected))
             mode = "train" if model.training else "eval"
             difference = chosen - rejected
             self._metrics[mode]["rewards/chosen"].append(chosen.mean().item())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tasks.rlhf.resume import Resume
 
+IGNORED = -100  # label of a token that is no part of the loss
 Encoded = list[tuple[list[int], list[int]]]
 OnLog = Callable[[int, dict[str, float]], None]
 
@@ -79,6 +80,7 @@ def logging_callback(on_log: OnLog, description: str) -> Any:
                 unit="step",
                 mininterval=interval,
                 file=sys.stderr,
+                disable=args.process_index > 0,
             )
             for row in state.log_history:  # of a training that goes on
                 self._tell(row["step"], {k: v for k, v in row.items() if k != "step"})
@@ -130,7 +132,13 @@ def train_sft(
     from tasks.rlhf.resume import Resumable
 
     class ResumableSftTrainer(Resumable, SFTTrainer):
-        pass
+        def compute_loss(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
+            if model.training and self.shared.count > 1:
+                rows, any_left = self.shared.rows(len(inputs["labels"]))
+                inputs = {k: v[rows] if torch.is_tensor(v) else v for k, v in inputs.items()}
+                if not any_left:
+                    inputs["labels"] = torch.full_like(inputs["labels"], IGNORED)
+            return super().compute_loss(model, inputs, *more, **options)
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(

@@ -1,0 +1,131 @@
+"""`num_processes: 2`: the stages that train end as with one process, name the error of the one that fails, and go on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from governance.digest import sha256_path
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+# batches of five do not divide by two, and the last one of an epoch is smaller still
+TRAINING = {"epochs": 2, "batch": 5, "learning_rate": 5e-5, "bf16": False, "max_length": 64}
+PPO = {"episodes": 16, "batch": 8, "minibatch": 5, "bf16": False, "max_prompt_tokens": 48, "max_new_tokens": 8}
+MODELS = {"sft": ["sft"], "reward": ["reward", "judge"], "ppo": ["policy"]}
+FAILS = """import os
+if os.environ.get("RANK") == "1":
+    import tasks.rlhf.models as models
+    def refuse(*_, **__):
+        raise RuntimeError("rank 1 was told to fail")
+    models.load_causal_lm = refuse
+"""
+
+
+@pytest.fixture(scope="module")
+def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory, hh_rows: list[Any]) -> Path:
+    folder = shutil.copytree(trained_project, tmp_path_factory.mktemp("processes") / "project")
+    table = pl.DataFrame({"prompt": [r["prompt"] for r in hh_rows[:10]]})
+    table.write_parquet(folder / "data/processed/ppo_prompts.parquet")
+    return folder
+
+
+def start(project: Path, to: Path, stage: str, processes: int, *, first: str = "", **training: Any) -> Any:
+    """The stage under way in a copy of the project; `first` is a folder whose sitecustomize runs before all else."""
+    folder = to if to.exists() else shutil.copytree(project, to)
+    settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    settings["num_processes"] = processes
+    settings["sft"] |= TRAINING | training
+    settings["reward"] |= TRAINING | training
+    settings["ppo"] |= PPO
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
+    paths = os.pathsep.join(filter(None, [first, str(ROOT)]))
+    return subprocess.Popen(
+        [sys.executable, "-m", f"tasks.{stage}"],
+        cwd=folder,
+        env=kept | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: Any) -> str:
+    _, said = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-3000:]
+    return str(said)
+
+
+def history(folder: Path, stage: str, model: str) -> list[dict[str, float]]:
+    name = f"history-{model}.jsonl" if stage == "reward" else "history.jsonl"
+    text = (folder / "data/reports" / stage / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("stage", MODELS)
+def test_two_processes_equal_one(stage: str, project: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / str(n) for n in (1, 2)]
+    for n, folder in enumerate(folders, start=1):
+        finish(start(project, folder, stage, n))
+    for model in MODELS[stage]:
+        one, two = (load_file(f / "data/models" / model / "model.safetensors") for f in folders)
+        before = project / "data/models" / ("base" if stage == "sft" else "sft") / "model.safetensors"
+        trunk = load_file(before)
+        assert max((one[k] - v.float()).abs().max() for k, v in trunk.items() if k in one) > 3e-5
+        for name, tensor in one.items():
+            torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+        alone, shared = (history(f, stage, model) for f in folders)
+        assert len(alone) == len(shared) > 1
+        for a, b in zip(alone, shared, strict=True):
+            assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
+    record = json.loads((folders[1] / "data/reports" / stage / "record.json").read_text())
+    assert record["mlflow_run_id"] and record["outputs"]
+
+
+def test_the_error_of_the_process_that_fails_is_named(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/sitecustomize.py").write_text(FAILS, encoding="utf-8")
+    process = start(project, tmp_path / "project", "sft", 2, first=str(tmp_path / "first"))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 3
+    assert "process 1: an unforeseen error, RuntimeError: rank 1 was told to fail" in said
+    assert "Traceback" not in said
+
+
+def processes_of(parent: int) -> list[psutil.Process]:
+    return [p for p in psutil.Process(parent).children(recursive=True) if "tasks.sft" in " ".join(p.cmdline())]
+
+
+def test_a_killed_process_ends_the_others_and_the_training_goes_on(project: Path, tmp_path: Path) -> None:
+    small = {"epochs": 4, "save_steps": 1}
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "project"
+    finish(start(project, undisturbed, "sft", 2, **small))
+    process = start(project, folder, "sft", 2, **small)
+    while not list((folder / ".attestrl/checkpoints").glob("sft/*/checkpoint-3")):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.01)
+    children = processes_of(process.pid)
+    assert len(children) == 2
+    next(p for p in children if p.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "process 1 of the training was ended by signal 9" in said
+    assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    finish(start(project, folder, "sft", 2, **small))
+    record = json.loads((folder / "data/reports/sft/record.json").read_text())
+    assert record["notes"]["resumed_from_step"]["sft"] >= 3
+    assert sha256_path(folder / "data/models/sft") == sha256_path(undisturbed / "data/models/sft")
+    assert history(folder, "sft", "sft") == history(undisturbed, "sft", "sft")
