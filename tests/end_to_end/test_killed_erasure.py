@@ -68,7 +68,7 @@ def test_killed_at_random_moments_it_finishes_when_run_again(vendor_made: Projec
         erasing = start(project)
         if number:  # the first at any moment, the others while files go
             until_journal(project, erasing)
-            moment = rng.random() * removing
+            moment = rng.random() ** 2 * removing  # more often early, while there is much to remove
         else:
             moment = rng.random() * (looked - begun)
         time.sleep(moment)
