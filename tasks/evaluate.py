@@ -167,7 +167,7 @@ def _by_group(stage: Stage, table: pl.DataFrame, judge: dict[str, np.ndarray]) -
         if members.sum() >= LEAST_PROMPTS:
             chosen = np.repeat(members.to_numpy(), settings.samples_per_prompt)
             both = (judge["policy"][chosen], judge["sft"][chosen])
-            drawn = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
+            drawn: dict[str, Any] = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
             rate = win_rate(*both, settings.samples_per_prompt, **drawn)
             rows.append(_row("win_rate/policy_vs_sft", rate) | {"slice": name})
     return rows
