@@ -1,6 +1,7 @@
 """What is processed, of whom and for how long: facts for the records of processing."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -43,7 +44,7 @@ def ropa(today: date) -> str:
                 "pii": _words(found) if names else "not read yet: `attestrl run` counts it",
             }
         )
-    erasures = sum(1 for e in sealing.ledger().entries() if e.type == Event.ERASED)
+    done = Counter(e.type for e in sealing.ledger().entries())
     settings = params.load(paths.PARAMS)
     return render(
         "ropa.md.j2",
@@ -52,7 +53,8 @@ def ropa(today: date) -> str:
         datasets=datasets,
         models=f"{settings.project}-reward and {settings.project}-policy",
         runs=len(list_runs(paths.home())),
-        erasures=erasures,
+        erasures=done[Event.ERASED],
+        deletions=done[Event.RETENTION_DELETED],
         pii_total=_words(pii),
         missing=lambda whom: f"**Missing**: ask {whom}",
     )

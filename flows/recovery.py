@@ -3,16 +3,17 @@ this project is alive.
 """
 
 from flows import leftovers, run_records
+from governance.history import Readable
 from governance.ledger import Event, Log
 from tasks import lineage, paths
 
 
-def recover(ledger: Log) -> None:
+def recover(ledger: Log, history: Readable) -> None:
     """End stages that outlived their run, mend what DVC may have left half written, close what was left open."""
     leftovers.end_leftovers()
     leftovers.mend_dvc_lock()
     leftovers.drop_stale_rwlock()
-    close_abandoned(ledger)
+    close_abandoned(ledger, history)
 
 
 def recover_store() -> None:
@@ -21,10 +22,10 @@ def recover_store() -> None:
         _end_mlflow_runs()
 
 
-def close_abandoned(ledger: Log) -> None:
+def close_abandoned(ledger: Log, history: Readable) -> None:
     """Say in the ledger of runs that were started and never ended that they were killed."""
     open_runs: set[str] = set()
-    for entry in ledger.entries():
+    for entry in history.entries():
         if entry.type == Event.RUN_STARTED:
             open_runs.add(entry.run_id)
         elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):

@@ -79,9 +79,10 @@ def act(actor: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
     with removal.alone():
         known = history()
         for row in states(known):
-            if row["state"] != "due":
+            begun = removal.journal("deleting", row["source"]).is_file()
+            if row["state"] != "due" and not begun:
                 continue
-            if row["action"] == "delete":
+            if begun or row["action"] == "delete":
                 done.append(_delete(row, known, actor, say))
             elif (row["source"], row["retain_until"]) not in known.done:
                 data = {k: row[k] for k in ("source", "retain_until")}

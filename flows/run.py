@@ -19,6 +19,7 @@ from governance.causes import Cause
 from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.errors import MissingComponent, explained
+from governance.history import History, Readable
 from governance.ledger import Entry, Event, Log
 from tasks import lineage, params, paths
 
@@ -38,6 +39,10 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.ledger)
 
     @property
     def folder(self) -> Path:
@@ -82,7 +87,7 @@ def execute(
         ) from None
     with lock, servers.prefect_server() as ready:  # it starts while this process reads and imports
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
-        recovery.recover(run.ledger)
+        recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
         if cause:
             causes.begin(run.ledger, cause, run_id, run.actor, **facts)
@@ -113,7 +118,7 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
     parameters = settings.model_dump(mode="json", by_alias=True)
-    changed = _changed(run.ledger, parameters)
+    changed = _changed(run.history, parameters)
     versions = watch.versions(settings)
     run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=changed, versions=versions)
 
@@ -147,10 +152,10 @@ def _through_prefect(run: Run) -> tuple[str, str, int]:
     return "done", "", 0
 
 
-def _changed(ledger: Log, parameters: dict[str, Any]) -> list[str]:
+def _changed(history: Readable, parameters: dict[str, Any]) -> list[str]:
     """Keys of params.yaml that differ from those of the run before; none for the first run."""
     before = None
-    for entry in ledger.entries():
+    for entry in history.entries():
         if entry.type == Event.CONFIGURATION:
             before = entry.data["parameters"]
     if before is None:
@@ -189,5 +194,5 @@ def _stage_ended(run: Run, outcome: Outcome) -> None:
     event = {"made": Event.STAGE_MADE, "cached": Event.STAGE_CACHED, "failed": Event.STAGE_FAILED}[outcome.outcome]
     run.log(event, digests, stage=outcome.name, mlflow_run_id=outcome.mlflow_run_id, message=outcome.message)
     if paths.BASE.as_posix() in digests:
-        cycles.meet_base(run.ledger, run.run_id, run.actor, digests[paths.BASE.as_posix()])
+        cycles.meet_base(run.ledger, run.history, run.run_id, run.actor, digests[paths.BASE.as_posix()])
     run.on_stage(outcome.name, outcome)

@@ -32,7 +32,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
         policy = _policy()
         verdict = _ask_gate(run, policy)
         outputs = {o["path"]: o["sha256"] for outcome in run.outcomes for o in outcome.outputs}
-        cycles.went_through(run.ledger, run.run_id, run.actor, outputs.get(paths.BASE.as_posix()))
+        cycles.went_through(run.ledger, run.history, run.run_id, run.actor, outputs.get(paths.BASE.as_posix()))
         if verdict["verdict"] != "pass":
             status, exit_code, message = "refused", 1, "the release gate said no."
     _log_quarantine(run)
@@ -150,7 +150,7 @@ def _ask_gate(run: "Run", policy: dict[str, Any]) -> dict[str, Any]:
     evidence = gate.gate_evidence(gate.Reports.in_workspace(paths.REPORTS), paths.POLICY, paths.REWARD, run.entries)
     evidence = replace(
         evidence,
-        open_incidents=incidents.blocking(run.ledger),
+        open_incidents=incidents.blocking(run.history),
         expired=processing.expired(run.entries, run.folder),
     )
     verdict = gate.release_gate(evidence, gate.thresholds_of(run.entries))

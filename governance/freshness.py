@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from governance.history import Readable
 from governance.ledger import Entry, Event, Log
 
 SCHEMA = "attestrl/cycle/1"
@@ -24,7 +25,7 @@ class Stale:
     verdict: Entry
 
 
-def stale_evaluations(ledger: Log, base_path: str, base_sha256: str) -> list[Stale]:
+def stale_evaluations(ledger: Readable, base_path: str, base_sha256: str) -> list[Stale]:
     """Evaluations of runs on another base than this one that are not marked yet."""
     bases: dict[str, str] = {}
     verdicts: dict[str, Entry] = {}
@@ -60,7 +61,7 @@ def mark(ledger: Log, stale: list[Stale], base_sha256: str, run_id: str, actor: 
         add(Event.CYCLE_DUE, run_id=run_id, actor=actor, subject_digests={"base": base_sha256}, data=data)
 
 
-def cycle(ledger: Log) -> dict[str, Any] | None:
+def cycle(ledger: Readable) -> dict[str, Any] | None:
     """The latest cycle that was ever due, as its record; None if there is none."""
     found: dict[str, Any] | None = None
     for e in ledger.entries():

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from governance.errors import BadInput
+from governance.history import Readable
 from governance.ledger import Entry, Event, Log
 
 SCHEMA = "attestrl/incident/1"
@@ -59,17 +60,17 @@ class Incident:
         return {"schema": SCHEMA, **asdict(self), "blocks": self.blocks}
 
 
-def incidents(ledger: Log) -> list[Incident]:
+def incidents(ledger: Readable) -> list[Incident]:
     """Every incident, in the order in which they were opened."""
     return _folded(e for e in ledger.entries() if e.type.startswith("incident."))
 
 
-def blocking(ledger: Log) -> tuple[str, ...]:
+def blocking(ledger: Readable) -> tuple[str, ...]:
     """Ids of the incidents while which no policy may be promoted."""
     return tuple(i.incident_id for i in incidents(ledger) if i.blocks)
 
 
-def find(ledger: Log, incident_id: str) -> Incident:
+def find(ledger: Readable, incident_id: str) -> Incident:
     """One incident that is open. Raises BadInput if there is none of this id, or it is closed."""
     found = next((i for i in incidents(ledger) if i.incident_id == incident_id), None)
     if found is None:

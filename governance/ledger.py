@@ -105,6 +105,12 @@ def entry_line(entry: Entry) -> bytes:
     return _written(asdict(entry))[1]
 
 
+def entry_of(line: bytes) -> Entry | None:
+    """The entry that a line of the log holds; None if it cannot be read."""
+    fields = _parse(line)
+    return Entry(**fields) if isinstance(fields, dict) else None
+
+
 class Log(ABC):
     """An audit log, wherever its lines are kept. Several writers may append: they take turns."""
 
@@ -132,9 +138,9 @@ class Log(ABC):
     def entries(self, run_id: str | None = None) -> Iterator[Entry]:
         """Entries in order, of one run if asked for; lines that cannot be read are passed over (see `verify`)."""
         for line in self.lines():
-            fields = _parse(line)
-            if isinstance(fields, dict) and (run_id is None or fields["run_id"] == run_id):
-                yield Entry(**fields)
+            entry = entry_of(line)
+            if entry and (run_id is None or entry.run_id == run_id):
+                yield entry
 
     def verify(self, visit: Callable[[str], None] | None = None) -> Verification:
         """Check every line against its hash and its neighbours. Streams: memory does not grow with the log.

@@ -115,7 +115,9 @@ def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path,
 
 
 VOTES = "data/raw/vendor/votes.csv"
-UNTIL_ANNOTATORS = ("--params", "tiny.yaml", "--set", f"ingest.votes={VOTES}", "--until", "annotators")
+PEOPLE = "data/raw/vendor/people.csv"
+SOURCES = ("--set", f"ingest.votes={VOTES}", "--set", f"ingest.annotators={PEOPLE}")
+UNTIL_ANNOTATORS = ("--params", "tiny.yaml", *SOURCES, "--until", "annotators")
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +130,8 @@ def vendor_made(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Pat
     rows = [f"{i},ann-secret-{k},{int(rng.random() < 0.8)}" for i in items for k in range(12) if rng.random() < 0.5]
     (project.folder / "data/raw/vendor").mkdir()
     (project.folder / VOTES).write_text("item_id,annotator_id,choice\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    people = "".join(f"ann-secret-{k},{'north' if k else 'south'},{20 + k}\n" for k in range(12))
+    (project.folder / PEOPLE).write_text("annotator_id,country,age\n" + people, encoding="utf-8")
     record = project.run(*UNTIL_ANNOTATORS)
     assert record["status"] == "done", record["message"]
     for command in (("remote", "add", "-d", "store", "../store"), ("push", "-q")):

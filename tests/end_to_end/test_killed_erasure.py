@@ -1,4 +1,5 @@
-"""`kill -9` of an erasure at random moments: nothing half erased is reported as done, and running it again finishes it."""
+"""`kill -9` of an erasure or a deletion at random moments: nothing half gone is reported as done, and running it again
+finishes it."""
 
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.end_to_end.conftest import UNTIL_ANNOTATORS, Project, copied, entries, names
+from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, entries, names
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("privacy")]
 PERSON = "ann-secret-7"
@@ -21,12 +22,13 @@ KILLS = 6
 
 
 def journals(project: Project) -> list[Path]:
-    return list((project.folder / ".attestrl/privacy").glob("erasing-*.json"))
+    folder = project.folder / ".attestrl/privacy"
+    return [*folder.glob("erasing-*.json"), *folder.glob("deleting-*.json")]
 
 
-def start(project: Project) -> subprocess.Popen[str]:
+def start(project: Project, command: tuple[str, ...] = ERASE) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *ERASE],
+        [sys.executable, "-m", "flows.cli", *command],
         cwd=project.folder,
         env=project.environment,
         stdout=subprocess.PIPE,
@@ -68,7 +70,7 @@ def test_killed_at_random_moments_it_finishes_when_run_again(vendor_made: Projec
         erasing = start(project)
         if number:  # the first at any moment, the others while files go
             until_journal(project, erasing)
-            moment = rng.random() * removing
+            moment = rng.random() ** 2 * removing  # more often early, while there is much to remove
         else:
             moment = rng.random() * (looked - begun)
         time.sleep(moment)
@@ -94,3 +96,36 @@ def test_killed_at_random_moments_it_finishes_when_run_again(vendor_made: Projec
         assert project.attestrl("ledger", "verify").returncode == 0
         assert project.attestrl("evidence", "verify", bundle).returncode == 0
     print(f"{unfinished} of {KILLS} were killed with rows left")
+
+
+def test_a_deletion_that_was_killed_goes_on_and_is_recorded_once(vendor_made: Project, tmp_path: Path) -> None:
+    seed = int(os.environ.get("ATTESTRL_KILL_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"ATTESTRL_KILL_SEED={seed}")
+    project = copied(vendor_made, tmp_path / "killed")
+    source = project.folder / VOTES
+    source.with_name("retention.yaml").write_text("retain_until: 2020-01-31\naction: delete\n", encoding="utf-8")
+    people = pl.read_parquet(project.folder / "data/interim/valid/votes.parquet")["annotator_id"].unique().to_list()
+    act = ("privacy", "retention", "--act", "--json")
+    for rng in (random.Random(seed), random.Random(seed + 1)):
+        deleting = start(project, act)
+        until_journal(project, deleting)
+        time.sleep(rng.random() ** 2)
+        deleting.send_signal(signal.SIGKILL)
+        said = deleting.communicate()[0]
+        left = [n for p in people for n in holds(project, p)]
+        assert not (left and said), "half deleted and reported as done"
+        assert len(entries(project, "retention.deleted")) <= (0 if left else 2)
+    kept = {file: file.read_bytes() for file in journals(project)}
+    done = project.attestrl(*act)
+    assert done.returncode == 0, done.stderr
+    assert {r["state"] for r in json.loads(done.stdout) if r["source"] in (VOTES, PEOPLE)} == {"deleted"}
+    assert [n for p in people for n in holds(project, p)] == []
+    assert journals(project) == []
+    recorded = [e.data["source"] for e in entries(project, "retention.deleted")]
+    assert sorted(recorded) == [PEOPLE, VOTES]
+    for file, content in kept.items():  # as a kill leaves it after the entry and before the journal's end
+        file.write_bytes(content)
+    assert project.attestrl(*act).returncode == 0
+    assert journals(project) == []
+    assert len(entries(project, "retention.deleted")) == 2
+    assert project.attestrl("ledger", "verify").returncode == 0

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from tests.end_to_end.conftest import UNTIL_ANNOTATORS, VOTES, Project, copied, made, names
+from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, made, names
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("privacy")]
 PERSON = "ann-secret-7"
@@ -26,6 +27,20 @@ def test_no_identifier_is_kept_anywhere(vendor: Project) -> None:
     assert len(people) == 12
     assert all(p.startswith("p-") for p in people)
     assert len(names(vendor, people[0])) > 4  # the search finds what is there
+    described = pl.read_parquet(vendor.folder / "data/interim/ingested/people.parquet")
+    assert set(described["annotator_id"]) == set(people)
+
+
+def test_an_export_tells_of_no_small_group(vendor: Project, tmp_path: Path) -> None:
+    bundle = tmp_path / "evidence.zip"
+    assert vendor.attestrl("evidence", "export", "latest", "--out", str(bundle)).returncode == 0
+    with zipfile.ZipFile(bundle) as z:
+        sheet = json.loads(z.read("run/datasheet-votes.json"))
+        assert "demographics" not in json.loads(z.read("run/reports/annotators.json"))
+        everything = b"".join(z.read(n) for n in z.namelist() if n.startswith("run/"))
+    said = {a["id"]: a["answer"] for a in sheet["answers"]}["COMP-13"]
+    assert "country: 2 groups are not shown" in said
+    assert b"south" not in everything
 
 
 def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path) -> None:
@@ -36,7 +51,7 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
     done = vendor.attestrl("privacy", "erase", PERSON, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
-    assert found["raw_files"] == [VOTES]
+    assert found["raw_files"] == [PEOPLE, VOTES]
     assert found["runs"]
     left = set(before["annotator_id"])
     gone = {p for p in left if not [n for n in names(vendor, p) if "/privacy/" not in n]}
@@ -48,11 +63,13 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
     assert made(after_it) == ["ingest", "validate", "annotators"], after_it["message"]
     after = pl.read_parquet(vendor.folder / "data/interim/valid/votes.parquet")
     (erased,) = left - set(after["annotator_id"])
+    described = pl.read_parquet(vendor.folder / "data/interim/ingested/people.parquet")
+    assert set(described["annotator_id"]) == left - {erased}
     assert after.height == before.filter(pl.col("annotator_id") != erased).height
     kept = [n for n in names(vendor, erased) if "/.attestrl/privacy/" not in n]
     assert kept == []
     again = json.loads(vendor.attestrl("privacy", "erase", PERSON, "--json").stdout)
-    assert again == {"erasure": None, "raw_files": [VOTES]}
+    assert again == {"erasure": None, "raw_files": [PEOPLE, VOTES]}
     nobody = vendor.attestrl("privacy", "erase", "ann-unknown")
     assert nobody.returncode == 2
     assert "ann-unknown" not in nobody.stderr

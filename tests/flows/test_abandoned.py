@@ -26,7 +26,7 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
         (Event.STAGE_FAILED, {}, {"stage": "sft", **data}),
     ):
         ledger.append(event, run_id=KILLED, actor="user:a", subject_digests=digests, data=more)
-    recovery.close_abandoned(ledger)
+    recovery.close_abandoned(ledger, ledger)
     folder = home / "records" / KILLED
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["gate"]["verdict"]) == ("killed", "none")
@@ -37,5 +37,5 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
     assert reasons == []
     assert f"run {KILLED}: killed, release gate: none" in facts
     before = ledger.path.read_bytes()
-    recovery.close_abandoned(ledger)
+    recovery.close_abandoned(ledger, ledger)
     assert ledger.path.read_bytes() == before

@@ -32,6 +32,9 @@ def votes(folder: Path) -> DatasetFacts:
             "confidence": [0.5, None, 1.0],
             "simulated": [True, True, False],
             "responses": [["x", "y"], ["z"], []],
+            "messages": [[{"role": "user", "content": "hi"}] * 2, [{"role": "user", "content": "yo"}], []],
+            "scores": [{"clarity": 3}, {"clarity": 1}, {"clarity": 2}],
+            "deep": [[{"a": {"b": 1}}], [], []],
         }
     )
     table.write_parquet(file)
@@ -121,7 +124,11 @@ def test_croissant_is_valid_and_its_records_load(tmp_path: Path) -> None:
     records = list(loaded.records("rows"))
     assert [r["rows/choice"] for r in records] == [1, 0, 1]
     assert [r["rows/item_id"] for r in records] == [b"a", b"b", None]
-    assert "Nested columns outside the record set: responses." in document["description"]
+    assert records[0]["rows/responses"] == [b"x", b"y"]
+    turn = {"rows/messages/role": b"user", "rows/messages/content": b"hi"}
+    assert records[0]["rows/messages"] == [turn, turn]
+    assert records[0]["rows/scores"] == {"rows/scores/clarity": 3}
+    assert "Columns outside the record set: deep." in document["description"]
 
 
 def test_croissant_answers_every_term_of_the_vocabulary(tmp_path: Path) -> None:

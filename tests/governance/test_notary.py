@@ -1,69 +1,20 @@
-"""What checkpoints show and the chain cannot: every test changes the files themselves."""
+"""Checkpoints: everything that can be done to a log or to them is found, and named."""
 
 import json
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from governance import checkpoint, dsse
-from governance.checkpoint import Checkpoint, Folder
-from governance.digest import canonical_json
-from governance.errors import BadInput, GateRefused, MissingComponent
-from governance.keys import VARIABLE, Keyring
-from governance.ledger import Event, Ledger, hash_of
+from governance.errors import BadInput, GateRefused
+from governance.ledger import Event, Ledger
 from governance.notary import Notary
 from tests.governance.conftest import notary_of
-
-
-def add(ledger: Ledger, n: int) -> None:
-    with ledger.batch() as append:
-        for i in range(n):
-            append(Event.STAGE_MADE, run_id=f"r{i}", actor="user:a", subject_digests={"x": "ab" * 32}, data={"i": i})
-
-
-@pytest.fixture
-def notary(tmp_path: Path) -> Notary:
-    """Three checkpoints, and two entries after the last of them. The first seal adds an entry about its key."""
-    made = notary_of(Ledger(tmp_path / "ledger.jsonl"))
-    for _ in range(3):
-        add(made.ledger, 5)
-        made.seal("user:a")
-    add(made.ledger, 2)
-    return made
-
-
-def files(notary: Notary) -> list[Path]:
-    assert isinstance(notary.place, Folder)
-    return sorted(notary.place.path.iterdir())
-
-
-def lines(notary: Notary) -> list[bytes]:
-    return notary.ledger.path.read_bytes().splitlines(keepends=True)
-
-
-def rechain(entries: list[dict[str, Any]]) -> bytes:
-    """A log that is right in itself, written by somebody who knows how but has no key."""
-    out, previous = [], "0" * 64
-    for seq, e in enumerate(entries):
-        fields = e | {"seq": seq, "prev_hash": previous}
-        fields["entry_hash"] = previous = hash_of(fields)
-        out.append(canonical_json(fields) + b"\n")
-    return b"".join(out)
-
-
-def says(notary: Notary, *words: str) -> None:
-    found = notary.verify()
-    assert not found.ok
-    for word in words:
-        assert any(word in p for p in found.problems), (word, found.problems)
+from tests.governance.signed_logs import files, forge, lines, rechain, says
 
 
 def test_a_whole_log_verifies_and_uncovered_entries_are_named(notary: Notary) -> None:
@@ -173,13 +124,6 @@ def test_a_file_that_is_no_checkpoint_is_named(notary: Notary) -> None:
     says(notary, "checkpoint notes.txt: was edited: it is not a signed checkpoint")
 
 
-def forge(notary: Notary, size: int, key: EllipticCurvePrivateKey, previous: str, root: str = "0" * 64) -> str:
-    head = json.loads(lines(notary)[size - 1])["entry_hash"]
-    made = Checkpoint(json.loads(lines(notary)[0])["entry_hash"], size, head, root, checkpoint.now(), previous)
-    envelope = dsse.sign(checkpoint.PAYLOAD_TYPE, checkpoint.payload(made), key)
-    return checkpoint.store(notary.place, made, envelope).name
-
-
 def test_a_checkpoint_by_another_key_is_named(notary: Notary) -> None:
     stored, _ = checkpoint.load(notary.place)
     name = forge(notary, 18, generate_private_key(SECP256R1()), stored[-1].digest)
@@ -202,168 +146,8 @@ def test_a_fork_is_named(notary: Notary) -> None:
     says(notary, f"checkpoint {name}: is a fork: it and {stored[2].name} claim the same place")
 
 
-def test_after_a_rotation_both_keys_stand(notary: Notary) -> None:
-    first = notary.keyring.active()
-    keyid = notary.rotate("user:a", "yearly")
-    found = notary.verify()
-    assert found.ok, found.problems
-    assert found.covered == found.entries == 19
-    (entry,) = [e for e in notary.ledger.entries() if e.type == Event.KEY_ROTATED]
-    assert (entry.subject_digests, entry.data) == ({"key": keyid}, {"reason": "yearly"})
-    assert first is not None and notary.keyring.keys()[first.keyid].status == "retired"
-
-
-def test_a_retired_key_signs_nothing_new(notary: Notary) -> None:
-    old = notary.keyring.private()
-    notary.rotate("user:a", "yearly")
-    add(notary.ledger, 1)
-    stored, _ = checkpoint.load(notary.place)
-    name = forge(notary, 20, old, stored[-1].digest)
-    says(notary, f"checkpoint {name}: is signed by a wrong or replaced key")
-
-
-def test_a_revoked_key_counts_only_under_another_one(notary: Notary) -> None:
-    stolen = notary.keyring.private()
-    revoked = notary.revoke("user:a", None, "laptop lost")
-    found = notary.verify()
-    assert found.ok, found.problems
-    assert notary.keyring.keys()[revoked].status == "revoked"
-    assert [e.type for e in notary.ledger.entries()][-2:] == [Event.KEY_ROTATED, Event.KEY_REVOKED]
-    add(notary.ledger, 1)
-    stored, _ = checkpoint.load(notary.place)
-    name = forge(notary, found.entries + 1, stolen, stored[-1].digest)
-    says(notary, f"checkpoint {name}: is signed by a revoked key")
-    with pytest.raises(BadInput, match="revoked already"):
-        notary.revoke("user:a", revoked, "again")
-
-
-def test_a_revoked_key_that_signed_last_is_named(notary: Notary) -> None:
-    active = notary.keyring.active()
-    assert active is not None
-    notary.keyring.revoke(active.keyid, "stolen")
-    says(notary, "is signed by a revoked key")
-
-
-def pem(key: EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-def test_a_given_key_signs_and_replaces_the_one_before(notary: Notary, tmp_path: Path) -> None:
-    for source in ("file", "environment"):
-        key = generate_private_key(SECP256R1())
-        (tmp_path / "given.pem").write_text(pem(key))
-        ring = (
-            Keyring(tmp_path / "keys", tmp_path / "given.pem", {})
-            if source == "file"
-            else Keyring(tmp_path / "keys", None, {VARIABLE: pem(key)})
-        )
-        other = Notary(notary.ledger, notary.place, ring)
-        other.seal("user:a")
-        found = other.verify()
-        assert found.ok, found.problems
-        stored, _ = checkpoint.load(notary.place)
-        assert stored[-1].keyid == dsse.keyid_of(key.public_key())
-    assert len(list(ring.folder.glob("signing-*.pem"))) == 1  # given keys are not copied
-
-
-def test_a_missing_private_half_is_named(notary: Notary) -> None:
-    next(notary.keyring.folder.glob("signing-*.pem")).unlink()
-    with pytest.raises(MissingComponent, match="rotate-key"):
-        notary.seal("user:a")
-    assert notary.verify().ok
-    notary.rotate("user:a", "private half lost")
-    assert notary.verify().ok
-
-
-def test_an_auditor_needs_the_public_key_alone(notary: Notary, tmp_path: Path) -> None:
-    notary.rotate("user:a", "yearly")
-    active = notary.keyring.active()
-    assert active is not None
-    elsewhere = Notary(notary.ledger, notary.place, Keyring(tmp_path / "no keys", environment={}))
-    assert elsewhere.verify(dsse.read_public(active.public, "")).ok
-    assert "wrong key" in " ".join(elsewhere.verify(generate_private_key(SECP256R1()).public_key()).problems)
-    assert "wrong key" in " ".join(elsewhere.verify().problems)
-
-
 def test_nothing_is_signed_of_an_empty_log(tmp_path: Path) -> None:
     notary = notary_of(Ledger(tmp_path / "ledger.jsonl"))
     assert notary.seal("user:a") is None
     assert notary.verify().ok
     assert not (tmp_path / "ledger.jsonl").exists()
-
-
-@pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("signed")
-    made = notary_of(Ledger(folder / "ledger.jsonl"))
-    for _ in range(4):
-        add(made.ledger, 3)
-        made.seal("user:a")
-    return folder
-
-
-def mutate_lines(data: st.DataObject, ls: list[bytes]) -> list[bytes]:
-    at, other = data.draw(st.integers(0, len(ls) - 1)), data.draw(st.integers(0, len(ls) - 1))
-    kind = data.draw(st.sampled_from(["byte", "delete", "swap", "repeat", "cut", "rechain", "insert"]))
-    if kind == "byte":
-        i = data.draw(st.integers(0, len(ls[at]) - 1))
-        ls[at] = ls[at][:i] + bytes([data.draw(st.integers(0, 255))]) + ls[at][i + 1 :]
-    elif kind == "delete":
-        del ls[at]
-    elif kind == "swap":
-        ls[at], ls[other] = ls[other], ls[at]
-    elif kind == "repeat":
-        ls.insert(other, ls[at])
-    elif kind == "cut":
-        del ls[at:]
-    else:
-        entries = [json.loads(line) for line in ls]
-        if kind == "insert":
-            entries.insert(at, dict(entries[other]))
-        entries[at]["actor"] = data.draw(st.text("abc", min_size=1, max_size=5))
-        ls = rechain(entries).splitlines(keepends=True)
-    return ls
-
-
-def mutate_checkpoints(data: st.DataObject, folder: Path) -> None:
-    here = sorted(folder.iterdir())
-    one, other = data.draw(st.sampled_from(here)), data.draw(st.sampled_from(here))
-    kind = data.draw(st.sampled_from(["byte", "delete", "replay", "copy", "re-sign", "rename"]))
-    content = one.read_bytes()
-    if kind == "byte":
-        i = data.draw(st.integers(0, len(content) - 1))
-        one.write_bytes(content[:i] + bytes([data.draw(st.integers(0, 255))]) + content[i + 1 :])
-    elif kind == "delete":
-        one.unlink()
-    elif kind == "replay":
-        one.write_bytes(other.read_bytes())
-    elif kind == "copy":
-        (folder / f"{data.draw(st.integers(0, 99)):012d}-{'0' * 16}.json").write_bytes(content)
-    elif kind == "rename":
-        one.rename(folder / (data.draw(st.text("abc", min_size=1, max_size=9)) + ".json"))
-    else:
-        stored = next(s for s in checkpoint.load(Folder(folder))[0] if s.name == one.name)
-        one.unlink()
-        forged = dsse.sign(checkpoint.PAYLOAD_TYPE, stored.envelope.payload, generate_private_key(SECP256R1()))
-        checkpoint.store(Folder(folder), stored.checkpoint, forged)
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_no_mutation_of_log_or_checkpoints_goes_unnoticed(
-    signed: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    folder = tmp_path_factory.mktemp("mutated") / "home"
-    shutil.copytree(signed, folder)
-    log, places = folder / "ledger.jsonl", folder / "checkpoints"
-    if data.draw(st.booleans(), label="log"):
-        log.write_bytes(b"".join(mutate_lines(data, log.read_bytes().splitlines(keepends=True))))
-    if data.draw(st.booleans(), label="checkpoints"):
-        mutate_checkpoints(data, places)
-    state = [(f.name, f.read_bytes()) for f in (log, *sorted(places.iterdir()))]
-    same = state == [
-        (f.name, f.read_bytes()) for f in (signed / "ledger.jsonl", *sorted((signed / "checkpoints").iterdir()))
-    ]
-    found = notary_of(Ledger(log)).verify()
-    assert found.ok == same, found.problems
-    shutil.rmtree(folder.parent)

@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 
 from governance import bundle
 from governance.datasheet import DatasetFacts, Declared, document
+from tests.governance.bundles import read
 from tests.governance.runs import export_to, make_notary, make_run
-from tests.governance.test_bundle import read
 
 SCHEMAS = Path(bundle.__file__).parent / "schemas"
 FORMAT = Path(bundle.__file__).parents[1] / "docs/record-format.md"
