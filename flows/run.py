@@ -36,6 +36,7 @@ class Run:
     project: str = ""
     started: float = field(default_factory=time.monotonic)
     outcomes: list[Outcome] = field(default_factory=list)
+    closed: bool = False  # its record stands, and the ledger names it
 
     @property
     def folder(self) -> Path:
@@ -92,6 +93,8 @@ def execute(
             status, message, code = _run_stages(run)
             return run_records.close(run, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
+            if run.closed:
+                raise
             if known := explained(error):
                 return run_records.close(run, "failed", str(known), known.exit_code)
             run_records.close(run, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)

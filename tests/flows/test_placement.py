@@ -27,7 +27,7 @@ def placed(**placement: object) -> params.Params:
 
 
 def test_what_cannot_be_placed_is_one_sentence() -> None:
-    with pytest.raises(BadInput, match="stages[.]pppo is not a stage"):
+    with pytest.raises(BadInput, match=r"stages[.]pppo is not a stage"):
         placed(stages={"pppo": {}})
     with pytest.raises(BadInput, match="needs 4 GPUs, and gpus is 2"):
         placed(stages={"ppo": {"device": "gpu", "number": 4}}, gpus=2)
