@@ -151,6 +151,8 @@ def _note_killed(ledger: Log) -> None:
 
     from flows import recovery
 
+    if not recovery.open_runs(ledger):  # or a person's run would find the lock held by nobody
+        return
     try:
         with FileLock(paths.home() / "run.lock").acquire(timeout=0):
             recovery.close_abandoned(ledger)
