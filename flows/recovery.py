@@ -22,16 +22,21 @@ def recover_store() -> None:
         _end_mlflow_runs()
 
 
-def close_abandoned(ledger: Log, history: Readable) -> None:
-    """Say in the ledger of runs that were started and never ended that they were killed."""
-    open_runs: set[str] = set()
+def open_runs(history: Readable) -> set[str]:
+    """Runs that were started and have not ended: at most one of them is alive."""
+    found: set[str] = set()
     for entry in history.entries():
         if entry.type == Event.RUN_STARTED:
-            open_runs.add(entry.run_id)
+            found.add(entry.run_id)
         elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):
-            open_runs.discard(entry.run_id)
+            found.discard(entry.run_id)
+    return found
+
+
+def close_abandoned(ledger: Log, history: Readable) -> None:
+    """Say in the ledger of runs that were started and never ended that they were killed."""
     with ledger.batch() as add:
-        for run_id in sorted(open_runs):
+        for run_id in sorted(open_runs(history)):
             digests = run_records.write_abandoned(paths.home() / "records" / run_id, list(ledger.entries(run_id)))
             data = {"status": "killed", "message": run_records.ABANDONED}
             add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)

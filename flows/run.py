@@ -39,6 +39,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    closed: bool = False  # its record stands, and the ledger names it
     history: History = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ def execute(
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
         if cause:
-            causes.begin(run.ledger, cause, run_id, run.actor, **facts)
+            run.entries.append(causes.begin(run.ledger, cause, run_id, run.actor, **facts))
         else:
             run.log(Event.RUN_STARTED, **facts, cause=None)
         status, message, code = "failed", "", 1
@@ -102,6 +103,8 @@ def execute(
             status, message, code = _run_stages(run, ready)
             return run_records.close(run, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
+            if run.closed:
+                raise
             if known := explained(error):
                 return run_records.close(run, "failed", str(known), known.exit_code)
             run_records.close(run, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)

@@ -62,6 +62,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
         p.relative_to(run.folder).as_posix(): sha256_path(p) for p in made
     }
     run.log(event, digests, status=status, message=message)
+    run.closed = True
     if policy and verdict["verdict"] == "pass":
         release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")
     sealing.seal(run.actor)

@@ -151,9 +151,11 @@ def _note_killed(ledger: Log) -> None:
 
     from flows import recovery
 
+    if not recovery.open_runs(ledger):  # or a person's run would find the lock held by nobody
+        return
     try:
         with FileLock(paths.home() / "run.lock").acquire(timeout=0):
-            recovery.close_abandoned(ledger)
+            recovery.close_abandoned(ledger, ledger)
     except Timeout:
         return  # a run is under way
 

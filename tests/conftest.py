@@ -4,8 +4,11 @@ import contextlib
 import importlib
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
 
@@ -13,6 +16,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers that wait for 
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "data/raw/hh_rlhf/pairs.jsonl"
@@ -96,3 +102,37 @@ def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder:
     for stage in ("base", "sft", "reward"):
         run_stage_in(folder, stage)
     return folder
+
+
+@pytest.fixture(scope="session")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Prefect server that lives as long as the tests."""
+    from flows.servers import prefect_server
+
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+            url = stack.enter_context(prefect_server())()
+        yield url
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> "Project":
+    """A project with a shrunken configuration (`tests.end_to_end.conftest`)."""
+    from tests.end_to_end.conftest import small_project
+
+    return small_project(tmp_path_factory.mktemp("end to end"), tiny_model_folder, orchestrator)
+
+
+@pytest.fixture(scope="session")
+def first(project: "Project") -> dict[str, Any]:
+    """The first run of the project, undisturbed: from a folder below, for a user without a server, whose home is
+    read-only, far from UTC, who shares nothing."""
+    from tests.end_to_end.conftest import clean_environment
+
+    started = time.monotonic()
+    elsewhere = clean_environment() | {"HOME": "/proc", "TZ": "Asia/Kathmandu"}
+    record = project.run("--params", "../tiny.yaml", cwd=project.folder / "docs", env=elsewhere, umask=0o077)
+    assert record["status"] == "done", record["message"] or record["gate"]
+    assert time.monotonic() - started < 120 * 2  # two minutes, and as much again beside the other tests
+    return record

@@ -6,9 +6,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from flows.servers import prefect_server
 from governance.erasure import holders
 from governance.ledger import Entry, Ledger
 
@@ -94,21 +90,6 @@ def small_project(to: Path, model: Path, orchestrator: str) -> Project:
 
 
 @pytest.fixture(scope="session")
-def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Prefect server that lives as long as the tests."""
-    with ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-            url = stack.enter_context(prefect_server())()
-        yield url
-
-
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
-    return small_project(tmp_path_factory.mktemp("end to end"), tiny_model_folder, orchestrator)
-
-
-@pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
     """A project that never ran."""
     return small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder, orchestrator)
@@ -157,18 +138,6 @@ def names(project: Project, text: str) -> list[str]:
 def entries(project: Project, *types: str) -> list[Entry]:
     """Entries of the audit log of some types."""
     return [e for e in Ledger(project.folder / ".attestrl/ledger.jsonl").entries() if e.type in types]
-
-
-@pytest.fixture(scope="session")
-def first(project: Project) -> dict[str, Any]:
-    """The first run of the project, undisturbed: from a folder below, for a user without a server, whose home is
-    read-only, far from UTC, who shares nothing."""
-    started = time.monotonic()
-    elsewhere = clean_environment() | {"HOME": "/proc", "TZ": "Asia/Kathmandu"}
-    record = project.run("--params", "../tiny.yaml", cwd=project.folder / "docs", env=elsewhere, umask=0o077)
-    assert record["status"] == "done", record["message"] or record["gate"]
-    assert time.monotonic() - started < 120 * 2  # two minutes, and as much again beside the other tests
-    return record
 
 
 def outcomes(record: dict[str, Any]) -> dict[str, str]:

@@ -12,10 +12,7 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.end_to_end.conftest import clean_environment, first, orchestrator
-from tests.end_to_end.conftest import project as local_project
-
-__all__ = ["first", "local_project", "orchestrator"]  # fixtures of the folder beside this one
+from tests.end_to_end.conftest import clean_environment
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SECRETS = {

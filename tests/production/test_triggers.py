@@ -2,6 +2,7 @@
 the releases that then wait for a person."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -71,18 +72,30 @@ class TeamProject(Project):
         return {r["parameters"]["run_id"]: r for r in found}
 
 
+def slowdown() -> float:
+    """By how much a process takes longer than it works: 1 on a machine that does nothing else."""
+    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import prefect"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    factor = max(1.0, (time.monotonic() - started) / worked)
+    print(f"this machine is busy: everything takes {factor:.1f} times as long")
+    return factor
+
+
 def wait(ready: Callable[[], Any], seconds: float = 90) -> None:
     servers.wait_until(lambda: bool(ready()), seconds=seconds)
 
 
 @pytest.fixture(scope="module")
-def project(
-    stack: Stack, tmp_path_factory: pytest.TempPathFactory, first: dict[str, Any], local_project: Project
+def team(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory, first: dict[str, Any], project: Project
 ) -> TeamProject:
     """A copy of a project that has run on one machine, with another coefficient, with a slot of its schedule soon and one
     a day from then on."""
     copy = tmp_path_factory.mktemp("team") / "Projekt № 2"
-    shutil.copytree(local_project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
+    shutil.copytree(project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
     described = yaml.safe_load((copy / "prefect.yaml").read_text())
     slot = (datetime.now(UTC) + SOON).replace(microsecond=0)
     described["deployments"][0]["schedules"] = [{"interval": 86400, "anchor_date": slot.isoformat(), "timezone": "UTC"}]
@@ -95,12 +108,12 @@ def project(
 
 
 @pytest.fixture(scope="module")
-def served(project: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamProject]:
+def served(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamProject]:
     """`attestrl serve` runs."""
     log = tmp_path_factory.mktemp("serve") / "log"
-    with servers.program([sys.executable, "-m", "flows.cli", "serve"], project.environment, log, project.folder):
-        wait(lambda: project.entries(Event.SCHEDULE_SET))
-        yield project
+    with servers.program([sys.executable, "-m", "flows.cli", "serve"], team.environment, log, team.folder):
+        wait(lambda: team.entries(Event.SCHEDULE_SET))
+        yield team
         print(log.read_text()[-5000:])
 
 
@@ -138,7 +151,7 @@ def test_a_closed_incident_starts_one_run_soon(slot: dict[str, Any], served: Tea
     assert (record["status"], made(record)) == ("done", [])
     assert record["cause"] == started.data["cause"]
     assert record["actor"] == "trigger:attestrl-scheduled"
-    assert seconds <= 5
+    assert seconds <= 5 * slowdown()
 
 
 def test_the_same_cause_starts_nothing_again(slot: dict[str, Any], served: TeamProject) -> None:

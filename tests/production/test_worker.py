@@ -37,10 +37,10 @@ class TeamProject(Project):
 
 
 @pytest.fixture(scope="module")
-def project(
+def team(
     tmp_path_factory: pytest.TempPathFactory,
     first: dict[str, Any],
-    local_project: Project,
+    project: Project,
     orchestrator: str,
     tracking: str,
 ) -> TeamProject:
@@ -48,7 +48,7 @@ def project(
     its `ppo`, which is to be longer, needs a worker."""
     folder = tmp_path_factory.mktemp("team")
     copy = folder / "Projekt № 2"
-    shutil.copytree(local_project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
+    shutil.copytree(project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
     settings = yaml.safe_load((copy / "params.yaml").read_text())
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
     settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=20)
@@ -81,10 +81,10 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def worker(folder: Path, project: Project) -> Iterator[subprocess.Popen[bytes]]:
+def worker(folder: Path, team: TeamProject) -> Iterator[subprocess.Popen[bytes]]:
     """A worker in a folder of its own, whose temporary files are there, too."""
     folder.mkdir()
-    own = project.environment | {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder), "HOME": str(folder)}
+    own = team.environment | {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder), "HOME": str(folder)}
     own["PREFECT_WORKER_QUERY_SECONDS"] = "1"
     own["PREFECT_LOGGING_LEVEL"] = "INFO"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", POOL]
@@ -92,20 +92,20 @@ def worker(folder: Path, project: Project) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def start(project: Project) -> tuple[subprocess.Popen[str], Path]:
-    said = project.folder / "run.json"
+def start(team: TeamProject) -> tuple[subprocess.Popen[str], Path]:
+    said = team.folder / "run.json"
     command = [sys.executable, "-m", "flows.cli", "run", "--json", "--until", "ppo"]
     with said.open("w") as out:
-        return subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=out, text=True), said
+        return subprocess.Popen(command, cwd=team.folder, env=team.environment, stdout=out, text=True), said
 
 
 @pytest.fixture(scope="module")
-def killed(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run whose first worker was killed in the middle of `ppo`."""
     folder = tmp_path_factory.mktemp("workers")
-    remote = project.folder.parent / "remote/attestrl-checkpoints/ppo"
-    with worker(folder / "a", project) as first:
-        run, said = start(project)
+    remote = team.folder.parent / "remote/attestrl-checkpoints/ppo"
+    with worker(folder / "a", team) as first:
+        run, said = start(team)
         try:
             wait_until(
                 lambda: run.poll() is not None or any(remote.glob("*/checkpoint-*/state.json")), folder / "a/log"
@@ -114,7 +114,7 @@ def killed(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[s
             os.killpg(first.pid, signal.SIGKILL)
             for process in _started_by(folder / "a"):
                 os.kill(process, signal.SIGKILL)
-            with worker(folder / "b", project):
+            with worker(folder / "b", team):
                 run.wait(timeout=300)
         finally:
             if run.poll() is None:
@@ -137,33 +137,35 @@ def _started_by(folder: Path) -> list[int]:
     return found
 
 
-def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(killed: dict[str, Any], project: Project) -> None:
+def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(
+    killed: dict[str, Any], team: TeamProject
+) -> None:
     record = killed
     assert record["status"] == "done", record
     assert outcomes(record)["ppo"] == "made"
-    made = json.loads((project.folder / "data/reports/ppo/record.json").read_text())
+    made = json.loads((team.folder / "data/reports/ppo/record.json").read_text())
     print(f"went on from update {made['notes']['resumed_from_step']} of {UPDATES}")
     assert 1 <= made["notes"]["resumed_from_step"]["ppo"] < UPDATES
     policy = next(o for s in record["stages"] for o in s["outputs"] if o["path"] == "data/models/policy")
-    assert policy["sha256"] == sha256_path(project.folder / "data/models/policy")
-    assert not (project.folder.parent / "remote/attestrl-checkpoints/ppo").exists()
-    status = project.python("-m", "dvc", "status", "--json")
+    assert policy["sha256"] == sha256_path(team.folder / "data/models/policy")
+    assert not (team.folder.parent / "remote/attestrl-checkpoints/ppo").exists()
+    status = team.python("-m", "dvc", "status", "--json")
     assert json.loads(status.stdout) == {}
 
 
-def test_here_and_elsewhere_make_the_same_bytes(killed: dict[str, Any], project: Project) -> None:
-    before = sha256_path(project.folder / "data/models/policy/model.safetensors")
-    done = project.python("-m", "dvc", "repro", "--force", "--single-item", "ppo", "--no-run-cache")
+def test_here_and_elsewhere_make_the_same_bytes(killed: dict[str, Any], team: TeamProject) -> None:
+    before = sha256_path(team.folder / "data/models/policy/model.safetensors")
+    done = team.python("-m", "dvc", "repro", "--force", "--single-item", "ppo", "--no-run-cache")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert sha256_path(project.folder / "data/models/policy/model.safetensors") == before
+    assert sha256_path(team.folder / "data/models/policy/model.safetensors") == before
 
 
-def test_what_is_not_committed_is_not_sent(killed: dict[str, Any], project: Project) -> None:
-    file = project.folder / "tasks/ppo.py"
+def test_what_is_not_committed_is_not_sent(killed: dict[str, Any], team: TeamProject) -> None:
+    file = team.folder / "tasks/ppo.py"
     before = file.read_text()
     file.write_text(before + "\n")
     try:
-        record = project.run()
+        record = team.run()
     finally:
         file.write_text(before)
     assert (record["status"], record["exit_code"]) == ("failed", 2)
