@@ -14,10 +14,10 @@ from tasks.evals.response_cache import ResponseCache, Sampled
 from tasks.evals.result import Result
 from tasks.params import Suite
 from tasks.progress import bar
-from tasks.rlhf.branches import Item, continuation_logprobs
+from tasks.rlhf.branches import Item, continuation_logprobs, conversation_scores
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
-from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, score_conversations
-from tasks.rlhf.rollout import length_groups, sample
+from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer
+from tasks.rlhf.rollout import length_groups, sample, score_head
 from tasks.stats.intervals import bootstrap_mean, wilson
 
 MAX_PROMPT_TOKENS = 256
@@ -151,12 +151,12 @@ class Bench:
 
     def score(self, name: str, conversations: Sequence[list[int]]) -> np.ndarray:
         """(N,) scores of conversations as token ids, in float64; each conversation is scored once."""
-        tokenizer, model = self.scorer(name)
+        _, model = self.scorer(name)
         known = self._scores.setdefault(name, {})
         rows = [tuple(c) for c in conversations]
         fresh = [list(r) for r in dict.fromkeys(rows) if r not in known]
         if fresh:
-            scores = score_conversations(model, fresh, tokenizer.pad_token_id).double().tolist()
+            scores = conversation_scores(model, score_head(model), fresh).double().tolist()
             known |= {tuple(r): s for r, s in zip(fresh, scores, strict=True)}
         return np.array([known[r] for r in rows])
 
