@@ -31,10 +31,10 @@ def held_out_scores(bench: Bench, scorer: str) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def held_out_prompts(bench: Bench) -> list[Messages]:
-    """At most `items` prompts of the evaluation side."""
+def held_out_prompts(bench: Bench, most: int | None = None) -> list[Messages]:
+    """At most `items`, or `most`, prompts of the evaluation side."""
     prompts = pl.read_parquet(bench.sides["eval_prompts"])["prompt"].to_list()
-    return [prompts[i] for i in bench.some(len(prompts))]
+    return [prompts[i] for i in bench.some(len(prompts), most)]
 
 
 def topics(prompts: Sequence[Messages], seed: int) -> list[str]:
