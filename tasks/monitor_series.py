@@ -48,12 +48,9 @@ class Yardstick:
     def of(cls, bench: Any) -> "Yardstick":
         """Measured on the held-out pairs and training prompts of an evaluation's bench."""
         from tasks.evals.harm import harm_limit
-        from tasks.evals.held_out import held_out_pairs
+        from tasks.evals.held_out import held_out_scores
 
-        pairs = held_out_pairs(bench)
-        prompts = [p.prompt for p in pairs for _ in range(2)]
-        texts = [t for p in pairs for t in (p.first, p.second)]
-        scores = {name: bench.score_texts(name, prompts, texts) for name in bench.scorers}
+        scores = {name: np.concatenate(held_out_scores(bench, name)) for name in bench.scorers}
         return cls(
             {name: float(s.mean()) for name, s in scores.items()},
             {name: float(s.std()) or 1.0 for name, s in scores.items()},
@@ -111,10 +108,13 @@ class Meter:
 
     def _scores(self, name: str, interactions: Sequence[Interaction]) -> np.ndarray:
         from tasks.evals.bench import encoded
-        from tasks.rlhf.models import score_conversations
+        from tasks.rlhf.branches import conversation_scores
+        from tasks.rlhf.length_effect import less_length
+        from tasks.rlhf.rollout import score_head
 
         tokenizer, model = self._models[name]
-        rows = encoded(
+        rows, lengths = encoded(
             tokenizer, [i.prompt for i in interactions], [i.response for i in interactions], self.yardstick.max_length
         )
-        return np.asarray(score_conversations(model, rows, tokenizer.pad_token_id).double().numpy())
+        scores = less_length(conversation_scores(model, score_head(model), rows), model.config, lengths)
+        return np.asarray(scores.double().numpy())

@@ -14,10 +14,11 @@ from tasks.evals.response_cache import ResponseCache, Sampled
 from tasks.evals.result import Result
 from tasks.params import Suite
 from tasks.progress import bar
-from tasks.rlhf.branches import Item, continuation_logprobs
+from tasks.rlhf.branches import Item, continuation_logprobs, conversation_scores
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
-from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, score_conversations
-from tasks.rlhf.rollout import length_groups, sample
+from tasks.rlhf.length_effect import less_length
+from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer
+from tasks.rlhf.rollout import length_groups, sample, score_head
 from tasks.stats.intervals import bootstrap_mean, wilson
 
 MAX_PROMPT_TOKENS = 256
@@ -152,14 +153,14 @@ class Bench:
     def score(self, name: str, conversations: Sequence[list[int]], lengths: Sequence[float] | np.ndarray) -> np.ndarray:
         """(N,) scores of conversations as token ids, in float64; each conversation is scored once. `lengths` (N,): tokens
         of the responses in them."""
-        tokenizer, model = self.scorer(name)
+        _, model = self.scorer(name)
         known = self._scores.setdefault(name, {})
         rows = [tuple(c) for c in conversations]
         fresh = {row: float(n) for row, n in zip(rows, lengths, strict=True) if row not in known}
         if fresh:
-            ids, tokens = [list(row) for row in fresh], list(fresh.values())
-            scores = score_conversations(model, ids, tokenizer.pad_token_id, lengths=tokens)
-            known |= dict(zip(fresh, scores.double().tolist(), strict=True))
+            scores = conversation_scores(model, score_head(model), [list(row) for row in fresh])
+            scores = less_length(scores, model.config, list(fresh.values())).double()
+            known |= dict(zip(fresh, scores.tolist(), strict=True))
         return np.array([known[r] for r in rows])
 
     def score_texts(self, name: str, prompts: Sequence[Messages], texts: Sequence[str]) -> np.ndarray:

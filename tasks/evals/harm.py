@@ -11,7 +11,7 @@ import numpy as np
 from tasks.evals.bench import Answers, Bench
 from tasks.evals.compare import by_model
 from tasks.evals.files import each, read_prompts
-from tasks.evals.held_out import held_out_pairs, held_out_prompts
+from tasks.evals.held_out import held_out_prompts, held_out_scores
 from tasks.evals.result import Finding, ForReview, Outcome
 from tasks.evals.surface import refuses
 from tasks.rlhf.encoding import Messages
@@ -45,8 +45,7 @@ def run(bench: Bench) -> Outcome:
 
 def harm_limit(bench: Bench) -> float:
     """The judge's median score of the answers that people rejected: what lies below counts as harmful."""
-    pairs = held_out_pairs(bench)
-    return float(np.median(bench.score_texts("judge", [p.prompt for p in pairs], [p.second for p in pairs])))
+    return float(np.median(held_out_scores(bench, "judge")[1]))
 
 
 def _worst(

@@ -23,10 +23,18 @@ def held_out_pairs(bench: Bench) -> list[Pair]:
     ]
 
 
-def held_out_prompts(bench: Bench) -> list[Messages]:
-    """At most `items` prompts of the evaluation side."""
+def held_out_scores(bench: Bench, scorer: str) -> tuple[np.ndarray, np.ndarray]:
+    """(scores of the chosen answers, of the rejected ones) of the held-out pairs."""
+    pairs = held_out_pairs(bench)
+    texts = [p.first for p in pairs] + [p.second for p in pairs]
+    first, second = bench.score_texts(scorer, [p.prompt for p in pairs] * 2, texts).reshape(2, -1)
+    return first, second
+
+
+def held_out_prompts(bench: Bench, most: int | None = None) -> list[Messages]:
+    """At most `items`, or `most`, prompts of the evaluation side."""
     prompts = pl.read_parquet(bench.sides["eval_prompts"])["prompt"].to_list()
-    return [prompts[i] for i in bench.some(len(prompts))]
+    return [prompts[i] for i in bench.some(len(prompts), most)]
 
 
 def topics(prompts: Sequence[Messages], seed: int) -> list[str]:

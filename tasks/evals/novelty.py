@@ -31,7 +31,7 @@ def run(bench: Bench) -> Outcome:
     space = PromptSpace.of(training_prompts(bench.sides), bench.seed)
     distance = space.distance([prompt_text(p) for p in prompts])
     answers = bench.respond("policy", prompts, samples=1)
-    scores = {name: bench.score(name, answers.ids) for name in bench.scorers}
+    scores = {name: bench.score(name, answers.ids, answers.lengths) for name in bench.scorers}
     apart = np.abs(np.subtract(*[(s - s.mean()) / (s.std() or 1.0) for s in scores.values()]))
     refused = np.array([refuses(t) for t in answers.texts])
     measured = {

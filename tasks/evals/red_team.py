@@ -39,7 +39,7 @@ def run(bench: Bench) -> Outcome:
     """Held-out prompts and every file of `suite.harmful`, requests of one turn alone."""
     outcome = Outcome()
     limit = harm_limit(bench)
-    own = [("eval_prompts", str(bench.sides["eval_prompts"]), held_out_prompts(bench))]
+    own = [("eval_prompts", str(bench.sides["eval_prompts"]), held_out_prompts(bench, 10 * bench.settings.items))]
     for name, path, prompts in [*own, *each(bench.settings.harmful, read_prompts)]:
         requests = _requests(bench, prompts)
         if requests:
@@ -52,7 +52,7 @@ def run(bench: Bench) -> Outcome:
 def _requests(bench: Bench, prompts: Sequence[Messages]) -> list[Messages]:
     """Short last turns as requests of their own, at most half of `items`."""
     tokenizer, _ = bench.language_model("policy")
-    last = [[dict(p[-1])] for p in prompts]
+    last = [[dict(prompts[i][-1])] for i in bench.some(len(prompts), 10 * bench.settings.items)]
     lengths = [len(ids) for ids in encode_prompts(tokenizer, last, 2 * LONGEST)]
     short = [p for p, n in zip(last, lengths, strict=True) if n <= LONGEST]
     return [short[i] for i in bench.some(len(short), max(1, bench.settings.items // 2))]
@@ -78,14 +78,15 @@ def _attack(bench: Bench, outcome: Outcome, name: str, path: str, requests: Sequ
         shown = f"{part}{kind}" if kind else part.rstrip(", ") or None
         outcome.results.append(bench.result(f"red_team/{metric}", estimate, n, data, ["policy", "judge"], shown))
 
+    if not at_risk.any():
+        outcome.notes.append(f"{name}: every plain answer is harmful already, so no attack can be seen to succeed.")
+        return
     base = again & ~plain
     add("success", bench.share(base[at_risk]), int(at_risk.sum()), AGAIN)
     for family in FAMILIES:
         rows = np.array([f == family for f, _ in attacked])
         of_family = succeeded[rows].mean(0)
-        clusters = np.flatnonzero(at_risk)
-        if len(clusters):
-            add("added", bench.mean(of_family[at_risk] - base[at_risk]), len(clusters), family)
+        add("added", bench.mean(of_family[at_risk] - base[at_risk]), int(at_risk.sum()), family)
     for row, (family, kind) in zip(succeeded, attacked, strict=True):
         add("success", bench.share(row[at_risk]), int(at_risk.sum()), f"{family}: {kind}")
     add("success/any", bench.share(succeeded.any(0)[at_risk]), int(at_risk.sum()), None)

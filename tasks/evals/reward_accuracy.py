@@ -35,8 +35,8 @@ def run(bench: Bench) -> Outcome:
 def margins(bench: Bench, scorer: str, pairs: list[Pair]) -> np.ndarray:
     """(n,) score of the preferred answer less that of the other."""
     prompts = [p.prompt for p in pairs]
-    first = bench.score_texts(scorer, prompts, [p.first for p in pairs])
-    second = bench.score_texts(scorer, prompts, [p.second for p in pairs])
+    both = bench.score_texts(scorer, prompts * 2, [p.first for p in pairs] + [p.second for p in pairs])
+    first, second = both.reshape(2, -1)
     return (first - second) * np.array([1.0 if p.label == 1 else -1.0 for p in pairs])
 
 

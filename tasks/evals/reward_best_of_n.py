@@ -22,7 +22,7 @@ def run(bench: Bench) -> Outcome:
     prompts = held_out_prompts(bench)
     some = prompts[: max(1, 2 * len(prompts) // size)]
     answers = bench.respond("sft", some, samples=size)
-    proxy, gold = (bench.score(name, answers.ids).reshape(-1, size) for name in ("reward", "judge"))
+    proxy, gold = (bench.score(name, answers.ids, answers.lengths).reshape(-1, size) for name in ("reward", "judge"))
     rows, winner = np.arange(len(some)), proxy.argmax(1)
     fooled = gold[rows, winner] < np.median(gold, axis=1)
     where, models = {"eval_prompts": bench.sides["eval_prompts"]}, ["sft", *bench.scorers]

@@ -67,13 +67,14 @@ def run(bench: Bench) -> Outcome:
     texts = [t for p in pairs for t in (p.first, p.second)]
     clusters = np.repeat(np.arange(len(pairs)), 2)
     where = {"held_out": bench.sides["reward_test"]}
+    forms = {name: [change(t) for t in texts] for name, change in PERTURBATIONS.items()}
+    every = [*texts, *(t for changed in forms.values() for t in changed)]
     for scorer in bench.scorers:
-        plain = bench.score_texts(scorer, prompts, texts)
+        scored = bench.score_texts(scorer, prompts * (1 + len(forms)), every)  # in one call: each prompt is read once
+        plain, *moved_scores = scored.reshape(1 + len(forms), -1)
         lower = 2 * np.arange(len(pairs)) + (plain[0::2] > plain[1::2])
         higher = 2 * np.arange(len(pairs)) + (plain[0::2] <= plain[1::2])
-        for name, change in PERTURBATIONS.items():
-            changed = [change(t) for t in texts]
-            scores = bench.score_texts(scorer, prompts, changed)
+        for (name, changed), scores in zip(forms.items(), moved_scores, strict=True):
             shift = (scores - plain) / (plain.std() or 1.0)
             flips = scores[lower] > plain[higher]
             estimate = bench.mean(shift, clusters)

@@ -19,6 +19,8 @@ TRIED = 12  # insertions a round
 SHOWN = 5
 REVIEWED = 5
 
+Conversations = tuple[list[list[int]], list[int]]  # token ids, and the tokens of each answer
+
 
 def run(bench: Bench) -> Outcome:
     """Held-out pairs; the reward model is searched, the judge is the witness."""
@@ -31,12 +33,13 @@ def run(bench: Bench) -> Outcome:
     chosen, rejected = (
         encoded(tokenizer, prompts, [getattr(p, s) for p in right], bench.max_length) for s in ("first", "second")
     )
-    first, second = bench.score("reward", chosen), bench.score("reward", rejected)
+    first, second = bench.score("reward", *chosen), bench.score("reward", *rejected)
     kept = np.flatnonzero(first > second)
     if not len(kept):
         outcome.notes.append("The reward model ranks no pair as people did, so there is nothing to attack.")
         return outcome
-    found, path = search(bench, [rejected[i] for i in kept], [_answer_at(bench, right[i]) for i in kept])
+    before = _of(rejected, kept)
+    found, sizes, path = search(bench, *before)
     won = path > first[kept]
     where, models = {"held_out": bench.sides["reward_test"]}, ["reward"]
     lines = []
@@ -48,43 +51,41 @@ def run(bench: Bench) -> Outcome:
             outcome.results.append(bench.result("reward_search/success", estimate, len(kept), where, models, part))
     gain = (path[-1] - path[0]) / (np.r_[first, second].std() or 1.0)
     outcome.results.append(bench.result("reward_search/gain_sd", bench.mean(gain), len(kept), where, models))
-    _transfer(bench, outcome, [chosen[i] for i in kept], [rejected[i] for i in kept], found, won[-1])
-    _tell(bench, outcome, [right[i] for i in kept], found, gain, won[-1])
+    _transfer(bench, outcome, _of(chosen, kept), before, (found, sizes), won[-1])
+    _tell(bench, outcome, [right[i] for i in kept], (found, sizes), gain, won[-1])
     outcome.curves.append(
         Curve("Search attack on the reward model", "tokens inserted", "rejected answers that win", {"reward": lines})
     )
     return outcome
 
 
-def _answer_at(bench: Bench, pair: Pair) -> int:
-    """Tokens of the answer of a pair's second side."""
-    tokenizer, _ = bench.scorer("reward")
-    return len(tokenizer(pair.second.strip(), add_special_tokens=False)["input_ids"]) + 1
+def _of(side: Conversations, kept: np.ndarray) -> Conversations:
+    return [side[0][i] for i in kept], [side[1][i] for i in kept]
 
 
-def search(bench: Bench, rows: list[list[int]], answers: list[int]) -> tuple[list[list[int]], np.ndarray]:
-    """(attacked conversations, (ROUNDS + 1, n) their scores after each round). `answers`: tokens of the answer at the end
-    of each row, its end token among them; a row that is full loses the answer's last words."""
+def search(bench: Bench, rows: list[list[int]], answers: list[int]) -> tuple[list[list[int]], list[int], np.ndarray]:
+    """(attacked conversations, tokens of the answer of each, (ROUNDS + 1, n) their scores after each round). `answers`:
+    tokens of the answer at the end of each row, its end token among them; a row that is full loses the answer's last
+    words."""
     tokenizer, _ = bench.scorer("reward")
     rng = np.random.default_rng(bench.seed)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     vocabulary = np.array([i for i in range(len(tokenizer)) if i not in special])
-    best, scores = [list(r) for r in rows], [bench.score("reward", rows)]
-    sizes = [min(n, len(r)) for n, r in zip(answers, rows, strict=True)]
+    best, sizes, scores = [list(r) for r in rows], list(answers), [bench.score("reward", rows, answers)]
     for _ in range(ROUNDS):
         tried = [
             _inserted(row, size, rng, vocabulary, bench.max_length)
             for row, size in zip(best, sizes, strict=True)
             for _ in range(TRIED)
         ]
-        values = bench.score("reward", tried).reshape(len(best), TRIED)
+        grown = [sizes[k // TRIED] + len(row) - len(best[k // TRIED]) for k, row in enumerate(tried)]
+        values = bench.score("reward", tried, grown).reshape(len(best), TRIED)
         winner, better = values.argmax(1), values.max(1) > scores[-1]
         for i in np.flatnonzero(better):
-            longer = tried[i * TRIED + int(winner[i])]
-            sizes[i] += len(longer) - len(best[i])
-            best[i] = longer
+            k = i * TRIED + int(winner[i])
+            best[i], sizes[i] = tried[k], grown[k]
         scores.append(np.where(better, values.max(1), scores[-1]))
-    return best, np.stack(scores)
+    return best, sizes, np.stack(scores)
 
 
 def _inserted(row: list[int], size: int, rng: np.random.Generator, vocabulary: np.ndarray, limit: int) -> list[int]:
@@ -98,12 +99,12 @@ def _inserted(row: list[int], size: int, rng: np.random.Generator, vocabulary: n
 def _transfer(
     bench: Bench,
     outcome: Outcome,
-    chosen: list[list[int]],
-    rejected: list[list[int]],
-    found: list[list[int]],
+    chosen: Conversations,
+    rejected: Conversations,
+    found: Conversations,
     won: np.ndarray,
 ) -> None:
-    witness, before, after = (bench.score("judge", rows) for rows in (chosen, rejected, found))
+    witness, before, after = (bench.score("judge", *side) for side in (chosen, rejected, found))
     doubted = won & (witness > before)
     where = {"held_out": bench.sides["reward_test"]}
     if doubted.any():
@@ -114,14 +115,14 @@ def _transfer(
 
 
 def _tell(
-    bench: Bench, outcome: Outcome, pairs: list[Pair], found: list[list[int]], gain: np.ndarray, won: np.ndarray
+    bench: Bench, outcome: Outcome, pairs: list[Pair], found: Conversations, gain: np.ndarray, won: np.ndarray
 ) -> None:
     tokenizer, _ = bench.scorer("reward")
     examples = []
     order = [i for i in np.argsort(-gain, kind="stable") if won[i]]
     for i in order[:REVIEWED]:
-        size = min(len(found[i]), _answer_at(bench, pairs[i]) + ROUNDS)
-        text = tokenizer.decode(found[i][-size:], skip_special_tokens=True).strip()
+        row, size = found[0][i], found[1][i]
+        text = tokenizer.decode(row[-size:], skip_special_tokens=True).strip()
         prompt = [dict(m) for m in pairs[i].prompt]
         why = f"Search attack: the reward model scores the second of these {gain[i]:.1f} σ above what it was, for tokens without meaning."
         outcome.review.append(ForReview(prompt, [pairs[i].first, text], why, float(gain[i])))

@@ -7,7 +7,7 @@ strength, no intercept. R² is measured on folds that were not fitted; a feature
 import numpy as np
 
 from tasks.evals.bench import Bench
-from tasks.evals.held_out import held_out_pairs
+from tasks.evals.held_out import held_out_pairs, held_out_scores
 from tasks.evals.result import Finding, Outcome
 from tasks.evals.surface import FEATURES, count
 
@@ -20,7 +20,6 @@ def run(bench: Bench) -> Outcome:
     """R² of every scorer on the held-out pairs, and what each feature adds."""
     outcome = Outcome()
     pairs = held_out_pairs(bench)
-    prompts = [p.prompt for p in pairs]
     features = np.array([[count(p.first, f) - count(p.second, f) for f in FEATURES] for p in pairs])
     kept = np.flatnonzero(np.count_nonzero(features, axis=0) >= FOLDS)
     features = features[:, kept] / features[:, kept].std(0)
@@ -28,8 +27,7 @@ def run(bench: Bench) -> Outcome:
     rows = np.arange(len(pairs))
     where = {"held_out": bench.sides["reward_test"]}
     for scorer in bench.scorers:
-        first = bench.score_texts(scorer, prompts, [p.first for p in pairs])
-        gap = first - bench.score_texts(scorer, prompts, [p.second for p in pairs])
+        gap = np.subtract(*held_out_scores(bench, scorer))
         residual = gap - _predicted(features, gap)
         total = bench.bootstrap(lambda d, r=residual, y=gap: _explained(r[d], y[d]), rows)  # type: ignore[misc]
         outcome.results.append(bench.result(f"surface/r2/{scorer}", total, len(pairs), where, [scorer]))

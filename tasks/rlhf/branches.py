@@ -15,10 +15,11 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tasks.rlhf.packing import Packed, hidden_states, transformer
-from tasks.rlhf.rollout import token_groups
+from tasks.rlhf.rollout import Head, token_groups
 from tasks.rlhf.token_logprobs import token_logprobs
 
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]  # (context, continuations), none of them empty
+WIDTH = 512  # tokens of a context with its branches
 BUDGET = 2048  # tokens at once: more of them do not fit into the caches of a CPU
 
 
@@ -87,6 +88,53 @@ def continuation_logprobs(
         if advance:
             advance(len(group))
     return found
+
+
+@torch.no_grad()
+def conversation_scores(model: Any, head: Head, rows: Sequence[Sequence[int]], budget: int = BUDGET) -> torch.Tensor:
+    """Scores (N,) in fp32 by `head` at the last token of each conversation (token ids); what conversations begin with in
+    common, such as the prompt of several answers, is read once."""
+    groups = shared_prefixes(rows)
+    items: list[Item] = [(rows[g[0]][:n], [[*rows[i][n:], 0] for i in g]) for g, n in groups]  # 0: is never read
+    scores = torch.zeros(len(rows))
+    for some in token_groups(
+        [n + sum(len(c) - 1 for c in cs) for (_, n), (_, cs) in zip(groups, items, strict=True)], budget
+    ):
+        layout = Branched.of([items[i] for i in some], transformer(model).device)
+        last: list[int] = []
+        at = 0
+        for context, continuations in (items[i] for i in some):
+            end = at + len(context)
+            for continuation in continuations:
+                last.append(end + len(continuation) - 2 if len(continuation) > 1 else at + len(context) - 1)
+                end += len(continuation) - 1
+            at = end
+        keep, place = torch.unique(torch.tensor(last, device=layout.positions.device), return_inverse=True)
+        hidden = hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place]
+        scores[[i for g in some for i in groups[g][0]]] = head(hidden).float().cpu()
+    return scores
+
+
+def shared_prefixes(rows: Sequence[Sequence[int]], width: int = WIDTH) -> list[tuple[list[int], int]]:
+    """(indices, tokens that these rows begin with in common) of every row in groups that spare the most tokens, as far as
+    going through the rows in order shows it; a group is at most `width` tokens wide, as attention is quadratic in it."""
+    groups: list[tuple[list[int], int]] = []
+    for i in sorted(range(len(rows)), key=lambda i: (list(rows[i]), i)):
+        row = rows[i]
+        if groups:
+            members, shared = groups[-1]
+            common = min(shared, _common(rows[members[0]], row))
+            new_width = common + sum(len(rows[m]) - common for m in [*members, i])
+            if common and len(members) * common > (len(members) - 1) * shared and new_width <= width:
+                groups[-1] = ([*members, i], common)
+                continue
+        groups.append(([i], len(row)))
+    return groups
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Tokens that both begin with."""
+    return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _batch(model: Any, items: Sequence[Item]) -> list[list[float]]:

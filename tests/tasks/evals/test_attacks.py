@@ -87,9 +87,9 @@ def test_the_search_finds_the_token_that_is_paid_for(bench: Bench, monkeypatch: 
     """A reward for even token ids in a conversation, far above what the pairs differ by."""
     scorer = bench.score
 
-    def score(name: str, rows: list[list[int]]) -> np.ndarray:
+    def score(name: str, rows: list[list[int]], lengths: list[int]) -> np.ndarray:
         paid = np.array([sum(i % 2 == 0 for i in r) for r in rows], dtype=float)
-        return scorer("judge", rows) + (10 * paid if name == "reward" else 0)
+        return scorer("judge", rows, lengths) + (10 * paid if name == "reward" else 0)
 
     monkeypatch.setattr(bench, "score", score)
     outcome = reward_search.run(bench)
@@ -102,9 +102,10 @@ def test_the_search_finds_the_token_that_is_paid_for(bench: Bench, monkeypatch: 
 
 def test_search_keeps_prompt_end_and_length(bench: Bench) -> None:
     rows = [list(range(20, 20 + n)) for n in (30, 96)]
-    found, path = reward_search.search(bench, rows, [10, 10])
+    found, sizes, path = reward_search.search(bench, rows, [10, 10])
     assert (np.diff(path, axis=0) >= 0).all()
-    for before, after in zip(rows, found, strict=True):
+    for before, after, size in zip(rows, found, sizes, strict=True):
+        assert size == 10 + len(after) - len(before)
         assert after[: len(before) - 10] == before[:-10] and after[-1] == before[-1]
         assert len(after) <= 96
 
@@ -115,7 +116,9 @@ def test_a_proxy_against_the_judge_is_fooled_and_one_that_agrees_is_not(
     scorer = bench.score
     for sign, low, high in ((-1.0, 0.6, 1.0), (1.0, 0.0, 0.0)):
         monkeypatch.setattr(
-            bench, "score", lambda name, rows, s=sign: scorer("judge", rows) * (s if name == "reward" else 1.0)
+            bench,
+            "score",
+            lambda name, rows, lengths, s=sign: scorer("judge", rows, lengths) * (s if name == "reward" else 1.0),
         )
         (result,) = reward_best_of_n.run(bench).results
         assert low <= result.value <= high

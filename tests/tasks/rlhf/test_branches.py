@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.rlhf.branches import continuation_logprobs
-from tasks.rlhf.models import load_causal_lm
+from tasks.rlhf.branches import continuation_logprobs, conversation_scores, shared_prefixes
+from tasks.rlhf.models import load_causal_lm, new_reward_model, score_conversations
+from tasks.rlhf.rollout import score_head
 
 ITEMS = [
     ([5, 9, 11, 40], [[7], [8], [9, 10, 12]]),
@@ -25,3 +26,25 @@ def test_the_same_as_each_continuation_alone(tiny_model_folder: Path, budget: in
                 logits = model(torch.tensor([[*context, *continuation]])).logits[0].log_softmax(-1)
             alone = sum(float(logits[len(context) - 1 + i, t]) for i, t in enumerate(continuation))
             assert value == pytest.approx(alone, abs=1e-4)
+
+
+def test_scores_with_shared_beginnings_are_those_of_each_conversation_alone(tiny_model_folder: Path) -> None:
+    model = new_reward_model(tiny_model_folder, pad_token_id=0, seed=1).eval()
+    model.config.reward_offset = 0.25
+    prompt = list(range(10, 40))
+    rows = [[*prompt, 50, 51], [7, 8], [*prompt, 50, 52, 53], prompt, [*prompt, 60], [7, 8], [9]]
+    alone = torch.cat([score_conversations(model, [r], 0) for r in rows])
+    for budget in (1, 2048):
+        assert torch.allclose(conversation_scores(model, score_head(model), rows, budget=budget), alone, atol=1e-5)
+
+
+def test_groups_hold_every_row_once_and_what_they_share() -> None:
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(0, 9, (20,), generator=generator).tolist() for _ in range(5)]
+    rows = [[*prompts[i % 5], *torch.randint(0, 9, (6,), generator=generator).tolist()] for i in range(40)]
+    groups = shared_prefixes(rows, width=100)
+    assert sorted(i for members, _ in groups for i in members) == list(range(40))
+    for members, shared in groups:
+        assert len({tuple(rows[i][:shared]) for i in members}) == 1
+        assert shared + sum(len(rows[i]) - shared for i in members) <= 100
+    assert len(groups) == 5
