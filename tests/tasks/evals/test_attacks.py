@@ -136,7 +136,7 @@ def test_distance_shows_a_policy_that_is_worse_far_away(bench: Bench, monkeypatc
         return found
 
     monkeypatch.setattr(novelty.PromptSpace, "distance", measured)
-    monkeypatch.setattr(bench, "score", lambda name, rows: np.array([float(tuple(r) in near) for r in rows]))
+    monkeypatch.setattr(bench, "score", lambda name, rows, lengths: np.array([float(tuple(r) in near) for r in rows]))
     found = {(r.metric, r.slice): r for r in novelty.run(bench).results}
     assert found[("novelty/judge/far_minus_near", None)].high < -0.8
     assert found[("novelty/judge", "distance: far")].value == 0
