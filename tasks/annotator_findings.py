@@ -1,7 +1,7 @@
 """Everything that votes say about annotators, each by its method in `tasks.stats`, in the order in which they build on
 each other. Figures only: words are in `annotator_table.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -97,10 +97,11 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         stated = calibration(b.who, b.confidence, crowd.right, b.n_annotators, order)
         always_sure, drifting = holm(stated.sure_p, level), holm(stated.drift_p, level)
     suspicion = suspect(model, crowd, fast + 2 * always_sure + 4 * regular, settings.minority_share)
+    crowd = replace(crowd, by_skill=crowd.by_skill[:0])
 
     golden = _golden(b, level)
-    voters = np.bincount(b.item, minlength=b.n_items)
-    informative = b.per_annotator((voters[b.item] > 1) | b.on_golden)  # alone on an item, a vote is judged by nobody
+    several = b.votes_of_items > 1
+    informative = b.per_annotator(several[b.item] | b.on_golden)  # alone on an item, a vote is judged by nobody
     judged = informative >= settings.min_votes
     log_odds = np.where(judged, suspicion.log_odds, np.minimum(suspicion.log_odds, 0.0))
     unreliable = np.zeros(b.n_annotators, dtype=bool)

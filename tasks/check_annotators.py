@@ -199,9 +199,7 @@ def _golden_advice(found: Findings, cast: Poll, settings: Annotators) -> dict[st
 
 def _agreement(found: Findings) -> dict[str, Any]:
     b = found.ballots
-    votes = np.bincount(b.item, minlength=b.n_items)
-    ones = np.bincount(b.item, b.choice, b.n_items)
-    counts = np.stack([votes - ones, ones], axis=1)
+    counts = np.stack([b.votes_of_items - b.ones_of_items, b.ones_of_items], axis=1)
     result: dict[str, Any] = {
         "pairwise": _bootstrapped(counts, raw_agreement),
         "fleiss_kappa": _bootstrapped(counts, fleiss_kappa),
@@ -209,11 +207,11 @@ def _agreement(found: Findings) -> dict[str, Any]:
     }
     if b.confidence is not None:
         stated = np.isfinite(b.confidence)
-        tenths = np.round(10 * b.confidence[stated]).astype(np.int64)  # of the unit: α does not depend on it
-        sure = np.where(tenths >= np.median(tenths), 2, 1)
+        item, tenths = b.item[stated], np.round(10 * b.confidence[stated]).astype(np.int32)  # α is the same in any unit
+        sure = np.where(tenths >= np.median(tenths), np.int8(2), np.int8(1))
         graded = np.where(b.choice[stated] == 1, sure, -sure)  # surely b, rather b, rather a, surely a
-        result["krippendorff_alpha_graded_preference"] = _alpha(b.item[stated], graded, "ordinal")
-        result["krippendorff_alpha_confidence"] = _alpha(b.item[stated], tenths, "interval")
+        result["krippendorff_alpha_graded_preference"] = _alpha(item, graded, "ordinal")
+        result["krippendorff_alpha_confidence"] = _alpha(item, tenths, "interval")
     return result
 
 

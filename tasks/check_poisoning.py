@@ -25,7 +25,7 @@ from tasks.suspicions import Suspicion, Texts, merged, of_demonstrations, of_pre
 
 LEAST_ROWS = 50  # a cross-fitted audit model of fewer rows says nothing
 MOST_EVIDENCE = 8  # strings of one finding
-ROWS = 10_000  # of a file that are in memory at once
+ROWS = 2000  # of a file that are in memory at once
 ENRICHED = 1e-4  # p-value at which a source or annotator is named as where a finding comes from
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tasks import keys
 from tasks.comparisons import TIE
-from tasks.stats.ballots import UNKNOWN, Ballots
+from tasks.stats.ballots import UNKNOWN, Ballots, ordered
 
 TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f")
 OPTIONAL = (
@@ -50,7 +50,7 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
 
     `chunks`: frames with the columns of `tasks.votes.VOTES`, of which optional ones may lack.
     """
-    who, topic = _Names(), _Names()
+    who, topic = _Names(), _Names(narrow=True)
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("item", "choice", "first", "longer", "formatted", "confirms", "time", "confidence")
     }
@@ -70,25 +70,34 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
             ties += int((chunk["undecided"] == TIE).sum())
         seconds, unread = _seconds(chunk["created_at"]) if "created_at" in names else (None, 0)
         undated += unread
-        parts["time"].append(np.full(chunk.height, UNKNOWN, dtype=np.int64) if seconds is None else seconds)
-        stated = chunk["confidence"] if "confidence" in names else pl.repeat(None, chunk.height, eager=True)
-        parts["confidence"].append(stated.cast(pl.Float32).fill_null(np.nan).to_numpy())
+        parts["time"].append(_same(UNKNOWN, np.int32, chunk.height) if seconds is None else _narrow(seconds))
+        stated = chunk["confidence"] if "confidence" in names else None
+        parts["confidence"].append(
+            _same(np.nan, np.float32, chunk.height)
+            if stated is None
+            else stated.cast(pl.Float32).fill_null(np.nan).to_numpy()
+        )
         simulated |= "simulated" in names and bool(chunk["simulated"].any())
     columns: dict[str, np.ndarray] = {}
     columns["who"], annotators = who.codes()
     columns["topic"], topics = topic.codes()
     pa.system_memory_pool().release_unused()  # here memory is at its peak
     for name in list(parts):
-        columns[name] = np.concatenate(parts.pop(name)) if parts[name] else np.zeros(0, dtype=np.int8)
+        found = parts.pop(name)
+        if name not in OPTIONAL or any(map(_known_somewhere, found)):
+            columns[name] = np.concatenate(found) if found else np.zeros(0, dtype=np.int8)
+        del found
     undecided = columns["choice"] == UNKNOWN
     chose_neither = np.bincount(columns["who"][undecided], minlength=len(annotators)) if undecided.any() else None
     if chose_neither is not None:
-        columns = {name: values[~undecided] for name, values in columns.items()}
-    items, columns["item"] = _codes(columns["item"])
-    order, repeated, contradicted = _order(columns, max(1, len(annotators)))
+        for name in list(columns):
+            columns[name] = columns[name][~undecided]
+    items, columns["item"] = _codes(columns.pop("item"))
+    order, repeated, contradicted = _order(columns, len(items), max(1, len(annotators)))
     for name in list(columns):
         columns[name] = columns[name][order]
-    given = {name: columns[name] if _known_somewhere(columns[name]) else None for name in OPTIONAL}
+    del order
+    given = {name: columns[name] for name in OPTIONAL if name in columns and _known_somewhere(columns[name])}
     known, names_of_golden = _known(items, golden)
     ballots = Ballots(
         columns["who"], columns["item"], columns["choice"], known, len(annotators), undecided=chose_neither, **given
@@ -99,43 +108,54 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
 
 
 class _Names:
-    """A column of names as codes by first appearance; chunks keep their own until all of them are there."""
+    """A column of names as codes by first appearance; chunks keep their own until all of them are there. Codes are int32,
+    or, if `narrow`, int16 where they fit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, narrow: bool = False) -> None:
         self._chunks: list[pa.DictionaryArray] = []
+        self._narrow = narrow
 
     def add(self, column: pl.Series) -> None:
         """The names of a chunk."""
         self._chunks.append(column.cast(pl.String).to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode())
 
     def codes(self) -> tuple[np.ndarray, pl.Series]:
-        """((rows,) int32 codes, −1 for null; (names,) what they stand for)."""
+        """((rows,) codes, −1 for null; (names,) what they stand for)."""
         if not self._chunks:
             return np.zeros(0, dtype=np.int32), pl.Series([], dtype=pl.String)
         one = pa.chunked_array(self._chunks).unify_dictionaries()
         self._chunks.clear()
         names = pl.Series(values=pl.from_arrow(one.chunk(0).dictionary), dtype=pl.String)
-        codes = [pl.Series(values=pl.from_arrow(chunk.indices)).fill_null(UNKNOWN).to_numpy() for chunk in one.chunks]
-        return np.concatenate(codes), names
+        kind = np.int16 if len(names) < np.iinfo(np.int16).max and self._narrow else np.int32
+        codes, filled = np.empty(len(one), dtype=kind), 0
+        for chunk in one.chunks:
+            part = pl.Series(values=pl.from_arrow(chunk.indices)).fill_null(UNKNOWN).to_numpy()
+            codes[filled : filled + len(part)] = part
+            filled += len(part)
+        return codes, names
 
 
 def _codes(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((names,) keys, ascending; (rows,) int32 place of each row's key among them)."""
-    order = np.argsort(found, kind="stable").astype(np.int32)
-    new = np.diff(found[order], prepend=found[order][:1]) != 0
+    order = np.argsort(found).astype(np.int32)
+    found = found[order]
+    new = np.append(True, found[1:] != found[:-1])[: len(found)]
     code = np.empty(len(found), dtype=np.int32)
-    code[order] = np.cumsum(new, dtype=np.int32)
-    return found[order][np.r_[True, new[1:]][: len(found)]], code
+    code[order] = np.cumsum(new, dtype=np.int32) - 1
+    return found[new], code
 
 
-def _order(columns: dict[str, np.ndarray], n_annotators: int) -> tuple[np.ndarray, int, int]:
+def _order(columns: dict[str, np.ndarray], n_items: int, n_annotators: int) -> tuple[np.ndarray, int, int]:
     """(rows that count, by item and annotator; how many do not; how many of these contradict one that does)."""
-    key = columns["item"].astype(np.int64) * n_annotators + columns["who"]
-    order = np.argsort(key, kind="stable").astype(np.int32)
-    key = key[order]
-    again = np.diff(key, prepend=-1) == 0
+    key = columns["item"] * np.int64(n_annotators)
+    key += columns["who"]
+    order = ordered(key, n_items * n_annotators)
+    again = np.append(False, key[1:] == key[:-1])[: len(key)]
+    del key
+    if not again.any():
+        return order, 0, 0
     choice = columns["choice"][order]
-    first = np.maximum.accumulate(np.where(again, 0, np.arange(len(order), dtype=np.int32)))
+    first = np.maximum.accumulate(np.where(again, np.int32(0), np.arange(len(order), dtype=np.int32)))
     contradicted = int((choice != choice[first])[again].sum())
     return order[~again], int(again.sum()), contradicted
 
@@ -146,8 +166,20 @@ def _known_somewhere(values: np.ndarray) -> bool:
 
 def _flags(votes: pl.LazyFrame, expression: pl.Expr | None, rows: int) -> np.ndarray:
     if expression is None:
-        return np.full(rows, UNKNOWN, dtype=np.int8)
+        return _same(UNKNOWN, np.int8, rows)
     return votes.select(expression.cast(pl.Int8).fill_null(UNKNOWN).alias("flag")).collect()["flag"].to_numpy()
+
+
+def _same(value: float, kind: type[np.generic], rows: int) -> np.ndarray:
+    """One value for all rows, which takes no memory."""
+    return np.broadcast_to(np.array(value, dtype=kind), rows)
+
+
+def _narrow(seconds: np.ndarray) -> np.ndarray:
+    """As int32, if they fit: times from 1970 to 2038."""
+    limits = np.iinfo(np.int32)
+    fit = len(seconds) == 0 or (seconds.min() >= limits.min and seconds.max() <= limits.max)
+    return seconds.astype(np.int32) if fit else seconds
 
 
 def _more(of: str) -> pl.Expr:

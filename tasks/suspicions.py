@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from tasks.params import Poisoning
 from tasks.stats.family_wise import adjusted
@@ -22,7 +23,7 @@ TOPIC = 0.02  # a phrase on more rows than this is a topic rather than a trigger
 TURNED = 0.5  # estimated share of turned labels from which a set is a finding
 FLOOD_LEAST = 10
 COLUMNS = ("id", "annotator_id", "author_id", "source", "created_at")  # of a table, beside its texts
-SLICE = 2048  # rows whose texts are in memory at once
+SLICE = 1000  # rows whose texts are in memory at once
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def _said(messages: pl.Expr) -> pl.Expr:
 
 
 def _read(chunks: Iterable[pl.DataFrame], said: list[pl.Expr]) -> Texts:
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
     columns, names = [], [expression.meta.output_name() for expression in said]
     texts, words = {name: StoredTexts() for name in names}, {name: WordTable() for name in names}
     for chunk in chunks:
@@ -90,7 +92,9 @@ def _read(chunks: Iterable[pl.DataFrame], said: list[pl.Expr]) -> Texts:
                 given = column.to_list()
                 texts[column.name].extend(given)
                 words[column.name].add(tokenize(given))
-    return Texts(pl.concat(columns), texts, {name: table.words() for name, table in words.items()})
+    tokens = {name: table.words() for name, table in words.items()}
+    pa.system_memory_pool().release_unused()  # what the rows took as objects
+    return Texts(pl.concat(columns), texts, tokens)
 
 
 def search_floods(texts: Texts, table: str, settings: Poisoning) -> list[Suspicion]:

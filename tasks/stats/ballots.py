@@ -1,12 +1,66 @@
 """Votes as arrays: what the annotator statistics work on. Integer codes instead of names, grouped by item."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 UNKNOWN = -1
+AT_ONCE = 1 << 19  # votes that are counted at once
+
+
+def ordered(key: np.ndarray, limit: int) -> np.ndarray:
+    """(n,) int32 rows by `key` ((n,) int64, from 0, less than `limit`), equal ones as they stand; `key` is sorted."""
+    bits = len(key).bit_length()
+    if limit.bit_length() + bits > 63:
+        order = np.argsort(key, kind="stable").astype(np.int32)
+        key[:] = key[order]
+        return order
+    key <<= bits  # key and row in one number are sorted in place
+    key |= np.arange(len(key))
+    key.sort()
+    rows = np.empty(len(key), dtype=np.int32)
+    for part in slices(len(key)):
+        rows[part] = key[part] & ((1 << bits) - 1)
+    key >>= bits
+    return rows
+
+
+def sums(code: np.ndarray, weights: np.ndarray | None, n: int) -> np.ndarray:
+    """(n,) number of votes of each code, or sum of their `weights`: what `bincount` gives, bit for bit, without wider
+    copies of all votes."""
+    out = np.zeros(n, dtype=np.int64 if weights is None else np.float64)
+    for part in slices(len(code)):
+        add(out, code[part], None if weights is None else weights[part])
+    return out
+
+
+def add(out: np.ndarray, code: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """Add the votes of each code, or their `weights`, to `out`, one after the other."""
+    np.add.at(out, code.astype(np.intp), 1 if weights is None else weights.astype(out.dtype))
+
+
+def slices(n: int) -> Iterator[slice]:
+    """Slices of AT_ONCE votes of n."""
+    yield from (slice(a, a + AT_ONCE) for a in range(0, n, AT_ONCE))
+
+
+def by_item(item: np.ndarray) -> Iterator[slice]:
+    """Rows of some items after others, about AT_ONCE at a time; `item`: (votes,) ascending."""
+    cuts = np.searchsorted(item, item[AT_ONCE::AT_ONCE])
+    yield from (slice(a, b) for a, b in pairwise(np.unique(np.r_[0, cuts, len(item)]).tolist()))
+
+
+def by_annotator(who: np.ndarray, order: np.ndarray, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """(some annotators after others, rows of their votes), about AT_ONCE votes at a time, from the rows `order` by
+    annotator."""
+    ends = np.r_[0, np.cumsum(sums(who, None, n))]
+    cuts = np.searchsorted(ends, np.arange(AT_ONCE, ends[-1], AT_ONCE))
+    for first, last in pairwise(np.unique(np.r_[0, cuts, n]).tolist()):
+        yield slice(first, last), order[ends[first] : ends[last]]
 
 
 @dataclass(frozen=True)
@@ -16,8 +70,8 @@ class Ballots:
     `who`, `item`: (votes,) int32 codes; `choice`: (votes,) int8, 1 where response a is preferred. `known`: (items,)
     int8 golden answers, −1 where there is none. The rest, (votes,), is None where no vote has it: `first` (1: a was
     shown first), `longer` (1: a is longer), `formatted` (1: a has more formatting) and `confirms` (1: a alone agrees with
-    what the prompt asserts), −1 where unknown; `topic` int32, −1 unknown; `time` int64 seconds,
-    −1 unknown; `confidence` float32, NaN unknown. `undecided`: (annotators,) answers that chose neither; they are no votes.
+    what the prompt asserts), −1 where unknown; `topic` int16 or int32, −1 unknown; `time` int32 or int64
+    seconds, −1 unknown; `confidence` float32, NaN unknown. `undecided`: (annotators,) answers that chose neither; they are no votes.
     """
 
     who: np.ndarray
@@ -55,9 +109,21 @@ class Ballots:
         """(items,) first row of every item."""
         return np.searchsorted(self.item, np.arange(self.n_items, dtype=self.item.dtype))
 
+    @property
+    def votes_of_items(self) -> np.ndarray:
+        """(items,) number of votes."""
+        return np.diff(self.starts, append=len(self.item))
+
+    @property
+    def ones_of_items(self) -> np.ndarray:
+        """(items,) number of votes for response a."""
+        ones, voted = np.zeros(self.n_items, dtype=np.int64), self.votes_of_items > 0
+        ones[voted] = np.add.reduceat(self.choice, self.starts[voted], dtype=np.int64)
+        return ones
+
     def per_annotator(self, weights: np.ndarray | None = None) -> np.ndarray:
         """(annotators,) number of votes, or the sum of `weights` over them."""
-        return np.bincount(self.who, weights=weights, minlength=self.n_annotators)
+        return sums(self.who, weights, self.n_annotators)
 
     @cached_property
     def on_golden(self) -> np.ndarray:
@@ -69,7 +135,10 @@ class Ballots:
         """(votes,) rows by annotator, then time, then as they stand."""
         assert self.time is not None
         span = int(self.time.max(initial=0)) + 2
-        return np.argsort(self.who * np.int64(span) + self.time + 1, kind="stable").astype(np.int32)
+        key = self.who * np.int64(span)
+        key += self.time
+        key += 1
+        return ordered(key, self.n_annotators * span)
 
     def only(self, kept: np.ndarray) -> "Ballots":
         """The votes in `kept`, (votes,) bool, without topic and confidence; items and annotators keep their codes."""

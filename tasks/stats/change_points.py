@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from tasks.stats.ballots import by_annotator, sums
+
 BLOCKS = 40
 MARGIN = 2  # blocks at both ends in which no change is looked for
 
@@ -30,12 +32,13 @@ def change_evidence(
 ) -> Change:
     """`order`: (votes,) rows by annotator and time; `by_skill`: (votes, skills) probability of the vote that was cast;
     `weights`: (skills,) of honest skills."""
-    counts = np.bincount(who, minlength=n_annotators).astype(np.int32)
-    sorted_who = who[order]
-    rank = np.arange(len(order), dtype=np.int32) - (np.cumsum(counts, dtype=np.int32) - counts)[sorted_who]
-    block = (rank * np.float32(BLOCKS) / counts[sorted_who]).astype(np.int32)
     cell = np.empty(len(order), dtype=np.int32)
-    cell[order] = sorted_who * np.int32(BLOCKS) + np.minimum(block, BLOCKS - 1)
+    for people, rows in by_annotator(who, order, n_annotators):
+        person = who[rows] - np.int32(people.start)
+        counts = np.bincount(person, minlength=people.stop - people.start).astype(np.int32)
+        rank = np.arange(len(rows), dtype=np.int32) - (np.cumsum(counts, dtype=np.int32) - counts)[person]
+        block = (rank * np.float32(BLOCKS) / counts[person]).astype(np.int32)
+        cell[rows] = who[rows] * np.int32(BLOCKS) + np.minimum(block, BLOCKS - 1)
     joint = np.full((n_annotators, BLOCKS - 2 * MARGIN + 1), -np.inf)
     inner = slice(MARGIN - 1, BLOCKS - MARGIN)
     guesses = np.log(0.5) * _cumulated(cell, None, n_annotators)
@@ -50,5 +53,4 @@ def change_evidence(
 
 def _cumulated(cell: np.ndarray, values: np.ndarray | None, n_annotators: int) -> np.ndarray:
     """(annotators, BLOCKS) sums of `values`, or counts, up to and with each block."""
-    sums = np.bincount(cell, weights=values, minlength=n_annotators * BLOCKS)
-    return np.cumsum(sums.reshape(n_annotators, BLOCKS), axis=1)
+    return np.cumsum(sums(cell, values, n_annotators * BLOCKS).reshape(n_annotators, BLOCKS), axis=1)

@@ -20,7 +20,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.special import bdtrc, expit, ndtr
 
-from tasks.stats.ballots import Ballots
+from tasks.stats.ballots import Ballots, by_item
 from tasks.stats.false_discovery import holm
 from tasks.stats.response_model import ResponseModel
 
@@ -83,7 +83,7 @@ def shared_items(ballots: Ballots) -> Pairs:
     buckets = 1 << int(np.ceil(np.log2(2 * len(ballots.who) + 2)))
     crowd = np.zeros(buckets, dtype=np.int32)  # a pair's bucket holds at least as many items as the pair shares
     for key, _ in _meetings(ballots):
-        crowd += np.bincount(key % buckets, minlength=buckets).astype(np.int32)
+        np.add.at(crowd, key % buckets, np.int32(1))
     keys, alike = [], []
     for key, agreed in _meetings(ballots):
         kept = crowd[key % buckets] >= LEAST_SHARED
@@ -98,20 +98,22 @@ def shared_items(ballots: Ballots) -> Pairs:
 
 
 def _meetings(ballots: Ballots) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(key of the pair, whether they agree) for all pairs of votes on an item, one distance between rows at a time."""
-    item, who, choice = ballots.item, ballots.who.astype(np.int64), ballots.choice
-    crowded = np.bincount(item, minlength=ballots.n_items) > CROWDED
-    block = np.where(crowded[item], who // CROWDED, 0)
-    left = np.arange(len(item) - 1)
-    distance = 1
-    while len(left):
-        right = left + distance
-        together = (item[left] == item[right]) & (block[left] == block[right])
-        left, right = left[together], right[together]
-        if len(left):
-            yield who[left] * ballots.n_annotators + who[right], choice[left] == choice[right]
-        distance += 1
-        left = left[left + distance < len(item)]
+    """(key of the pair, whether they agree) for all pairs of votes on an item, one distance between rows at a time, for
+    some items after others."""
+    crowded = ballots.votes_of_items > CROWDED
+    for rows in by_item(ballots.item):
+        item, who, choice = ballots.item[rows], ballots.who[rows].astype(np.int64), ballots.choice[rows]
+        block = np.where(crowded[item], who // CROWDED, 0)
+        left = np.arange(len(item) - 1)
+        distance = 1
+        while len(left):
+            right = left + distance
+            together = (item[left] == item[right]) & (block[left] == block[right])
+            left, right = left[together], right[together]
+            if len(left):
+                yield who[left] * ballots.n_annotators + who[right], choice[left] == choice[right]
+            distance += 1
+            left = left[left + distance < len(item)]
 
 
 def _agreement(clarity: np.ndarray, skill: float) -> np.ndarray:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.stats.ballots import add, by_item, sums
+
 PRIOR = (4.0, 2.0)  # annotators are more often right than wrong; worth four votes, so that data decides soon
 STEPS = 100
 TOLERANCE = 1e-3
@@ -19,13 +21,11 @@ LIMIT = 30.0  # log odds of a golden item, and the most that votes may say
 
 @dataclass(frozen=True)
 class OneCoin:
-    """`reliability`, `right`, `counts`: (annotators,) MAP probability, expected right votes, votes. `own_left_out`:
-    (votes,) probability that a vote is right, judged by the others' votes on its item alone."""
+    """`reliability`, `right`, `counts`: (annotators,) MAP probability, expected right votes, votes."""
 
     reliability: np.ndarray
     right: np.ndarray
     counts: np.ndarray
-    own_left_out: np.ndarray
 
 
 def one_coin(
@@ -37,36 +37,42 @@ def one_coin(
 ) -> OneCoin:
     """Fit to votes given as integer codes, (votes,) each; `golden`: (items,) 1 or 0 where known, −1 elsewhere;
     `start`: (annotators,) reliability to start from, by default what golden items say."""
+    if (item[1:] < item[:-1]).any():
+        order = np.argsort(item, kind="stable")
+        annotator, item, choice = annotator[order], item[order], choice[order]
     n_annotators, n_items = int(annotator.max()) + 1, int(item.max()) + 1
-    sign = 2.0 * choice - 1.0
-    counts = np.bincount(annotator, minlength=n_annotators).astype(np.float64)
+    counts = sums(annotator, None, n_annotators).astype(np.float64)
     known = np.zeros(n_items) if golden is None else np.where(golden < 0, 0.0, (2.0 * golden - 1.0) * LIMIT)
     a, b = PRIOR
-    # Golden items say where to start: where most annotators invert, EM from a common start would believe them.
-    on_known = known[item] != 0
-    right_on_known = np.bincount(annotator, weights=on_known & (sign == np.sign(known[item])), minlength=n_annotators)
-    n_known = np.bincount(annotator, weights=on_known, minlength=n_annotators)
-    reliability = (a - 1 + right_on_known) / (a + b - 2 + n_known)
-    if start is not None:
+    if start is None:  # golden items say where: where most annotators invert, EM from a common start would believe them
+        right, asked = (np.zeros(n_annotators) for _ in range(2))
+        for rows in by_item(item):
+            of, sign = known[item[rows]], 2.0 * choice[rows] - 1.0
+            add(right, annotator[rows], sign == np.sign(of))
+            add(asked, annotator[rows], of != 0)
+        reliability = (a - 1 + right) / (a + b - 2 + asked)
+    else:
         reliability = np.clip(start, 1e-3, 1 - 1e-3)
     for _ in range(STEPS):
-        log_odds = _item_log_odds(reliability, annotator, item, sign, n_items, known)
-        correct = 1.0 / (1.0 + np.exp(-sign * log_odds[item]))
-        right = np.bincount(annotator, weights=correct, minlength=n_annotators)
+        right = np.zeros(n_annotators)
+        for rows in by_item(item):
+            sign = 2.0 * choice[rows] - 1.0
+            log_odds = _log_odds(reliability, annotator[rows], item[rows], sign, known)
+            add(right, annotator[rows], 1.0 / (1.0 + np.exp(-sign * log_odds)))
         updated = (a - 1 + right) / (a + b - 2 + counts)
         moved = float(np.abs(updated - reliability).max())
         reliability = updated
         if moved < TOLERANCE:
             break
-    log_odds = _item_log_odds(reliability, annotator, item, sign, n_items, known)
-    own = sign * np.log(reliability / (1 - reliability))[annotator] * (known[item] == 0)
-    others = np.clip(log_odds[item] - own, -LIMIT, LIMIT)
-    return OneCoin(reliability, right, counts, 1.0 / (1.0 + np.exp(-sign * others)))
+    return OneCoin(reliability, right, counts)
 
 
-def _item_log_odds(
-    reliability: np.ndarray, annotator: np.ndarray, item: np.ndarray, sign: np.ndarray, n_items: int, known: np.ndarray
+def _log_odds(
+    reliability: np.ndarray, annotator: np.ndarray, item: np.ndarray, sign: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-    evidence = np.log(reliability / (1 - reliability))
-    summed = np.bincount(item, weights=sign * evidence[annotator], minlength=n_items)
-    return np.where(known != 0, known, np.clip(summed, -LIMIT, LIMIT))
+    """(votes,) log odds of each vote's item, of whole items."""
+    evidence, first = np.log(reliability / (1 - reliability)), int(item[0])
+    summed = np.bincount(item - first, weights=sign * evidence[annotator])
+    golden = known[first : int(item[-1]) + 1]
+    log_odds: np.ndarray = np.where(golden != 0, golden, np.clip(summed, -LIMIT, LIMIT))[item - first]
+    return log_odds

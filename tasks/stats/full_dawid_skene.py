@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.stats.ballots import UNKNOWN, Ballots
+from tasks.stats.ballots import UNKNOWN, Ballots, add, by_item
 from tasks.stats.dawid_skene import LIMIT, PRIOR
 
 STEPS = 50
@@ -30,22 +30,26 @@ class TwoCoin:
 def two_coin(ballots: Ballots, reliability: np.ndarray) -> TwoCoin:
     """Fit, starting from a `reliability` (annotators,) on either class, such as the one-coin model's."""
     a, b = reliability.copy(), reliability.copy()
-    one = ballots.choice == 1
     known = ballots.known != UNKNOWN
-    votes_one = ballots.per_annotator(one)
+    votes_one = ballots.per_annotator(ballots.choice == 1)
     votes = ballots.per_annotator()
     prevalence = 0.5
     prior_right, prior_all = PRIOR[0] - 1, sum(PRIOR) - 2
     for _ in range(STEPS):
         for_one, for_zero = np.log(a / (1 - b)), np.log((1 - a) / b)
-        vote = np.where(one, for_one[ballots.who], for_zero[ballots.who])
-        log_odds = np.bincount(ballots.item, weights=vote, minlength=ballots.n_items)
-        log_odds = np.clip(log_odds + np.log(prevalence / (1 - prevalence)), -LIMIT, LIMIT)
-        log_odds = np.where(known, (2.0 * ballots.known - 1) * LIMIT, log_odds)
-        truth = 1 / (1 + np.exp(-log_odds))
-        of_vote = truth[ballots.item]
-        is_one = ballots.per_annotator(of_vote)
-        both_one = ballots.per_annotator(of_vote * one)
+        log_prior = np.log(prevalence / (1 - prevalence))
+        truth = np.full(ballots.n_items, prevalence)
+        is_one, both_one = np.zeros(ballots.n_annotators), np.zeros(ballots.n_annotators)
+        for rows in by_item(ballots.item):
+            who, item, one = ballots.who[rows], ballots.item[rows], ballots.choice[rows] == 1
+            items = slice(int(item[0]), int(item[-1]) + 1)
+            summed = np.bincount(item - items.start, np.where(one, for_one[who], for_zero[who]))
+            log_odds = np.clip(summed + log_prior, -LIMIT, LIMIT)
+            log_odds = np.where(known[items], (2.0 * ballots.known[items] - 1) * LIMIT, log_odds)
+            truth[items] = 1 / (1 + np.exp(-log_odds))
+            of_vote = truth[item]
+            add(is_one, who, of_vote)
+            add(both_one, who, of_vote * one)
         both_zero = votes - votes_one - is_one + both_one
         updated = (both_one + prior_right) / (is_one + prior_all)
         b_updated = (both_zero + prior_right) / (votes - is_one + prior_all)

@@ -11,12 +11,14 @@ drawn together (multinomial), so its cost grows with the number of different pat
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from tasks.stats.count_patterns import count_patterns
 
+CELLS = 1 << 20  # of the tables of units and values that are in memory at once
 Level = Literal["nominal", "ordinal", "interval"]
 
 
@@ -41,12 +43,9 @@ def krippendorff_alpha(
 ) -> Alpha:
     """`unit`: (votes,) item codes; `value`: (votes,) numbers, the order and distance of which count by `level`."""
     values, code = _coded(value)
-    counts = np.bincount(unit * len(values) + code, minlength=(int(unit.max(initial=-1)) + 1) * len(values))
-    counts = counts.reshape(-1, len(values))
-    counts = counts[counts.sum(axis=1) >= 2]
-    if len(counts) == 0:
+    patterns, times = _patterns(unit, code, len(values))
+    if len(patterns) == 0:
         return Alpha(float("nan"), float("nan"), float("nan"), 0)
-    patterns, times = count_patterns(counts)
     sizes = patterns.sum(axis=1)
     coincidences = patterns[:, :, None] * (patterns[:, None, :] - np.eye(len(values))) / (sizes - 1)[:, None, None]
     flat = coincidences.reshape(len(patterns), -1)
@@ -58,14 +57,33 @@ def krippendorff_alpha(
     return Alpha(alpha, float(low), float(high), int(times.sum()))
 
 
+def _patterns(unit: np.ndarray, code: np.ndarray, values: int) -> tuple[np.ndarray, np.ndarray]:
+    """Different counts of the values in a unit with two votes or more, and how often each occurs; some units after
+    others, so that no table of all of them is made."""
+    if (unit[1:] < unit[:-1]).any():
+        order = np.argsort(unit, kind="stable")
+        unit, code = unit[order], code[order]
+    found, times = [np.zeros((0, values), dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    cuts = np.searchsorted(unit, unit[:: max(1, CELLS // max(1, values))])
+    for rows in (slice(a, b) for a, b in pairwise(np.unique(np.append(cuts, len(unit))).tolist())):
+        _, of = np.unique(unit[rows], return_inverse=True)
+        counts = np.bincount(of * values + code[rows], minlength=(int(of[-1]) + 1) * values).reshape(-1, values)
+        here, often = count_patterns(counts[counts.sum(axis=1) >= 2])
+        found.append(here)
+        times.append(often)
+    patterns, of = np.unique(np.concatenate(found), axis=0, return_inverse=True)
+    return patterns, np.bincount(of, np.concatenate(times), len(patterns)).astype(np.int64)
+
+
 def _coded(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(different values, ascending; (votes,) place of each value among them); small whole numbers need no sorting."""
-    if value.dtype.kind != "i" or len(value) == 0 or int(np.ptp(value)) > len(value):
+    if value.dtype.kind != "i" or len(value) == 0 or int(value.max()) - int(value.min()) > len(value):
         return np.unique(value, return_inverse=True)
     least = int(value.min())
-    present = np.bincount(value.astype(np.int64) - least) > 0
-    place = np.cumsum(present) - 1
-    return np.flatnonzero(present) + least, place[value.astype(np.int64) - least]
+    present = np.zeros(int(value.max()) - least + 1, dtype=bool)
+    present[value - np.int64(least)] = True
+    place = (np.cumsum(present) - 1).astype(np.int32)
+    return np.flatnonzero(present) + least, place[value - np.int64(least)]
 
 
 def _alpha(flat: np.ndarray, values: np.ndarray, level: Level) -> float:

@@ -18,7 +18,7 @@ BANDS = 8
 ROWS = 4  # hashes in a band: texts at a similarity of .7 meet with probability 1 − (1 − .7⁴)⁸ = .89, at .8 with .98
 SLACK = 0.25  # pairs whose signatures agree less than the similarity by more than this are not looked at (3 errors)
 ASKED = 0.5  # of the words of two prompts, the share in common from which they are the same question
-BLOCK = 4096  # texts whose shingles are hashed at once
+BLOCK = 1024  # texts whose shingles are hashed at once
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,12 @@ def _minhash(tokens: Readable) -> np.ndarray:
         hashes, row = ngrams(part, 2)
         if not len(hashes):
             continue
-        starts = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
+        starts, mixed = np.flatnonzero(np.append(True, row[1:] != row[:-1])), np.empty_like(hashes)
         for k, factor in enumerate(factors):
             # the high bits of a product with an odd number are as good as an independent hash
-            out[first + row[starts], k] = np.minimum.reduceat(hashes * factor, starts) >> np.uint64(32)
+            out[first + row[starts], k] = np.minimum.reduceat(
+                np.multiply(hashes, factor, out=mixed), starts
+            ) >> np.uint64(32)
     return out
 
 

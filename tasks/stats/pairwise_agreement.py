@@ -7,16 +7,18 @@ Leave-one-out percent agreement (Artstein and Poesio 2008, §2.3 for the pairwis
 
 import numpy as np
 
-from tasks.stats.ballots import Ballots
+from tasks.stats.ballots import Ballots, add, by_item
 
 
 def pairwise_agreement(ballots: Ballots) -> tuple[np.ndarray, float]:
     """((annotators,) agreement with others, NaN without any; agreement over all pairs of votes on an item)."""
-    n = np.bincount(ballots.item, minlength=ballots.n_items)
-    ones = np.bincount(ballots.item, weights=ballots.choice, minlength=ballots.n_items)
-    others = n[ballots.item] - 1
-    same = np.where(ballots.choice == 1, ones[ballots.item], n[ballots.item] - ones[ballots.item]) - 1
-    met, alike = ballots.per_annotator(others), ballots.per_annotator(same)
+    n, ones = ballots.votes_of_items, ballots.ones_of_items
+    met, alike = (np.zeros(ballots.n_annotators, dtype=np.int64) for _ in range(2))
+    for rows in by_item(ballots.item):
+        item, choice = ballots.item[rows], ballots.choice[rows]
+        same = np.where(choice == 1, ones[item], n[item] - ones[item]) - 1
+        add(met, ballots.who[rows], n[item] - 1)
+        add(alike, ballots.who[rows], same)
     with np.errstate(invalid="ignore", divide="ignore"):
         return alike / met, float(np.float64(alike.sum()) / np.float64(met.sum()))
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from tasks.stats.ballots import add, by_annotator, slices
+
 BINS = 10
 LEAST = 10
 LEAST_SPREAD = 0.02
@@ -38,24 +40,30 @@ def calibration(
 ) -> Calibration:
     """`confidence`: (votes,) from 0 to 1, NaN unknown; `right`: (votes,) probability of being right; `order`: rows by
     annotator and time, if times are known."""
-    known = np.isfinite(confidence)
     drift, drift_p = np.full(n_annotators, np.nan), np.ones(n_annotators)
-    if order is not None:
-        in_time = order[known[order]]
-        drift, drift_p = _drift(who[in_time], confidence[in_time] - right[in_time], n_annotators)
-    who, stated, right = who[known], confidence[known].astype(np.float64), right[known].astype(np.float64)
-    bin_of = np.clip((stated * BINS).astype(int), 0, BINS - 1)
-    n = np.bincount(bin_of, minlength=BINS)
-    mean, share = (np.bincount(bin_of, v, BINS) / np.maximum(n, 1) for v in (stated, right))
+    for people, cast in by_annotator(who, order, n_annotators) if order is not None else ():
+        rows = cast[np.isfinite(confidence[cast])]
+        person, over = who[rows] - people.start, confidence[rows] - right[rows]
+        drift[people], drift_p[people] = _drift(person, over, people.stop - people.start)
+    of_bin, of_person = np.zeros((3, BINS)), np.zeros((3, n_annotators))  # votes, stated, right; over what is right
+    for part in slices(len(who)):
+        known = np.isfinite(confidence[part])
+        person, stated, truth = (v[part][known].astype(np.float64) for v in (who, confidence, right))
+        bin_of = np.clip((stated * BINS).astype(int), 0, BINS - 1)
+        for out, value in zip(of_bin, (np.ones(len(stated)), stated, truth), strict=True):
+            add(out, bin_of, value)
+        for out, value in zip(of_person, (np.ones(len(stated)), stated, stated - truth), strict=True):
+            add(out, person, value)
+    n, votes = of_bin[0].astype(int), of_person[0].astype(int)
+    mean, share = of_bin[1:] / np.maximum(n, 1)
     curve = [(float(mean[k]), float(share[k]), int(n[k])) for k in np.flatnonzero(n)]
     ece = float((n * np.abs(mean - share)).sum() / max(1, n.sum()))
-    votes = np.bincount(who, minlength=n_annotators)
     over = np.full(n_annotators, np.nan)
     judged = votes >= LEAST
-    over[judged] = (np.bincount(who, stated - right, n_annotators) / np.maximum(votes, 1))[judged]
+    over[judged] = (of_person[2] / np.maximum(votes, 1))[judged]
     p_values = np.ones(n_annotators)
     if judged.sum() >= 3:
-        sure = (np.bincount(who, stated, n_annotators) / np.maximum(votes, 1))[judged]
+        sure = (of_person[1] / np.maximum(votes, 1))[judged]
         centre = float(np.median(sure))
         spread = max(1.4826 * float(np.median(np.abs(sure - centre))), LEAST_SPREAD)
         p_values[judged] = ndtr(-(sure - centre) / spread)

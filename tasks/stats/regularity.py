@@ -12,21 +12,28 @@ lags. O(votes × lags).
 import numpy as np
 from scipy.special import ndtr
 
+from tasks.stats.ballots import by_annotator
+
 LAGS = 4
 LEAST = 20  # products for the normal approximation
 
 
 def regularity_p_values(who: np.ndarray, residual: np.ndarray, order: np.ndarray, n_annotators: int) -> np.ndarray:
     """(annotators,) p-values; 1 with too few votes. `residual`: (votes,); `order`: rows by annotator and time."""
-    person, e = who[order], residual[order].astype(np.float64)
     best = np.ones(n_annotators)
+    for people, rows in by_annotator(who, order, n_annotators):
+        person, e = who[rows] - people.start, residual[rows].astype(np.float64)
+        best[people] = _least(person, e, people.stop - people.start)
+    return np.minimum(1.0, best * LAGS)
+
+
+def _least(person: np.ndarray, e: np.ndarray, n: int) -> np.ndarray:
+    """(n,) least p-value over the lags."""
+    best = np.ones(n)
     for lag in range(1, LAGS + 1):
         same = person[lag:] == person[:-lag]
-        product = (e[lag:] * e[:-lag])[same]
-        of = person[lag:][same]
-        counts = np.bincount(of, minlength=n_annotators)
-        z = np.bincount(of, product, n_annotators) / np.sqrt(
-            np.maximum(np.bincount(of, product**2, n_annotators), 1e-12)
-        )
+        product, of = (e[lag:] * e[:-lag])[same], person[lag:][same]
+        counts, squares = np.bincount(of, minlength=n), np.bincount(of, product**2, n)
+        z = np.bincount(of, product, n) / np.sqrt(np.maximum(squares, 1e-12))
         best = np.minimum(best, np.where(counts >= LEAST, 2 * ndtr(-np.abs(z)), 1.0))
-    return np.minimum(1.0, best * LAGS)
+    return best

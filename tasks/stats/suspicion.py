@@ -64,7 +64,7 @@ class Suspicion:
 
 
 def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_share: float) -> Suspicion:
-    """`cells`: (annotators,) codes of what is known besides votes, such as impossible speed."""
+    """`cells`: (annotators,) codes of what is known besides votes, such as impossible speed. Uses up `crowd.by_skill`."""
     b = model.ballots
     by_skill, evidence = crowd.by_skill, crowd.evidence
     weights = skill_weights(SKILLS, crowd.mixture.centre, crowd.mixture.spread, crowd.mixture.tail)[BY_SKILL]
@@ -78,7 +78,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
         for group in groups:
             aside |= (b.topic == group.topic) & group.members[b.who]
         evidence = evidence - model.evidence(aside)
-        b, by_skill = b.only(~aside), by_skill[~aside]
+        b, by_skill = b.only(~aside), _compacted(by_skill, ~aside)
     honest = np.stack([b.per_annotator(np.log(column)) for column in by_skill.T], axis=1)
     n = b.n_annotators
     columns = dict.fromkeys(WAYS[2:], np.full(n, -np.inf))
@@ -100,6 +100,16 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     tolerated = np.r_[TOLERATED, np.zeros(len(columns), dtype=bool)]
     mixture = fit_any_tail(every, SKILLS, tolerated, cells)
     return Suspicion(*_posteriors(mixture), target, moment, groups, mixture)
+
+
+def _compacted(by_skill: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The rows `kept`, moved to the beginning: it is the largest array that there is, and is not copied."""
+    filled = 0
+    for part in votes.slices(len(kept)):
+        some = by_skill[part][kept[part]]
+        by_skill[filled : filled + len(some)] = some
+        filled += len(some)
+    return by_skill[:filled]
 
 
 def _posteriors(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:

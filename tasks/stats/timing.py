@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from tasks.stats.ballots import by_annotator
+
 PAUSE = 1800
 LEAST_GAPS = 5
 LEAST_SPREAD = 0.2  # of log gaps between annotators: crowds that are alike to the second still differ by a fifth
@@ -33,32 +35,37 @@ class Timing:
 def timing(who: np.ndarray, time: np.ndarray, right: np.ndarray, order: np.ndarray, n_annotators: int) -> Timing:
     """`time`: (votes,) seconds, −1 unknown; `right`: (votes,) probability of being right, by the others; `order`: rows
     by annotator and time."""
-    order = order[time[order] >= 0]
-    person, at = who[order], time[order]
-    votes = np.bincount(person, minlength=n_annotators)
-    gap = np.minimum(np.diff(at, prepend=at[:1]), PAUSE + 1).astype(np.int16)  # small types: this is done to all votes
-    within = np.r_[False, person[1:] == person[:-1]] & (gap <= PAUSE) & (gap >= 0)
-    in_session = person[within]
-    medians = _median_by(in_session, np.log(np.maximum(gap[within], 0.5, dtype=np.float32)), n_annotators)
-    gaps = np.bincount(in_session, minlength=n_annotators)
+    medians, fast_p, tiring_p = (np.full(n_annotators, value) for value in (np.nan, 1.0, 1.0))
+    gaps, night, votes, sessions = (np.zeros(n_annotators, dtype=np.int64) for _ in range(4))
+    for people, cast in by_annotator(who, order, n_annotators):
+        rows = cast[time[cast] >= 0]
+        of = _of_some(who[rows] - people.start, time[rows], right[rows], people.stop - people.start)
+        medians[people], gaps[people], tiring_p[people], night[people], votes[people], sessions[people] = of
     known = (gaps >= LEAST_GAPS) & np.isfinite(medians)
-    fast_p = np.ones(n_annotators)
     if known.sum() >= 3:
         centre = float(np.median(medians[known]))
         spread = max(1.4826 * float(np.median(np.abs(medians[known] - centre))), LEAST_SPREAD)
         fast_p[known] = ndtr((medians[known] - centre) / spread)
-    hour = (at // 3600 % 24).astype(np.int8)
-    night = np.bincount(person[(hour >= NIGHT[0]) & (hour < NIGHT[1])], minlength=n_annotators)
-    start = np.maximum.accumulate(np.where(within, np.int32(0), np.arange(len(at), dtype=np.int32)))
-    at -= at[start]
-    minutes = np.log1p((at / 60).astype(np.float32))
-    return Timing(
-        np.where(known, np.exp(medians), np.nan),
-        fast_p,
-        _falling(person, minutes, right[order], n_annotators),
-        night,
-        votes,
-        np.bincount(person[~within], minlength=n_annotators),
+    return Timing(np.where(known, np.exp(medians), np.nan), fast_p, tiring_p, night, votes, sessions)
+
+
+def _of_some(person: np.ndarray, at: np.ndarray, right: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
+    """(n,) each: median log gap, gaps, p-value of tiring, votes at night, votes and sessions; of votes by person and
+    time."""
+    gap = np.minimum(np.diff(at, prepend=at[:1]), PAUSE + 1)
+    within = np.r_[False, person[1:] == person[:-1]] & (gap <= PAUSE) & (gap >= 0)
+    in_session = person[within]
+    medians = _median_by(in_session, np.log(np.maximum(gap[within], 0.5, dtype=np.float32)), n)
+    hour = at // 3600 % 24
+    start = np.maximum.accumulate(np.where(within, 0, np.arange(len(at))))
+    minutes = np.log1p(((at - at[start]) / 60).astype(np.float32))
+    return (
+        medians,
+        np.bincount(in_session, minlength=n),
+        _falling(person, minutes, right, n),
+        np.bincount(person[(hour >= NIGHT[0]) & (hour < NIGHT[1])], minlength=n),
+        np.bincount(person, minlength=n),
+        np.bincount(person[~within], minlength=n),
     )
 
 

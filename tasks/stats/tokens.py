@@ -89,10 +89,16 @@ def tokenize(texts: list[str], *, places: bool = False) -> Tokens:
 
 def joined(*parts: Read) -> Tokens:
     """Texts made of the i-th text of every part, one after another."""
-    order = np.argsort(np.concatenate([p.rows() for p in parts]), kind="stable")
-    hashes, opens = (np.concatenate([getattr(p, k) for p in parts])[order] for k in ("hashes", "opens"))
+    bounds = np.sum([p.bounds for p in parts], axis=0)
+    hashes, opens = np.empty(bounds[-1], dtype=np.uint64), np.empty(bounds[-1], dtype=bool)
+    place = bounds[:-1].copy()  # of the next word of each text
+    for part in parts:
+        sizes = np.diff(part.bounds)
+        at = np.repeat(place - part.bounds[:-1], sizes) + np.arange(int(part.bounds[-1]))
+        hashes[at], opens[at] = part.hashes, part.opens
+        place += sizes
     nowhere = np.empty(0, dtype=np.int64)
-    return Tokens(hashes, np.sum([p.bounds for p in parts], axis=0), opens, nowhere, nowhere)
+    return Tokens(hashes, bounds, opens, nowhere, nowhere)
 
 
 def _tokenize(joined: bytes, length: np.ndarray, powers: tuple[np.ndarray, np.ndarray]) -> Tokens:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logsumexp
 
+from tasks.stats.ballots import add, slices
+
 STEPS = 100
 START = 0.01
 LEAST_MEMBERS = 5.0  # fewer are not a group
@@ -32,18 +34,21 @@ class Contrast:
 
 def contrasts(who: np.ndarray, topic: np.ndarray, by_skill: np.ndarray) -> Contrast:
     """From votes: `topic` (votes,) codes, −1 unknown; `by_skill` (votes, skills) probability of the vote cast."""
-    rows = np.flatnonzero(topic >= 0)
     n_topics = int(topic.max(initial=0)) + 1
-    key = who[rows].astype(np.int64) * n_topics + topic[rows]
-    cells = key
-    if (int(who.max(initial=0)) + 1) * n_topics > 4 * len(rows):  # too many pairs that never met for a dense table
-        names, cells = np.unique(key, return_inverse=True)
-    else:
-        names = np.arange((int(who.max(initial=0)) + 1) * n_topics)
-    votes = np.bincount(cells, minlength=len(names))
-    sums = [np.bincount(cells, np.log1p(-c[rows]) - np.log(c[rows]), len(names)) for c in by_skill.T]
+    cells = (int(who.max(initial=0)) + 1) * n_topics
+    names = np.arange(cells)
+    if cells > 4 * len(who):  # too many pairs that never met for a dense table
+        names = np.unique(who[topic >= 0].astype(np.int64) * n_topics + topic[topic >= 0])
+    votes, total = np.zeros(len(names), dtype=np.int64), np.zeros((by_skill.shape[1], len(names)))
+    for part in slices(len(who)):
+        known = topic[part] >= 0
+        key = who[part][known].astype(np.int64) * n_topics + topic[part][known]
+        cell = key if len(names) == cells else np.searchsorted(names, key)
+        add(votes, cell)
+        for out, cast in zip(total, by_skill[part][known].T, strict=True):
+            add(out, cell, np.log1p(-cast) - np.log(cast))
     met = votes > 0
-    return Contrast(names[met] // n_topics, names[met] % n_topics, votes[met], np.stack(sums, axis=1)[met])
+    return Contrast(names[met] // n_topics, names[met] % n_topics, votes[met], total.T[met])
 
 
 def turned_round(table: Contrast, at_skill: np.ndarray, trusted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
