@@ -9,6 +9,7 @@ import polars as pl
 from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
+from tasks.criterion_votes import voted_rows
 from tasks.progress import bar
 from tasks.rankings import RANKED, complete
 from tasks.splits import SIDES
@@ -58,7 +59,7 @@ def weigh(
     The votes on a pair give the posterior p that `chosen` is better: naive Bayes with each annotator's reliability, a
     uniform prior, flagged annotators' votes (weight 0) left out. The row's weight is 2p − 1; a row with p < 1/2 is
     disputed and set aside: nobody's vote is turned round. A row without votes has its own annotator's weight, or 1.
-    A ranking that loses a pair loses one of its answers.
+    A ranking that loses a pair loses one of its answers. Votes on a criterion of a pair that no row is about give a row.
     """
     known = annotators.select("annotator_id", pl.col("weight").alias("trust"), pl.col("reliability").clip(*RELIABILITY))
     counted = votes.drop_nulls("choice").join(known, on="annotator_id").filter(pl.col("trust") > 0)
@@ -66,6 +67,8 @@ def weigh(
     agrees = (pl.col("choice") == 1) == pl.col("a_is_chosen")
     by_item = counted.group_by("item_id").agg(pl.when(agrees).then(odds).otherwise(-odds).sum().alias("log_odds"))
     rows = preferences.join(by_item, left_on="id", right_on="item_id", how="left", maintain_order="left")
+    if "criterion" in rows.columns:
+        rows = pl.concat([rows, voted_rows(rows, by_item)])
     own = known.select("annotator_id", "trust")
     rows = rows.join(own, on="annotator_id", how="left", maintain_order="left")
     posterior = 1 / (1 + (-pl.col("log_odds")).exp())

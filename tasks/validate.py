@@ -17,6 +17,7 @@ import polars as pl
 from governance.digest import write_json
 from governance.errors import BadInput, GateRefused
 from tasks import keys, paths, pii, rules
+from tasks.criterion_votes import stems
 from tasks.data_docs import write_data_docs
 from tasks.keys import Keys, Mask
 from tasks.progress import Advance, bar
@@ -100,7 +101,10 @@ def _across(name: str, path: Path, judged: dict[str, Judged]) -> dict[str, Mask]
         return {"seen_before": keys.later(items), "known_item": keys.among(items, judged[_votes_of(name)].names)}
     seen = keys.later(_keys(path, ["item_id", "annotator_id"], keys.of_rows))
     own = name == kind  # audits bring no pairs: their items are what their votes name
-    known = keys.among(items, judged["preferences"].names) if own else np.ones(len(items), dtype=bool)
+    if not own:
+        return {"seen_before": seen, "known_item": np.ones(len(items), dtype=bool)}
+    pairs = _keys(path, ["item_id"], lambda chunk: keys.of_text(stems(chunk["item_id"])))
+    known = keys.among(items, judged["preferences"].names) | keys.among(pairs, judged["preferences"].names)
     return {"seen_before": seen, "known_item": known}
 
 

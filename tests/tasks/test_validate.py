@@ -126,3 +126,16 @@ def test_the_same_rows_give_the_same_report(tmp_path: Path) -> None:
     names = ("data_docs", "quarantine.jsonl", "checks.json", "pii.json")
     made = [run_stage_in(folder, "validate")["outputs"] for _ in range(2)]
     assert all(made[0][f"data/reports/validate/{name}"] == made[1][f"data/reports/validate/{name}"] for name in names)
+
+
+def test_votes_on_a_criterion_of_a_pair_are_votes_on_a_known_item(tmp_path: Path) -> None:
+    cast = [
+        {"item_id": item, "annotator_id": who, "choice": 1}
+        for who in "ab"
+        for item in ("r3", "r3:honesty", "x:honesty")
+    ]
+    folder = project(tmp_path, GOOD, votes=cast)
+    run_stage_in(folder, "validate")
+    assert {q["id"] for q in quarantine(folder) if q["rule"] == "item_known"} == {
+        f"x:honesty/{who}" for who in pl.read_parquet(folder / paths.VALID / "votes.parquet")["annotator_id"].unique()
+    }
