@@ -8,7 +8,8 @@ ppo_prompts, which no pair has; the first beta of BETAS that gets there is taken
 With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides.
 
 A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
-judge among it. With --results each seed is appended to FILE as it ends, and seeds that are there are not run again.
+judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not run again; with
+--project, stages that the folder holds already are not either. About eight minutes of one processor's time a seed.
 """
 
 import argparse
@@ -19,17 +20,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import described
 from benchmarks.seeds import interval
+from governance.digest import sha256_path, write_json
+from tasks.paths import STAGES
+from tasks.rlhf.best_of_n import best_of_n_kl
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sft")
 N = 16
 BETAS = (0.1, 0.03, 0.01)
+WATCH_STEPS = 3  # of DPO: how near its KL comes to the budget
+DONE = "learning.json"  # in the clone: which stages ran, and with which parameters
 SAMPLES = 1  # responses to each evaluation prompt
+Measured = dict[tuple[int, str], dict[str, Any]]  # figures by seed and method
 FIGURES = ("reward", "judge", "length", "eos_share")
 
 
@@ -40,8 +48,10 @@ class Project:
         self.folder = folder
         if not (folder / "params.yaml").is_file():
             subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(folder)], check=True)
+        done = folder / DONE
+        self.done: dict[str, Any] = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
         for stage in SHARED:
-            if not (folder / "data/reports" / stage / "record.json").is_file():
+            if stage not in self.done:
                 self.stage(stage)
 
     def set(self, **values: Any) -> None:
@@ -52,7 +62,11 @@ class Project:
             set_params(None, [f"{k.replace('__', '.')}={json.dumps(v)}" for k, v in values.items()])
 
     def stage(self, name: str) -> dict[str, float]:
-        """Run a stage in a process of its own; {cpu_seconds, peak_mb}."""
+        """Run a stage in a process of its own, if it was not run last with these parameters after the stages before it;
+        {cpu_seconds, peak_mb}."""
+        parameters = sha256_path(self.folder / "params.yaml")
+        if self.done.get(name, {}).get("parameters") == parameters:
+            return dict(self.done[name]["cost"])
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
         environment |= {"PYTHONPATH": str(self.folder), "HF_HUB_OFFLINE": "1"}
         print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
@@ -62,7 +76,11 @@ class Project:
         _, status, used = os.wait4(process.pid, 0)
         if status:
             sys.exit(f"{name}: ended with status {os.waitstatus_to_exitcode(status)}")
-        return {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "peak_mb": round(used.ru_maxrss / 1024)}
+        cost = {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "peak_mb": round(used.ru_maxrss / 1024)}
+        self.done = {s: kept for s, kept in self.done.items() if STAGES.index(s) < STAGES.index(name)}
+        self.done[name] = {"parameters": parameters, "cost": cost}
+        write_json(self.folder / DONE, self.done)
+        return cost
 
     def evaluated(self) -> dict[str, float]:
         """Figures of the stage `evaluate`."""
@@ -105,18 +123,19 @@ def figures_of(found: dict[str, float], name: str) -> dict[str, float]:
     return {"kl": found[f"kl/{name}_from_sft"], **rates, **{f: found[f"{f}/{name}"] for f in FIGURES}}
 
 
-def by_ppo(project: Project, seed: int, budget: float | None, n: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """(figures of PPO, all that was measured)."""
-    project.set(method="ppo", ppo__kl_budget=budget, evaluate__best_of_n=n)
+def by_ppo(project: Project, seed: int, budget: float | None) -> dict[str, Any]:
+    """Figures of PPO that ends at a KL budget."""
+    project.set(method="ppo", ppo__kl_budget=budget, evaluate__best_of_n=0)
     cost = project.stage("ppo")
     kl = project.policy_kl(seed)
     found = project.evaluated()
-    return {**figures_of(found, "policy"), "dev_kl": kl, **cost}, found
+    rates = {f"sft_{f}": found[f"{f}/sft"] for f in FIGURES}
+    return {**figures_of(found, "policy"), **rates, "dev_kl": kl, **cost}
 
 
 def by_dpo(project: Project, budget: float) -> dict[str, Any]:
     """Figures of DPO at the first beta whose training spends the budget; of the last one if none does."""
-    project.set(method="dpo", dpo__kl_budget=budget, dpo__watch_steps=2, evaluate__best_of_n=0)
+    project.set(method="dpo", dpo__kl_budget=budget, evaluate__best_of_n=0)
     cost: dict[str, float] = {}
     for beta in BETAS:
         project.set(dpo__beta=beta)
@@ -129,71 +148,78 @@ def by_dpo(project: Project, budget: float) -> dict[str, Any]:
     return {**figures, "dev_kl": seen[-1]["objective/kl"], "beta": beta, "steps": seen[-1]["step"], **cost}
 
 
-def run_seed(project: Project, seed: int, shipped: bool) -> dict[str, Any]:
-    """Figures of each method with this seed."""
-    from tasks.rlhf.best_of_n import best_of_n_kl
+def by_best_of_n(project: Project) -> dict[str, Any]:
+    """Figures of best-of-n, which needs no policy of its own."""
+    project.set(evaluate__best_of_n=N)
+    return figures_of(project.evaluated(), "best_of_n")
 
-    project.set(seed=seed, evaluate__samples_per_prompt=SAMPLES)
+
+def run_seed(project: Project, seed: int, names: list[str], known: Measured) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(method, its figures) of those methods that are not known yet, each as it is measured."""
+    project.set(seed=seed, method="ppo", ppo__kl_budget=None, dpo__beta=BETAS[0], dpo__kl_budget=None)
+    project.set(dpo__watch_steps=WATCH_STEPS, evaluate__best_of_n=0, evaluate__samples_per_prompt=SAMPLES)
     project.stage("reward")
-    methods: dict[str, dict[str, Any]] = {}
-    methods["ppo"], found = by_ppo(project, seed, best_of_n_kl(N), N)
-    methods[f"best_of_{N}"] = figures_of(found, "best_of_n")
-    methods["sft"] = {"win_rate": 0.5, **{f: found[f"{f}/sft"] for f in FIGURES}}
-    methods["dpo"] = by_dpo(project, methods["ppo"]["dev_kl"])
-    if shipped:
-        methods["ppo_shipped"], _ = by_ppo(project, seed, None, 0)
-        methods["dpo_at_shipped"] = by_dpo(project, methods["ppo_shipped"]["dev_kl"])
-    return {"seed": seed, "methods": methods}
+    found = {name: known[seed, name] for name in names if (seed, name) in known}
+    for name in names:
+        if name in found:
+            continue
+        if name == "best_of_n":
+            found[name] = by_best_of_n(project)
+        elif name.startswith("ppo"):
+            found[name] = by_ppo(project, seed, best_of_n_kl(N) if name == "ppo" else None)
+        else:
+            found[name] = by_dpo(project, found["ppo" if name == "dpo" else "ppo_shipped"]["dev_kl"])
+        yield name, found[name]
 
 
 def differences(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Differences of the rates between methods, paired by seed."""
-    pairs = [("ppo", f"best_of_{N}"), ("dpo", f"best_of_{N}"), ("ppo", "dpo"), ("ppo_shipped", "dpo_at_shipped")]
+    pairs = [("ppo", "best_of_n"), ("dpo", "best_of_n"), ("ppo", "dpo"), ("ppo_shipped", "dpo_at_shipped")]
     return {
-        f"{figure}/{one}_minus_{other}": interval(
-            [r["methods"][one][figure] - r["methods"][other][figure] for r in runs]
-        )
+        f"{figure}/{one}_minus_{other}": interval([r[one][figure] - r[other][figure] for r in runs])
         for one, other in pairs
-        if all(one in r["methods"] for r in runs)
+        if one in runs[0]
         for figure in ("win_rate", "win_rate_length_controlled", "judge", "reward")
     }
 
 
-def remembered(path: Path | None, shipped: bool) -> dict[int, dict[str, Any]]:
-    """Seeds that earlier runs left in `path`; a line cut short is passed over."""
-    runs = {}
+def remembered(path: Path | None) -> Measured:
+    """Figures by seed and method that earlier runs left in `path`; a line cut short is passed over."""
+    found = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []:
         with contextlib.suppress(json.JSONDecodeError):
             row = json.loads(line)
-            if not shipped or "ppo_shipped" in row["methods"]:
-                runs[row["seed"]] = row
-    return runs
+            found[row["seed"], row["method"]] = row["figures"]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="7,8,9,10,11", help="at least two")
-    parser.add_argument("--results", type=Path, help="JSON lines of the seeds, kept and continued")
+    parser.add_argument("--results", type=Path, help="JSON lines of what was measured, kept and continued")
     parser.add_argument("--project", type=Path, help="folder of the clone, kept and continued")
     parser.add_argument("--shipped", action="store_true", help="also PPO without a KL budget, and DPO at its KL")
     asked = parser.parse_args()
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    runs = remembered(asked.results, asked.shipped)
+    names = ["ppo", "dpo", "best_of_n", *(["ppo_shipped", "dpo_at_shipped"] if asked.shipped else [])]
+    known = remembered(asked.results)
     project = None
     for seed in seeds:
-        if seed not in runs:
-            project = project or Project(
-                asked.project or Path(tempfile.mkdtemp(prefix="attestrl-learning-")) / "project"
-            )
-            runs[seed] = run_seed(project, seed, asked.shipped)
+        if all((seed, name) in known for name in names):
+            continue
+        project = project or Project(asked.project or Path(tempfile.mkdtemp(prefix="attestrl-learning-")) / "project")
+        for name, figures in run_seed(project, seed, names, known):
+            known[seed, name] = figures
             if asked.results:
                 with asked.results.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(runs[seed]) + "\n")
-    chosen = [runs[seed] for seed in seeds]
-    names = [m for m in chosen[0]["methods"] if all(m in r["methods"] for r in chosen)]
-    table = {m: {f: interval([r["methods"][m][f] for r in chosen]) for f in chosen[0]["methods"][m]} for m in names}
-    record = {"benchmark": "learning", "seeds": seeds, "figures": table, "differences": differences(chosen)}
-    print(json.dumps(record | described()))
+                    lines.write(json.dumps({"seed": seed, "method": name, "figures": figures}) + "\n")
+    runs = [{name: known[seed, name] for name in names} for seed in seeds]
+    table = {m: {f: interval([r[m][f] for r in runs]) for f in runs[0][m]} for m in names}
+    print(
+        json.dumps(
+            {"benchmark": "learning", "seeds": seeds, "figures": table, "differences": differences(runs), **described()}
+        )
+    )
 
 
 if __name__ == "__main__":

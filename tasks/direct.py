@@ -11,6 +11,7 @@ import polars as pl
 from governance.errors import BadInput, GateRefused
 from tasks import paths
 from tasks.checkpoints import Checkpoints
+from tasks.policy_samples import sample_rows
 from tasks.rlhf.direct_trainer import Pair, train_direct
 from tasks.rlhf.encoding import encode_preferences, encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
@@ -26,7 +27,6 @@ PAIRS = paths.PROCESSED / "reward_train.parquet"
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
 DEV_SHARE = 0.1
 WATCHED = 128  # prompts at most
-SHOWN = 8  # responses in the table of samples, each time
 PANELS = {
     "loss": ["loss", "eval_loss"],
     "margin and accuracy on the pairs": ["rewards/margins", "rewards/accuracies"],
@@ -108,18 +108,7 @@ def _watch(stage: Stage, policy: Any, reference: Any, tokenizer: Any, bf16: bool
             seed=stage.seed,
             bf16=bf16,
         )
-        shown = [
-            {
-                "step": step,
-                "prompt": tokenizer.decode(rollout.prompt_ids[i][rollout.prompt_mask[i].bool()]),
-                "response": tokenizer.decode(rollout.response_ids[i][rollout.mask[i].bool()], skip_special_tokens=True),
-                "score": float(scores[i]),
-                "kl": float(kl[i]),
-                "tokens": int(rollout.mask[i].sum()),
-                "ended": bool(rollout.ended[i]),
-            }
-            for i in range(min(SHOWN, len(scores)))
-        ]
+        shown = sample_rows(step, rollout, scores, kl, tokenizer)
         stage.log_table(shown, "samples")
         samples.extend(shown)
         return metrics

@@ -12,6 +12,7 @@ from tasks import direct, paths
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
+from tasks.policy_samples import sample_rows
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
@@ -21,7 +22,6 @@ from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
-SHOWN = 8  # responses in the table of samples, each time
 PANELS = {
     "reward": ["objective/scores", "objective/rlhf_reward"],
     "KL to SFT (nats per response)": ["objective/kl"],
@@ -85,7 +85,9 @@ def _train(
                 progress.set_postfix_str(f"score {metrics['objective/scores']:.2f} kl {metrics['objective/kl']:.2f}")
                 progress.update()
                 if trainer.step % stage.params.ppo.save_steps == 0:
-                    drawn = _samples(trainer, tokenizer)
+                    assert trainer.experience is not None
+                    seen = trainer.experience
+                    drawn = sample_rows(trainer.step, seen.rollout, seen.scores, seen.kl.sum(1), tokenizer)
                     stage.log_table(drawn, "samples")
                     samples += drawn
                     tensors, state = trainer.state()
@@ -99,25 +101,6 @@ def _train(
     except ValueError as error:
         raise BadInput(f"{paths.SFT}: {error}; choose another base.model.") from None
     return history, samples
-
-
-def _samples(trainer: PpoTrainer, tokenizer: Any) -> list[dict[str, Any]]:
-    """The first few responses of the last update, with what the trainer made of them."""
-    assert trainer.experience is not None
-    scores, kl, rollout = trainer.experience.scores, trainer.experience.kl.sum(1), trainer.experience.rollout
-    rows = range(min(SHOWN, len(scores)))
-    return [
-        {
-            "step": trainer.step,
-            "prompt": tokenizer.decode(rollout.prompt_ids[i][rollout.prompt_mask[i].bool()]),
-            "response": tokenizer.decode(rollout.response_ids[i][rollout.mask[i].bool()], skip_special_tokens=True),
-            "score": float(scores[i]),
-            "kl": float(kl[i]),
-            "tokens": int(rollout.mask[i].sum()),
-            "ended": bool(rollout.ended[i]),
-        }
-        for i in rows
-    ]
 
 
 def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:

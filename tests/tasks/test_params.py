@@ -45,6 +45,16 @@ def test_errors_name_the_field(sections: dict[str, Any], sentence: str) -> None:
         params.parse(changed(**sections), "params.yaml")
 
 
+def test_the_policys_section_is_the_methods() -> None:
+    raw = changed()
+    assert params.parse(raw, "params.yaml").section_of("ppo") == "ppo"
+    chosen = params.parse(raw | {"method": "kto", "num_processes": 2}, "params.yaml")
+    assert (chosen.section_of("ppo"), chosen.section_of("sft")) == ("kto", "sft")
+    assert [chosen.processes_of(stage) for stage in ("sft", "ppo", "evaluate")] == [2, 1, 1]
+    with pytest.raises(BadInput, match="method is wrong"):
+        params.parse(raw | {"method": "grpo"}, "params.yaml")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"), [(b"a: [", "not valid YAML"), (b"\xff\xfe\x00", "UTF-8"), (b"", "wrong")]
 )
