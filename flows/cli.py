@@ -113,16 +113,34 @@ def review(
     export: Annotated[
         Path | None, typer.Option("--export", help="Write what people said there, serve nothing.")
     ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="With --export: open items for argilla or label-studio instead.")
+    ] = None,
+    import_: Annotated[
+        Path | None, typer.Option("--import", help="Answers that Argilla or Label Studio exported, serve nothing.")
+    ] = None,
 ) -> None:
     """Open a page on localhost on which people rate and rank what the evaluation of a run found, until Ctrl-C."""
     import secrets
 
     from flows import project
 
-    target = export.absolute() if export else None
+    if for_ not in (None, "argilla", "label-studio") or (for_ and not export):
+        raise BadInput(f"--for {for_}: name argilla or label-studio, and a folder with --export.")
+    target, given = (p.absolute() if p else None for p in (export, import_))
     project.enter()
     from flows import review as reviewing
 
+    if given:
+        typer.echo(f"{reviewing.take_in(given)} answers of {given}.")
+        return
+    if target and for_:
+        reviewing.fill(run)
+        written = reviewing.export_tasks(target, for_)
+        typer.echo(
+            f"{', '.join(f'{n} open items {name}' for name, n in written.items()) or 'Nothing is open'}: {target}."
+        )
+        return
     if target:
         written = reviewing.export(target)
         typer.echo(f"{', '.join(f'{n} {name}' for name, n in written.items())} in {target}.")

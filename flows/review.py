@@ -18,11 +18,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from flows import evaluation, listing
-from governance.digest import write_jsonl
+from governance.digest import write_atomic, write_json, write_jsonl
 from governance.errors import BadInput
-from tasks import paths, pseudonyms
+from tasks import argilla_records, label_studio_tasks, paths, pseudonyms
 from tasks.pages import rendered
-from tasks.review_store import CRITERIA, ReviewStore
+from tasks.review_store import CRITERIA, Item, ReviewStore
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'self'",
@@ -53,6 +53,41 @@ def export(folder: Path) -> dict[str, int]:
     for name, rows in written.items():
         write_jsonl(folder / f"{name}.jsonl", rows)
     return {name: len(rows) for name, rows in written.items()}
+
+
+def export_tasks(folder: Path, tool: str) -> dict[str, int]:
+    """Write what is open for another tool, with that tool's settings; items of each kind."""
+    kinds: dict[int, list[Item]] = {}
+    for item in queue().open_items():
+        kinds.setdefault(len(item.responses), []).append(item)
+    for responses, items in kinds.items():
+        name = f"{tool}-{responses}-responses" if responses > 1 else f"{tool}-1-response"
+        if tool == "argilla":
+            write_json(folder / f"{name}.json", argilla_records.records(items))
+            write_json(folder / f"{name}-settings.json", argilla_records.settings(responses))
+        else:
+            write_json(folder / f"{name}.json", label_studio_tasks.tasks(items))
+            write_atomic(folder / f"{name}.xml", label_studio_tasks.configuration(responses))
+    return {f"of {n} responses": len(items) for n, items in sorted(kinds.items())}
+
+
+def take_in(file: Path) -> int:
+    """Answers of a file that Argilla or Label Studio exported; how many there are. People get their pseudonyms; an answer
+    that is known already changes nothing. Raises BadInput before anything is kept if the file is neither."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{file}: there is no such file; name what Argilla or Label Studio exported.") from None
+    except (ValueError, RecursionError):
+        raise BadInput(f"{file}: is not JSON in UTF-8; export the records or tasks as JSON.") from None
+    if not isinstance(document, list) or not document or not isinstance(document[0], dict):
+        raise BadInput(f"{file}: holds no list of records or tasks; export them as JSON.")
+    read = label_studio_tasks.answers if "data" in document[0] else argilla_records.answers
+    key, store = pseudonyms.key(), queue()
+    found = list(read(document, file.name))
+    for a in found:
+        store.answer(a.item_id, pseudonyms.pseudonym(a.reviewer, key), file.stem, a.content)
+    return len(found)
 
 
 def serve(port: int, token: str) -> None:

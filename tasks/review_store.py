@@ -41,6 +41,16 @@ class Item:
     order: list[int]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a person said about an item in another tool; `content` as `ReviewStore.answer` takes it, `seconds` None if
+    the tool does not tell."""
+
+    item_id: str
+    reviewer: str
+    content: dict[str, Any]
+
+
 class ReviewStore:
     """Items and answers; reviewers are known by pseudonyms."""
 
@@ -73,11 +83,14 @@ class ReviewStore:
                 return None
             store.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (key, reviewer, now + LEASE))
             (content,) = store.execute("SELECT content FROM items WHERE id = ?", (key,)).fetchone()
-        found = json.loads(content)
-        order = list(range(len(found["responses"])))
-        seed = hashlib.sha256(f"{key} {reviewer}".encode()).digest()
-        random.Random(seed).shuffle(order)  # the same after a break
-        return Item(key, found["prompt"], found["responses"], found["why"], order)
+        return _shown(key, content, reviewer)
+
+    def open_items(self) -> list[Item]:
+        """Every item that nobody has answered, golden ones among them, in an order that tells nothing of that."""
+        with self._open() as store:
+            query = "SELECT id, content FROM items WHERE id NOT IN (SELECT item_id FROM answers) ORDER BY id"
+            rows = store.execute(query).fetchall()
+        return [_shown(key, content, "") for key, content in rows]
 
     def _choose(self, store: sqlite3.Connection, reviewer: str, now: float) -> str | None:
         (done,) = store.execute("SELECT count(*) FROM answers WHERE reviewer = ?", (reviewer,)).fetchone()
@@ -171,6 +184,14 @@ class ReviewStore:
             store.execute("BEGIN IMMEDIATE")
             with store:
                 yield store
+
+
+def _shown(key: str, content: str, reviewer: str) -> Item:
+    """An item with its responses in an order that is drawn for the reviewer, the same after a break."""
+    found = json.loads(content)
+    order = list(range(len(found["responses"])))
+    random.Random(hashlib.sha256(f"{key} {reviewer}".encode()).digest()).shuffle(order)
+    return Item(key, found["prompt"], found["responses"], found["why"], order)
 
 
 def _check(content: dict[str, Any], responses: int) -> None:
