@@ -22,6 +22,7 @@ from tasks import lineage, params, paths
 ALIVE = "attestrl.stage.alive"  # the event that is a sign of life
 ATTEMPTS = 3
 POLL_SECONDS = 1.0
+START_SECONDS = 120.0  # that a worker may take until the first sign of life: it starts a process
 
 
 def run_stage(name: str, parent_run: str, need: params.Need, settings: params.Placement) -> Outcome:
@@ -37,7 +38,7 @@ def run_stage(name: str, parent_run: str, need: params.Need, settings: params.Pl
     seconds = round(time.monotonic() - started, 3)
     if answer is None:
         raise MissingComponent(
-            f"{name}: {ATTEMPTS} workers of the pool {need.pool} were lost one after another; look at their logs, and "
+            f"{ATTEMPTS} workers of the pool {need.pool} were lost one after another; look at their logs, and "
             "run again to go on from the last checkpoint."
         )
     if answer["outcome"] == "failed":
@@ -58,10 +59,10 @@ def _order(name: str, parent_run: str, need: params.Need, settings: params.Place
     """All that a worker must know."""
     commit = lineage.git_commit()
     if not commit.isalnum() or commit == "none":
-        raise BadInput(f"{name}: a worker works on a commit, and this folder is at {commit}; commit and push first.")
+        raise BadInput(f"a worker works on a commit, and this folder is at {commit}; commit and push first.")
     repository = settings.repository or _git("remote", "get-url", "origin")
     if not repository:
-        raise BadInput(f"{name}: name what workers clone in placement.repository, or add the remote `origin`.")
+        raise BadInput("name what workers clone in placement.repository, or add the remote `origin`.")
     return {
         "stage": name,
         "commit": commit,
@@ -134,7 +135,8 @@ class _Watched:
         newest = [e.id for e in self._client.read_events(filter=wanted, limit=1).events]
         if self._at is None or newest != self._last:
             self._last, self._at = newest, time.monotonic()
-        return time.monotonic() - self._at > self._lost_after
+        limit = self._lost_after if newest else max(self._lost_after, START_SECONDS)
+        return time.monotonic() - self._at > limit
 
 
 def _deployment(client: Any, pool: str) -> UUID:

@@ -51,7 +51,7 @@ def team(
     shutil.copytree(project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
     settings = yaml.safe_load((copy / "params.yaml").read_text())
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
-    settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=20)
+    settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=40)
     (copy / "params.yaml").write_text(yaml.safe_dump(settings))
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
     for command in (
@@ -115,7 +115,7 @@ def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> dict[
             for process in _started_by(folder / "a"):
                 os.kill(process, signal.SIGKILL)
             with worker(folder / "b", team):
-                run.wait(timeout=300)
+                run.wait(timeout=600)
         finally:
             if run.poll() is None:
                 run.kill()
