@@ -17,7 +17,7 @@ from uuid import UUID
 from flows import leftovers
 from flows.stages import Outcome, dvc, finished
 from governance.errors import BadInput, MissingComponent
-from tasks import lineage, params, paths
+from tasks import lineage, operating_params, paths
 
 ALIVE = "attestrl.stage.alive"  # the event that is a sign of life
 ATTEMPTS = 3
@@ -25,7 +25,7 @@ POLL_SECONDS = 1.0
 START_SECONDS = 120.0  # that a worker may take until the first sign of life: it starts a process
 
 
-def run_stage(name: str, parent_run: str, need: params.Need, settings: params.Placement) -> Outcome:
+def run_stage(name: str, parent_run: str, need: operating_params.Need, settings: operating_params.Placement) -> Outcome:
     """Have a stage run on a worker of the pool that it needs, and bring its outputs here."""
     started = time.monotonic()
     order = _order(name, parent_run, need, settings)
@@ -55,7 +55,9 @@ def call_dvc(*arguments: str) -> None:
         raise MissingComponent(f"dvc {arguments[0]}: {said[-1].removeprefix('ERROR: ')}")
 
 
-def _order(name: str, parent_run: str, need: params.Need, settings: params.Placement) -> dict[str, Any]:
+def _order(
+    name: str, parent_run: str, need: operating_params.Need, settings: operating_params.Placement
+) -> dict[str, Any]:
     """All that a worker must know."""
     commit = lineage.git_commit()
     if not commit.isalnum() or commit == "none":

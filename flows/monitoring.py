@@ -18,7 +18,7 @@ from governance.decision import current_actor
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput
 from governance.ledger import Event
-from tasks import lineage, metrics_file, params, paths, pseudonyms
+from tasks import lineage, metrics_file, operating_params, params, paths, pseudonyms
 from tasks.drift import Watch
 from tasks.logs import Interaction, read_log
 from tasks.monitor_series import EVENTS, SERIES, Meter, Yardstick
@@ -206,7 +206,9 @@ def _log_reading(record: dict[str, Any], logs: Sequence[Path], reader: _Reader, 
         )
 
 
-def _standing(store: MonitorStore, record: dict[str, Any], settings: params.Monitor, reader: _Reader) -> dict[str, Any]:
+def _standing(
+    store: MonitorStore, record: dict[str, Any], settings: operating_params.Monitor, reader: _Reader
+) -> dict[str, Any]:
     """How every series stands; figures are null until there are any."""
     _, latest = store.figures(reader.policy, max(0, reader.total - LATEST))
     raised = [a["series"] for a in store.alarms(reader.policy)]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from flows import stages
 from flows.stages import Outcome
 from governance.errors import AttestError
-from tasks import params, paths
+from tasks import operating_params, params, paths
 
 LIMIT = "attestrl-gpu"
 LEASE_SECONDS = 60  # the shortest that Prefect grants
@@ -20,7 +20,7 @@ LEASE_SECONDS = 60  # the shortest that Prefect grants
 def run_stage(name: str, parent_run: str) -> Outcome:
     """Bring one stage up to date, where it belongs, and say how that went."""
     settings = params.load(paths.PARAMS).placement
-    need = settings.stages.get(name, params.Need())
+    need = settings.stages.get(name, operating_params.Need())
     with _slots(need, settings.gpus):
         if need.pool is None:
             return stages.run_stage(name, parent_run)
@@ -33,7 +33,7 @@ def run_stage(name: str, parent_run: str) -> Outcome:
 
 
 @contextmanager
-def _slots(need: params.Need, gpus: int) -> Iterator[None]:
+def _slots(need: operating_params.Need, gpus: int) -> Iterator[None]:
     """Hold the GPUs that a stage needs."""
     if need.device != "gpu":
         yield

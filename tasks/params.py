@@ -1,23 +1,18 @@
-"""`params.yaml`: its schema, and its errors as sentences. One class a section; unknown keys are refused."""
+"""`params.yaml`: its schema, and its errors as sentences. One class a section; unknown keys are refused.
+
+Here are the sections that decide stages; the others are in `evaluation_params` and `operating_params`.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from governance.errors import BadInput
-from tasks.paths import STAGES
+from tasks.evaluation_params import Hypotheses, Suite
+from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Placement, Triggers
+from tasks.param_types import Count, Positive, Section, Share
 from tasks.splits import SIDES
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Panel(Section):
@@ -47,7 +42,7 @@ class Ingest(Section):
     golden: str | None = None
     annotators: str | None = None
     panel: Panel | None = None
-    audits: dict[str, AuditVotes] = {}
+    audits: dict[str, AuditVotes] = Field(default_factory=dict)
     shares: dict[str, Share]
 
     def sources(self) -> list[str]:
@@ -223,149 +218,6 @@ class Gate(Section):
     min_win_rate_low: Share
     max_kl: Positive
     max_length_ratio: Positive
-
-
-class Judge(Section):
-    """An OpenAI-compatible endpoint that judges beside the held-out reward model; `key` names the environment variable
-    that holds its key."""
-
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    model: str
-    key: str = "OPENAI_API_KEY"
-    timeout: Positive = 60.0
-
-
-class Suite(Section):
-    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each."""
-
-    items: Count = 100
-    samples: Count = 2
-    max_new_tokens: Count = 48
-    temperature: Positive = 0.7
-    best_of: Annotated[int, Field(ge=2)] = 8
-    resamples: Count = 1000
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    judge: Judge | None = None
-    pairs: dict[str, str] = {}
-    harmful: dict[str, str] = {}
-    harmless: dict[str, str] = {}
-    sycophancy: dict[str, str] = {}
-    pronouns: dict[str, str] = {}
-    multiple_choice: dict[str, str] = {}
-    instructions: dict[str, str] = {}
-    problems: dict[str, str] = {}
-
-
-class Hypothesis(Section):
-    """A bound that a figure of the suite must keep; `slice` null: the figure of the whole."""
-
-    metric: str
-    slice: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-
-    @model_validator(mode="after")
-    def _one_side(self) -> "Hypothesis":
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("give exactly one of at_least and at_most")
-        return self
-
-
-class Hypotheses(Section):
-    """The family of thresholds, tested together: family-wise level (Holm), and the power to plan sample sizes for."""
-
-    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
-    family: list[Hypothesis] = []
-
-
-class Evidence(Section):
-    """Where the audit log's signed checkpoints are kept, the PEM file of the key that signs, the YAML file in which a
-    person declares what does not apply, and what a busy core of this machine draws (W)."""
-
-    checkpoints: str | None = None
-    signing_key: str | None = None
-    declarations: str | None = None
-    watts_per_core: Positive | None = None
-
-
-class ReportDays(Section):
-    """Days from becoming aware of an incident until its report is due, by severity (AI Act, Article 73)."""
-
-    death: Count = 10
-    widespread: Count = 2
-    serious: Count = 15
-
-
-class Incidents(Section):
-    """What is due after an incident of a released policy."""
-
-    report_days: ReportDays = ReportDays()
-
-
-class NewVotes(Section):
-    """How many votes more than the last run read, or what share of them, start a run."""
-
-    number: Count = 1000
-    share: Positive = 0.1
-
-
-class Triggers(Section):
-    """What starts a run by itself while `attestrl serve` runs, and how often is looked."""
-
-    every_seconds: Positive = 10
-    data: bool = True
-    votes: NewVotes | None = NewVotes()
-    incidents: bool = True
-    drift: bool = True
-    base: bool = True
-    base_branch: str = "main"
-
-
-class Approval(Section):
-    """How long a release that passed its gate waits for a person."""
-
-    remind_hours: Positive | None = 24
-    timeout_hours: Positive | None = 336
-
-
-class Need(Section):
-    """What a stage needs, and the Prefect work pool whose workers have it; without a pool it runs where the run does."""
-
-    device: Literal["cpu", "gpu"] = "cpu"
-    number: Count = 1
-    memory_gb: Positive = 1
-    pool: Annotated[str, Field(pattern=r"^[^/%]+$")] | None = None
-
-
-class Placement(Section):
-    """Where stages run. `gpus`: how many there are for all runs together; `repository`: what workers clone, null for
-    the remote `origin`; a worker is lost that gave no sign of life for `lost_after_seconds`."""
-
-    stages: dict[str, Need] = {}
-    gpus: Count = 1
-    lost_after_seconds: Positive = 60
-    repository: str | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> "Placement":
-        for name, need in self.stages.items():
-            if name not in STAGES:
-                raise ValueError(f"stages.{name} is not a stage; the stages are {', '.join(STAGES)}")
-            if need.device == "gpu" and need.number > self.gpus:
-                raise ValueError(f"stages.{name} needs {need.number} GPUs, and gpus is {self.gpus}")
-        return self
-
-
-class Monitor(Section):
-    """`attestrl monitor`: how much of a log is the reference, how many false alarms are permitted over all series
-    together, what is assumed of a log that gives no time, and the severity with which an alarm opens an incident by
-    itself, null if a person is to."""
-
-    reference: Annotated[int, Field(ge=20)] = 200
-    false_alarms_per_year: Positive = 0.5
-    responses_per_day: Positive = 1000.0
-    incident: Literal["death", "widespread", "serious", "other"] | None = None
 
 
 class Params(Section):

@@ -12,7 +12,7 @@ import torch
 from governance.digest import canonical_json, sha256_bytes, sha256_path
 from tasks.evals.response_cache import ResponseCache, Sampled
 from tasks.evals.result import Result
-from tasks.params import Suite
+from tasks.evaluation_params import Suite
 from tasks.progress import bar
 from tasks.rlhf.branches import Item, continuation_logprobs, conversation_scores
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from governance.errors import BadInput, MissingComponent
-from tasks.params import Judge
+from tasks.evaluation_params import Judge
 from tasks.progress import bar
 from tasks.rlhf.encoding import Messages
 

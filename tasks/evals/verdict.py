@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tasks.params import Hypotheses, Hypothesis
+from tasks.evaluation_params import Hypotheses, Hypothesis
 from tasks.stats.bound_tests import BROKEN, KEPT, UNDECIDED, Figure, decide
 
 NOT_MEASURED = "not measured"

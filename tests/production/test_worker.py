@@ -178,7 +178,7 @@ def test_two_trainings_never_share_a_gpu(orchestrator: str) -> None:
         "import sys, time\n"
         "from prefect import flow\n"
         "from flows import placement\n"
-        "from tasks.params import Need\n"
+        "from tasks.operating_params import Need\n"
         "@flow\n"
         "def train():\n"
         "    with placement._slots(Need(device='gpu'), 1):\n"

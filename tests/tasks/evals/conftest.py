@@ -10,7 +10,7 @@ import pytest
 
 from tasks.evals.bench import Bench
 from tasks.evals.response_cache import ResponseCache
-from tasks.params import Suite
+from tasks.evaluation_params import Suite
 
 RAW = Path(__file__).resolve().parents[3] / "data/raw"
 

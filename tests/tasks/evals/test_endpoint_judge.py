@@ -11,7 +11,7 @@ import pytest
 from governance.errors import BadInput, MissingComponent
 from tasks.evals import preference
 from tasks.evals.endpoint_judge import EndpointJudge
-from tasks.params import Judge
+from tasks.evaluation_params import Judge
 from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")

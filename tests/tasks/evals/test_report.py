@@ -10,7 +10,7 @@ import pytest
 
 from tasks.evals.report import write_report
 from tasks.evals.verdict import verdict
-from tasks.params import Hypotheses
+from tasks.evaluation_params import Hypotheses
 
 pytestmark = pytest.mark.xdist_group("evals")
 HYPOTHESES = Hypotheses.model_validate(

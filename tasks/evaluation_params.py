@@ -1,0 +1,61 @@
+"""Sections of `params.yaml` on `attestrl evaluate`: the suite, its judge, and bounds as hypotheses."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from tasks.param_types import Count, Positive, Section
+
+
+class Judge(Section):
+    """An OpenAI-compatible endpoint that judges beside the held-out reward model; `key` names the environment variable
+    that holds its key."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    model: str
+    key: str = "OPENAI_API_KEY"
+    timeout: Positive = 60.0
+
+
+class Suite(Section):
+    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each."""
+
+    items: Count = 100
+    samples: Count = 2
+    max_new_tokens: Count = 48
+    temperature: Positive = 0.7
+    best_of: Annotated[int, Field(ge=2)] = 8
+    resamples: Count = 1000
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    judge: Judge | None = None
+    pairs: dict[str, str] = Field(default_factory=dict)
+    harmful: dict[str, str] = Field(default_factory=dict)
+    harmless: dict[str, str] = Field(default_factory=dict)
+    sycophancy: dict[str, str] = Field(default_factory=dict)
+    pronouns: dict[str, str] = Field(default_factory=dict)
+    multiple_choice: dict[str, str] = Field(default_factory=dict)
+    instructions: dict[str, str] = Field(default_factory=dict)
+    problems: dict[str, str] = Field(default_factory=dict)
+
+
+class Hypothesis(Section):
+    """A bound that a figure of the suite must keep; `slice` null: the figure of the whole."""
+
+    metric: str
+    slice: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> "Hypothesis":
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give exactly one of at_least and at_most")
+        return self
+
+
+class Hypotheses(Section):
+    """The family of thresholds, tested together: family-wise level (Holm), and the power to plan sample sizes for."""
+
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    family: list[Hypothesis] = Field(default_factory=list)
