@@ -14,7 +14,7 @@ test: install lint
 
 # what takes minutes: kills at random moments, a run made again, benchmarks of a small size
 test-slow: install
-	$(BIN)/python -m pytest -m slow -q
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow -q
 
 lint: install
 	$(BIN)/ruff check .
