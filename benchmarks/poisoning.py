@@ -1,20 +1,22 @@
 """How much of planted poison `attestrl check poisoning` finds, how surely, and at what cost.
 
 usage: python -m benchmarks.poisoning [--attack NAME:RATE …] [--rows 100000] [--seeds 10] [--first-seed 0]
-           [--results FILE] [--real | --power]
+           [--results FILE] [--real | --power | --growth ROWS …]
 
 SIMULATED data (benchmarks/poisoning_attacks.py); --real poisons the real pairs themselves instead. The command runs as
 a user runs it, in a process of its own, which is timed and whose peak memory is read. A finding counts as found if it
 covers at least half of the planted rows and half of its rows are planted; intervals are 95 % (Wilson). With --results
 each run is appended to FILE as one JSON line, and runs that are there already are not repeated. The last line printed is
 the table. After label attacks, `attack_success` is how often the trigger turns the verdict of a linear reward model
-(tasks/poison_ablation.py), trained on the file as it came and on clean.jsonl.
+(tasks/poison_ablation.py), trained on the file as it came and on clean.jsonl. --growth checks clean files of several sizes, each with half as many
+demonstrations: CPU seconds and peak memory, and what each further row costs.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -57,10 +59,19 @@ def once(attack: str, rate: float, n: int, seed: int, real: bool, folder: Path) 
 def _run(command: list[str]) -> tuple[float, float]:
     """(peak MB, CPU seconds) of a command."""
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
+    ended, peak = 0, 0
+    while not ended:  # ru_maxrss would tell of this process as well, which holds the rows
+        time.sleep(0.05)
+        try:
+            told = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        except OSError:
+            told = None
+        peak = max(peak, int(told[1]) if told else 0)
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise SystemExit(f"{' '.join(command)}: ended with status {os.waitstatus_to_exitcode(status)}")
-    return used.ru_maxrss / 1024, used.ru_utime + used.ru_stime
+    return peak / 1024, used.ru_utime + used.ru_stime
 
 
 def _score(evidence: list[str], planted: set[str], findings: list[dict[str, Any]]) -> dict[str, Any]:
@@ -141,6 +152,21 @@ def summarised(attack: str, rate: float, runs: list[dict[str, Any]]) -> dict[str
     return out
 
 
+def growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Cost of clean files of each size, and of each row more than the size before had."""
+    out: list[dict[str, Any]] = []
+    for rows in sorted(arguments.growth):
+        with tempfile.TemporaryDirectory() as folder:
+            run = once("clean", 0.0, rows, arguments.first_seed, False, Path(folder))
+        out.append({"rows": rows, "cpu_seconds": round(run["cpu_seconds"], 1), "peak_mb": round(run["peak_mb"])})
+        if len(out) > 1:
+            more = rows - out[-2]["rows"]
+            out[-1]["bytes_a_row"] = round((out[-1]["peak_mb"] - out[-2]["peak_mb"]) * 2**20 / more)
+            out[-1]["cpu_us_a_row"] = round((out[-1]["cpu_seconds"] - out[-2]["cpu_seconds"]) * 1e6 / more)
+        print(json.dumps(out[-1]), file=sys.stderr)
+    return out
+
+
 def power(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Share of inserted phrases that would be found, by rows turned: 400 draws of rows of one simulated file."""
     import numpy as np
@@ -183,10 +209,14 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--results", type=Path, help="JSON lines of the runs, kept and continued")
     parser.add_argument("--real", action="store_true", help="poison the real pairs instead of simulated ones")
+    parser.add_argument("--growth", type=int, nargs="+", metavar="ROWS", help="cost by size of the file")
     parser.add_argument("--power", action="store_true", help="power curve of inserted phrases, from one file")
     arguments = parser.parse_args()
     if arguments.power:
         print(json.dumps({"benchmark": "poisoning power", "rows": arguments.rows, "results": power(arguments)}))
+        return
+    if arguments.growth:
+        print(json.dumps({"benchmark": "poisoning growth", "seed": arguments.first_seed, "results": growth(arguments)}))
         return
     tried = [a.partition(":") for a in arguments.attack or DEFAULT]
     results = [

@@ -81,7 +81,6 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     columns: dict[str, np.ndarray] = {}
     columns["who"], annotators = who.codes()
     columns["topic"], topics = topic.codes()
-    pa.system_memory_pool().release_unused()  # here memory is at its peak
     for name in list(parts):
         found = parts.pop(name)
         if name not in OPTIONAL or any(map(_known_somewhere, found)):
@@ -97,6 +96,7 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     for name in list(columns):
         columns[name] = columns[name][order]
     del order
+    pa.system_memory_pool().release_unused()  # the parts are where the columns came from
     given = {name: columns[name] for name in OPTIONAL if name in columns and _known_somewhere(columns[name])}
     known, names_of_golden = _known(items, golden)
     ballots = Ballots(

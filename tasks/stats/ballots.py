@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 UNKNOWN = -1
-AT_ONCE = 1 << 19  # votes that are counted at once
+AT_ONCE = 1 << 17  # votes that are counted at once
 
 
 def ordered(key: np.ndarray, limit: int) -> np.ndarray:

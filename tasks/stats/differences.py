@@ -33,7 +33,7 @@ def difference_matrix(chosen: Read, rejected: Read, least: int) -> tuple[csr_mat
     length = np.zeros(n, dtype=np.int32)
     for k in _blocks(n):
         what, length[k] = _block(chosen.take(k), rejected.take(k))
-        np.add.at(counts, what >> 1, 1)
+        np.add.at(counts, what >> 1, np.int32(1))  # of its own type: numpy is slow at others
         blocks.append(what)
     kept = np.flatnonzero(counts >= least)
     column = np.full(1 << BUCKETS, -1, dtype=np.int32)

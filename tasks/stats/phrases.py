@@ -21,6 +21,7 @@ from tasks.stats.tokens import BASE, Read, mix, ngrams
 from tasks.stats.word_table import PART, Words, in_table
 
 TABLE = (16, 28)  # bits of the table that counts phrases before they are told apart, at least and at most
+RANGES = 6  # bits of the number of ranges of hashes, at most
 GRID = 48  # points at which the expected number of contexts is computed
 
 
@@ -89,7 +90,7 @@ def _frequent(words: Words, n: int, least: int) -> Iterator[tuple[np.ndarray, np
     for _, part in words.parts():
         np.add.at(count, _top(ngrams(part, n)[0], bits), np.int32(1))
     enough = count >= least
-    depth = int(count[enough].sum(dtype=np.int64) // PART).bit_length()
+    depth = min(int(count[enough].sum(dtype=np.int64) // PART).bit_length(), RANGES)
     del count
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(1 << depth)]
     for text, part in words.parts():

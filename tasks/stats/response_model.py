@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit
 
-from tasks.stats.ballots import UNKNOWN, Ballots
+from tasks.stats.ballots import UNKNOWN, Ballots, slices
 from tasks.stats.mixture import Mixture, fit_mixture
 from tasks.stats.tastes import Tastes, crowd_tastes, cue_signs
 
@@ -273,12 +273,16 @@ def _confidence_levels(ballots: Ballots) -> tuple[np.ndarray, int]:
     if ballots.confidence is None or not np.isfinite(ballots.confidence).any():
         return np.zeros(len(ballots.who), dtype=np.int8), 0
     given = np.isfinite(ballots.confidence)
-    stated = np.where(given, ballots.confidence, 0.0).astype(np.float32)
-    mean = ballots.per_annotator(stated) / np.maximum(ballots.per_annotator(given), 1)
-    stated -= mean.astype(np.float32)[ballots.who]
+    stated = np.where(given, ballots.confidence, np.float32(0.0))
+    mean = (ballots.per_annotator(stated) / np.maximum(ballots.per_annotator(given), 1)).astype(np.float32)
+    for part in slices(len(stated)):
+        stated[part] -= mean[ballots.who[part]]
     edges = np.unique(np.quantile(stated[given], np.linspace(0, 1, LEVELS + 1)[1:-1]))
-    level = np.searchsorted(edges.astype(np.float32), stated, side="left")
-    return np.where(given, level, len(edges) + 1).astype(np.int8), len(edges) + 1
+    level = np.full(len(stated), len(edges) + 1, dtype=np.int8)
+    for part in slices(len(stated)):
+        some = np.searchsorted(edges.astype(np.float32), stated[part], side="left")
+        level[part][given[part]] = some[given[part]]
+    return level, len(edges) + 1
 
 
 def _regrid(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-PART = 1 << 19  # rows of sets that are looked at at once
+PART = 1 << 17  # rows of sets that are looked at at once
 
 
 @dataclass(frozen=True)

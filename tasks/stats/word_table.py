@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tasks.stats.tokens import Read, Tokens, joined
 
-PART = 1 << 19  # words worked on at once: bounds the memory of what is done to all of them
+PART = 1 << 17  # words worked on at once: bounds the memory of what is done to all of them
 
 
 @dataclass(frozen=True)
