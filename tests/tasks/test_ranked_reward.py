@@ -1,5 +1,6 @@
 """Reward models from rankings: on rankings whose truth is known, and real answers through the stages."""
 
+import contextlib
 import json
 import random
 from pathlib import Path
@@ -12,7 +13,12 @@ import pytest
 import torch
 import yaml
 
+from flows import documents
+from governance.digest import sha256_path
 from governance.errors import BadInput
+from governance.model_card import model_card
+from tasks import params
+from tasks.paths import STAGES
 from tasks.rlhf.models import load_tokenizer, new_reward_model, score_conversations
 from tasks.rlhf.reward_trainer import RankedRow, collator, pair_scores, ranking_loss, train_reward
 from tasks.splits import split_key
@@ -98,13 +104,16 @@ def test_a_batch_of_mixed_rankings_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, hh_rows: list[Any]) -> Path:
-    """Real prompts with three real answers each, of which the third is another prompt's: a ranking. Every stage up to the
-    reward model ran on them."""
+    """Real prompts with three real answers each, of which the third is another prompt's: a ranking, every other one about
+    honesty. Every stage ran on them, with all that a reward model can be asked for."""
     folder = tmp_path_factory.mktemp("rankings")
     rows = []
     for k, row in enumerate(hh_rows):
         answers = [row["rejected"], hh_rows[k - 1]["rejected"], row["chosen"]]
-        rows.append({"item_id": row["id"], "prompt": row["prompt"], "responses": answers, "ranking": [2, 0, 1]})
+        about = {"criterion": "honesty"} if k % 2 else {}
+        rows.append(
+            {"item_id": row["id"], "prompt": row["prompt"], "responses": answers, "ranking": [2, 0, 1], **about}
+        )
     (folder / "ranked.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     settings = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     settings["ingest"] |= {"preferences": "ranked.jsonl", "audits": {}}
@@ -112,9 +121,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, h
     settings["base"]["model"] = str(tiny_model_folder)
     for stage in ("sft", "reward"):
         settings[stage] |= {"epochs": 1, "batch": 8, "max_length": 96, "learning_rate": 0.002}
-    settings["reward"]["loss"] = "plackett_luce"
+    settings["reward"] |= {"loss": "plackett_luce", "criteria": {"honesty": 0.5}, "length_debias": True}
+    settings["ppo"] |= {"episodes": 16, "batch": 8, "minibatch": 4, "epochs": 1, "max_new_tokens": 8}
+    settings["evaluate"] |= {"samples_per_prompt": 1, "max_new_tokens": 8, "bootstrap": 50, "best_of_n": 2}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    for stage in ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sft", "reward"):
+    for stage in STAGES:
         run_stage_in(folder, stage)
     return folder
 
@@ -134,6 +145,27 @@ def test_rankings_keep_together_from_ingest_to_the_reward_model(project: Path) -
     accuracy = next(r for r in metrics if r["name"] == "accuracy/test")
     assert accuracy["n"] == sides["reward_test"].height
     assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+
+
+def test_the_policy_and_its_evaluation_read_that_reward(project: Path) -> None:
+    folder = project / "data/models/reward"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["head_weights"], len(config["length_effect"]["slope"])) == ([0.5], 1)
+    lineage = json.loads((project / "data/models/policy/lineage.json").read_text())
+    assert lineage["reward_sha256"] == sha256_path(folder)
+    names = {r["name"] for r in json.loads((project / "data/reports/evaluate/metrics.json").read_text())["metrics"]}
+    assert {"reward/policy", "reward/best_of_n", "win_rate/policy_vs_sft"} <= names
+
+
+def test_the_card_names_loss_heads_and_weights(project: Path) -> None:
+    with contextlib.chdir(project):
+        settings = params.load(Path("params.yaml"))
+        facts = documents._model_facts("reward", "reward", Path("data/models/reward"), settings, set(STAGES))
+    card = model_card(facts)
+    for said in ("plackett_luce", "| criteria | {'honesty': 0.5} |", "| length_debias | True |"):
+        assert said in card
+    for name in ("accuracy/test/honesty", "calibration/temperature/honesty", "length/correlation"):
+        assert f"| {name} |" in card
 
 
 def test_margins_are_refused_by_plackett_luce(project: Path) -> None:
