@@ -87,6 +87,8 @@ def prefect_server() -> Iterator[str]:
         return
     import httpx
 
+    if home := os.environ.get("PREFECT_HOME"):  # a project that never ran has none, and the server makes none
+        Path(home).mkdir(parents=True, exist_ok=True)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
