@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import typer
 
@@ -40,6 +41,8 @@ def prefect_server() -> Iterator[Callable[[], str]]:
     if url := os.environ.get("PREFECT_API_URL"):
         yield lambda: url
         return
+    if home := os.environ.get("PREFECT_HOME"):  # a project that never ran has none, and the server makes none
+        Path(home).mkdir(parents=True, exist_ok=True)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]

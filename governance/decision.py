@@ -98,7 +98,7 @@ def judge_again(
 def shown_again(verdict: Verdict) -> str:
     """What the person sees of the second judgement: every comparison that was made."""
     lines = [
-        f"  {c['what']}" + (f" {c['value']:.6g} (limit {c['limit']:g})" if "value" in c else "")
+        f"  {c['what']}" + (f" {c['value']:.6g} (limit {c['limit']:g})" if "value" in c else ": holds")
         for c in verdict.checked
     ]
     return "\n".join(["Judged again from the evidence: pass", *lines]) + "\n"
