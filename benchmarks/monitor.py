@@ -5,8 +5,8 @@
 SIMULATED: no real traffic. A year is `--per-day` responses a day, with all the series of the monitor: numbers that are
 normal, skewed, heavy-tailed or rounded, and events, correlated with each other. Without drift every alarm is false;
 they are counted over all series together. For the delay, a series of each kind is moved by 0.2 of its standard
-deviations (events: their frequency by as much) after a month, and the responses until its alarm are counted. `--cycle` adds a daily
-round of traffic of that many standard deviations, `--week` a difference between weekend and week.
+deviations (events: their frequency by as much) after a month, and the responses until its alarm are counted. `--cycle`
+adds a daily round of traffic of that many standard deviations, `--week` a difference between weekend and week.
 """
 
 import argparse
