@@ -55,10 +55,9 @@ def _work(order: dict[str, Any]) -> dict[str, Any]:
         return _failed(outcome)
     call_dvc("push", order["stage"])
     store.remove()
-    import yaml
+    from dvc.utils.serialize import load_yaml  # YAML 1.2, in which 5e-05 is a number
 
-    lock = yaml.safe_load(DVC_LOCK.read_text(encoding="utf-8"))["stages"][order["stage"]]
-    return {"outcome": "made", "lock": lock}
+    return {"outcome": "made", "lock": load_yaml(str(DVC_LOCK))["stages"][order["stage"]]}
 
 
 def _failed(outcome: Outcome) -> dict[str, Any]:

@@ -58,8 +58,11 @@ def explained(error: BaseException) -> AttestError | None:
         if isinstance(cause, OSError) and cause.errno in DISK:
             where = f"{cause.filename}: " if cause.filename else ""
             return MissingComponent(f"{where}{DISK[cause.errno]}.")
-        if said := about_the_disk(str(cause)):
-            return MissingComponent(said)
+        if type(cause).__name__ == "RestException":  # MLflow's client, of what its server answered
+            said = " ".join(str(cause).split())[:300]
+            return MissingComponent(f"the MLflow server refused: {said}; look at the permissions of this user.")
+        if about := about_the_disk(str(cause)):
+            return MissingComponent(about)
     return None
 
 

@@ -150,7 +150,7 @@ def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(
     assert policy["sha256"] == sha256_path(team.folder / "data/models/policy")
     assert not (team.folder.parent / "remote/attestrl-checkpoints/ppo").exists()
     status = team.python("-m", "dvc", "status", "--json")
-    assert json.loads(status.stdout) == {}
+    assert set(json.loads(status.stdout)) <= {"evaluate"}  # which the run was not asked for
 
 
 def test_here_and_elsewhere_make_the_same_bytes(killed: dict[str, Any], team: TeamProject) -> None:
