@@ -26,6 +26,7 @@ from tasks.stats.response_model import ResponseModel
 
 CROWDED = 64
 LEAST_SHARED = 8  # fewer shared items cannot be significant among many pairs
+PENDING = 1 << 20  # meetings that are held until they are counted
 HIGH_SKILL = 2.0  # spreads above the typical skill
 
 
@@ -84,17 +85,27 @@ def shared_items(ballots: Ballots) -> Pairs:
     crowd = np.zeros(buckets, dtype=np.int32)  # a pair's bucket holds at least as many items as the pair shares
     for key, _ in _meetings(ballots):
         np.add.at(crowd, key % buckets, np.int32(1))
+    pairs = Pairs(*(np.zeros(0, dtype=np.int64),) * 4)
     keys, alike = [], []
     for key, agreed in _meetings(ballots):
         kept = crowd[key % buckets] >= LEAST_SHARED
         keys.append(key[kept])
         alike.append(agreed[kept])
-    if not keys:
-        return Pairs(*(np.zeros(0, dtype=np.int64),) * 4)
-    pair, position, shared = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    agreed = np.bincount(position, np.concatenate(alike), len(pair)).astype(np.int64)
-    kept = shared >= LEAST_SHARED
-    return Pairs(pair[kept] // n, pair[kept] % n, shared[kept], agreed[kept])
+        if sum(map(len, keys)) > PENDING:
+            pairs, keys, alike = _with(pairs, keys, alike, n), [], []
+    pairs = _with(pairs, keys, alike, n)
+    kept = pairs.shared >= LEAST_SHARED
+    return Pairs(pairs.one[kept], pairs.other[kept], pairs.shared[kept], pairs.agreed[kept])
+
+
+def _with(pairs: Pairs, keys: list[np.ndarray], alike: list[np.ndarray], n: int) -> Pairs:
+    """The pairs with more meetings, in order."""
+    pair, position = np.unique(np.concatenate([pairs.one * n + pairs.other, *keys]), return_inverse=True)
+    met = np.ones(len(position), dtype=np.int64)
+    met[: len(pairs.shared)] = pairs.shared
+    shared = np.bincount(position, met, len(pair)).astype(np.int64)
+    agreed = np.bincount(position, np.concatenate([pairs.agreed, *alike]), len(pair)).astype(np.int64)
+    return Pairs(pair // n, pair % n, shared, agreed)
 
 
 def _meetings(ballots: Ballots) -> Iterator[tuple[np.ndarray, np.ndarray]]:

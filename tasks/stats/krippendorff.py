@@ -7,7 +7,8 @@ o_ck = Σ_u n_uc (n_uk − [c = k]) / (n_u − 1), n_c = Σ_k o_ck, n = Σ_c n_c
 
 δ² nominal: [c ≠ k]; interval: (c − k)²; ordinal: (Σ_{g=c}^{k} n_g − (n_c + n_k)/2)². Krippendorff (2011), Computing
 Krippendorff's Alpha-Reliability. The interval is a percentile bootstrap over units; units with the same counts are
-drawn together (multinomial), so its cost grows with the number of different patterns. O(votes + patterns × values²).
+drawn together (multinomial), so its cost grows with the number of different patterns. O(votes + patterns × values²)
+time; the patterns themselves are held, and no table of their coincidences.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from tasks.stats.count_patterns import count_patterns
 
 CELLS = 1 << 20  # of the tables of units and values that are in memory at once
+PATTERNS = 1 << 16  # different counts that are weighed at once
 Level = Literal["nominal", "ordinal", "interval"]
 
 
@@ -46,13 +48,11 @@ def krippendorff_alpha(
     patterns, times = _patterns(unit, code, len(values))
     if len(patterns) == 0:
         return Alpha(float("nan"), float("nan"), float("nan"), 0)
-    sizes = patterns.sum(axis=1)
-    coincidences = patterns[:, :, None] * (patterns[:, None, :] - np.eye(len(values))) / (sizes - 1)[:, None, None]
-    flat = coincidences.reshape(len(patterns), -1)
-    alpha = _alpha(times.astype(np.float64) @ flat, values, level)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(times.sum(), times / times.sum(), size=resamples)
-    sampled = np.array([_alpha(d @ flat, values, level) for d in draws.astype(np.float64)])
+    alpha = _alpha(_coincidences(patterns, times), values, level)
+    rng, share = np.random.default_rng(seed), times / times.sum()
+    sampled = [
+        _alpha(_coincidences(patterns, rng.multinomial(times.sum(), share)), values, level) for _ in range(resamples)
+    ]
     low, high = np.nanquantile(sampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Alpha(alpha, float(low), float(high), int(times.sum()))
 
@@ -63,13 +63,13 @@ def _patterns(unit: np.ndarray, code: np.ndarray, values: int) -> tuple[np.ndarr
     if (unit[1:] < unit[:-1]).any():
         order = np.argsort(unit, kind="stable")
         unit, code = unit[order], code[order]
-    found, times = [np.zeros((0, values), dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    found, times = [np.zeros((0, values), dtype=np.int32)], [np.zeros(0, dtype=np.int64)]
     cuts = np.searchsorted(unit, unit[:: max(1, CELLS // max(1, values))])
     for rows in (slice(a, b) for a, b in pairwise(np.unique(np.append(cuts, len(unit))).tolist())):
         _, of = np.unique(unit[rows], return_inverse=True)
         counts = np.bincount(of * values + code[rows], minlength=(int(of[-1]) + 1) * values).reshape(-1, values)
         here, often = count_patterns(counts[counts.sum(axis=1) >= 2])
-        found.append(here)
+        found.append(here.astype(np.int32))
         times.append(often)
     patterns, of = np.unique(np.concatenate(found), axis=0, return_inverse=True)
     return patterns, np.bincount(of, np.concatenate(times), len(patterns)).astype(np.int64)
@@ -86,8 +86,18 @@ def _coded(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(present) + least, place[value - np.int64(least)]
 
 
-def _alpha(flat: np.ndarray, values: np.ndarray, level: Level) -> float:
-    o = flat.reshape(len(values), len(values))
+def _coincidences(patterns: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(values, values): o_ck of the units that have these counts, each `times` over."""
+    o = np.zeros((patterns.shape[1],) * 2)
+    for rows in (slice(a, a + PATTERNS) for a in range(0, len(patterns), PATTERNS)):
+        counts = patterns[rows].astype(np.float64)
+        weighted = counts * (times[rows] / (counts.sum(axis=1) - 1))[:, None]
+        o += weighted.T @ counts
+        o[np.diag_indices_from(o)] -= weighted.sum(axis=0)
+    return o
+
+
+def _alpha(o: np.ndarray, values: np.ndarray, level: Level) -> float:
     n_c = o.sum(axis=0)
     n = n_c.sum()
     distance = _distance(values, n_c, level)

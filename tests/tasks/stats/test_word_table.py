@@ -81,6 +81,7 @@ def test_votes_are_counted_alike_in_whatever_parts(monkeypatch: pytest.MonkeyPat
     assert whole[0] == np.bincount(who, weight, 12).tolist()
     monkeypatch.setattr("tasks.stats.ballots.AT_ONCE", 50)
     monkeypatch.setattr("tasks.stats.krippendorff.CELLS", 40)
+    monkeypatch.setattr("tasks.stats.collusion.PENDING", 70)
     assert counted() == whole
     assert np.concatenate([rows for _, rows in by_annotator(who, order, 12)]).tolist() == order.tolist()
     for people, rows in by_annotator(who, order, 12):
