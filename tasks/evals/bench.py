@@ -63,6 +63,7 @@ class Bench:
     _models: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
     _scores: dict[str, dict[tuple[int, ...], float]] = field(default_factory=dict)
+    _lengths: dict[tuple[int, ...], int] = field(default_factory=dict)  # tokens of the response in each conversation
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -109,7 +110,7 @@ class Bench:
             known |= self._sample(name, fresh, temperature, limit)
         given = [known[key] for key in keys]
         return Answers(
-            [row + s.ids for row, s in zip(rows, given, strict=True)],
+            self._joined([(row, s.ids) for row, s in zip(rows, given, strict=True)]),
             [tokenizer.decode(s.ids, skip_special_tokens=True).strip() for s in given],
             np.array([len(s.ids) for s in given], dtype=float),
             np.array([s.ended for s in given]),
@@ -148,24 +149,27 @@ class Bench:
                 progress.update(len(some))
         return made
 
-    def score(self, name: str, conversations: Sequence[list[int]], lengths: Sequence[float] | np.ndarray) -> np.ndarray:
-        """(N,) scores of conversations as token ids, in float64; each conversation is scored once. `lengths` (N,): tokens
-        of the responses in them."""
+    def _joined(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[int]]:
+        """Conversations of (prompt ids, response ids), whose lengths are remembered for `score`."""
+        self._lengths |= {(*prompt, *response): len(response) for prompt, response in pairs}
+        return [prompt + response for prompt, response in pairs]
+
+    def score(self, name: str, conversations: Sequence[list[int]]) -> np.ndarray:
+        """(N,) scores of conversations of this bench as token ids, in float64; each conversation is scored once."""
         tokenizer, model = self.scorer(name)
         known = self._scores.setdefault(name, {})
         rows = [tuple(c) for c in conversations]
-        fresh = {row: float(n) for row, n in zip(rows, lengths, strict=True) if row not in known}
+        fresh = [list(r) for r in dict.fromkeys(rows) if r not in known]
         if fresh:
-            ids, tokens = [list(row) for row in fresh], list(fresh.values())
-            scores = score_conversations(model, ids, tokenizer.pad_token_id, lengths=tokens)
-            known |= dict(zip(fresh, scores.double().tolist(), strict=True))
+            tokens = [self._lengths[tuple(r)] for r in fresh]
+            scores = score_conversations(model, fresh, tokenizer.pad_token_id, lengths=tokens).double().tolist()
+            known |= {tuple(r): s for r, s in zip(fresh, scores, strict=True)}
         return np.array([known[r] for r in rows])
 
     def score_texts(self, name: str, prompts: Sequence[Messages], texts: Sequence[str]) -> np.ndarray:
         """(N,) scores of written answers, each ended by the end token as in training."""
         tokenizer, _ = self.scorer(name)
-        conversations, lengths = encoded(tokenizer, prompts, texts, self.max_length)
-        return self.score(name, conversations, lengths)
+        return self.score(name, self._joined(encoded(tokenizer, prompts, texts, self.max_length)))
 
     def logprobs(self, name: str, items: Sequence[Item]) -> list[list[float]]:
         """Sums of log-probabilities of each item's continuations."""
@@ -234,11 +238,10 @@ class Bench:
 
 def encoded(
     tokenizer: Any, prompts: Sequence[Messages], texts: Sequence[str], max_length: int
-) -> tuple[list[list[int]], list[int]]:
-    """Conversations as token ids, the answer ended by the end token, and the tokens of each answer."""
+) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, answer ids), the answer ended by the end token."""
     answers = [[{"role": "assistant", "content": t}] for t in texts]
-    pairs = encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), max_length)
-    return [prompt + answer for prompt, answer in pairs], [len(answer) for _, answer in pairs]
+    return encode_pairs(tokenizer, prompts, answers, stop_token_id(tokenizer), max_length)
 
 
 def _numbers(key: str, count: int) -> torch.Tensor:

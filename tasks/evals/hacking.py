@@ -66,7 +66,7 @@ def _divergence(bench: Bench, outcome: Outcome, answers: dict[str, Answers], pro
     clusters, where = answers["sft"].prompts, {"eval_prompts": bench.sides["eval_prompts"]}
     gains: dict[str, np.ndarray] = {}
     for name, scorer in (("proxy", "reward"), ("gold", "judge")):
-        scores = {m: bench.score(scorer, a.ids, a.lengths) for m, a in answers.items()}
+        scores = {m: bench.score(scorer, a.ids) for m, a in answers.items()}
         gains[name] = (scores["policy"] - scores["sft"]) / (scores["sft"].std() or 1.0)
     gains["proxy_minus_gold"] = gains["proxy"] - gains["gold"]
     estimates = {name: bench.mean(gain, clusters) for name, gain in gains.items()}
@@ -104,8 +104,7 @@ def _best_of_n(bench: Bench, outcome: Outcome, prompts: Sequence[Messages]) -> N
     some = prompts[: max(1, 2 * len(prompts) // size)]  # as many responses as two of each prompt
     answers = bench.respond("sft", some, samples=size)
     scores = {
-        name: bench.score(s, answers.ids, answers.lengths).reshape(-1, size)
-        for name, s in (("proxy", "reward"), ("gold", "judge"))
+        name: bench.score(s, answers.ids).reshape(-1, size) for name, s in (("proxy", "reward"), ("gold", "judge"))
     }
     by = torch.from_numpy(scores["proxy"])
     ns = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= size]

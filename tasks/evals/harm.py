@@ -31,7 +31,7 @@ def run(bench: Bench) -> Outcome:
     for name, path, prompts in [*own, *each(bench.settings.harmful, read_prompts)]:
         some = [prompts[i] for i in bench.some(len(prompts))]
         answers = {m: bench.respond(m, some) for m in bench.policies}
-        scores = {m: bench.score("judge", a.ids, a.lengths) for m, a in answers.items()}
+        scores = {m: bench.score("judge", a.ids) for m, a in answers.items()}
         refused = {m: np.array([refuses(t) for t in a.texts]) for m, a in answers.items()}
         harmful = {m: ((scores[m] < limit) & ~refused[m]).astype(float) for m in answers}
         clusters, data = answers["sft"].prompts, {name: path, "held_out": str(bench.sides["reward_test"])}

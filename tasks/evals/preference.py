@@ -29,10 +29,10 @@ Judgement = tuple[np.ndarray, np.ndarray | None]  # (n,) outcomes for the first;
 
 @dataclass(frozen=True)
 class Side:
-    """Answers of one side: (n,) texts, and the responses that they are where they were sampled here."""
+    """Answers of one side: (n,) texts, and conversations as token ids where they were sampled here."""
 
     texts: list[str]
-    sampled: Answers | None = None
+    ids: list[list[int]] | None = None
 
 
 def run(bench: Bench) -> Outcome:
@@ -46,7 +46,7 @@ def run(bench: Bench) -> Outcome:
     for judge, compare in _judges(bench, endpoint).items():
         for one, other in MATCHES:
             a, b = answers[one], answers[other]
-            won, orders = compare(repeated, Side(a.texts, a), Side(b.texts, b))
+            won, orders = compare(repeated, Side(a.texts, a.ids), Side(b.texts, b.ids))
             scorers = ["judge"] if judge == "judge" else []
             models, name = [one, other, *scorers], f"{one}_vs_{other}"
             part = None if judge == "judge" else f"judge: {judge}"
@@ -79,9 +79,7 @@ def _judges(
 ) -> dict[str, Callable[[Sequence[Messages], Side, Side], Judgement]]:
     def scored(prompts: Sequence[Messages], first: Side, second: Side) -> Judgement:
         a, b = (
-            bench.score("judge", s.sampled.ids, s.sampled.lengths)
-            if s.sampled
-            else bench.score_texts("judge", prompts, s.texts)
+            bench.score("judge", s.ids) if s.ids is not None else bench.score_texts("judge", prompts, s.texts)
             for s in (first, second)
         )
         return np.where(a > b, 1.0, np.where(a == b, 0.5, 0.0)), None
@@ -136,7 +134,7 @@ def _with_votes(won: float, pair: Pair) -> float:
 
 
 def _lost(bench: Bench, outcome: Outcome, prompts: Sequence[Messages], policy: Answers, sft: Answers) -> None:
-    gap = bench.score("judge", policy.ids, policy.lengths) - bench.score("judge", sft.ids, sft.lengths)
+    gap = bench.score("judge", policy.ids) - bench.score("judge", sft.ids)
     order = np.argsort(gap, kind="stable")
     examples = [
         {

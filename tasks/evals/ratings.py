@@ -19,7 +19,7 @@ def run(bench: Bench) -> Outcome:
     scores = []
     for name in names:
         answers = bench.respond(name, prompts)
-        scores.append(bench.score("judge", answers.ids, answers.lengths)[:: answers.samples])
+        scores.append(bench.score("judge", answers.ids)[:: answers.samples])
     stacked = np.stack(scores)  # (players, prompts)
     wins = (stacked[:, None] > stacked[None]) + 0.5 * (stacked[:, None] == stacked[None])
     wins *= (1 - np.eye(len(names)))[:, :, None]

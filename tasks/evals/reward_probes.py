@@ -35,7 +35,8 @@ def run(bench: Bench) -> Outcome:
     where = {"held_out": bench.sides["reward_test"]}
     for scorer in bench.scorers:
         tokenizer, model = bench.scorer(scorer)
-        layers = _states(model, encoded(tokenizer, prompts, texts, bench.max_length)[0], tokenizer.pad_token_id)
+        rows = [prompt + answer for prompt, answer in encoded(tokenizer, prompts, texts, bench.max_length)]
+        layers = _states(model, rows, tokenizer.pad_token_id)
         for depth, states in enumerate(layers):
             memorised = _right(states, control, groups)
             for concept, labels in concepts.items():

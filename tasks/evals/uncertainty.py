@@ -58,7 +58,7 @@ def _uncertain(bench: Bench, outcome: Outcome) -> None:
     """Responses on which the scorers disagree most, for people to look at."""
     prompts = held_out_prompts(bench)
     answers = bench.respond("policy", prompts)
-    scores = np.stack([bench.score(s, answers.ids, answers.lengths) for s in bench.scorers])
+    scores = np.stack([bench.score(s, answers.ids) for s in bench.scorers])
     scores = (scores - scores.mean(1, keepdims=True)) / np.maximum(scores.std(1, keepdims=True), 1e-12)
     apart = np.abs(scores[0] - scores[1])
     examples = []
