@@ -1,7 +1,9 @@
 """Criteria of preference rows: each is a question of its own about the same two answers.
 
     criterion "honesty"                               the row says which answer is more honest, and nothing else
+    criteria "honesty"                                the same
     criteria {"honesty": [4, 2], "accuracy": "tie"}   beside the row: by each, scores of chosen and rejected, or the better
+    criteria ["honesty", "accuracy"]                  beside the row: chosen is the better by each
 
 helpfulness, accuracy, harmlessness and honesty are the usual ones; any name of small letters, digits, - and _ will do.
 """
@@ -19,22 +21,29 @@ BETTER = {"chosen": True, "a": True, "1": True, "rejected": False, "b": False, "
 
 def criterion_of(raw: Row, place: str) -> str | None:
     """The criterion of a row that is about one alone."""
-    found = text(raw, "criterion", place)
-    return None if found is None else _name(found, "criterion", place)
+    for field in ("criterion", "criteria"):
+        said = raw.get(field)
+        if field == "criterion" or (isinstance(said, str) and not said.startswith(("{", "["))):
+            found = text(raw, field, place)
+            if found is not None:
+                return _name(found, field, place)
+    return None
 
 
 def by_criterion(raw: Row, place: str) -> dict[str, bool]:
     """Whether `chosen` is the better one by each criterion of the field `criteria`; ties and silence are left out."""
     criteria = raw.get("criteria")
-    if isinstance(criteria, str) and criteria:
+    if isinstance(criteria, str) and criteria.startswith(("{", "[")):
         try:
             criteria = json.loads(criteria)
         except ValueError:
             raise BadInput(
                 f"{place}: field criteria: is not the JSON of an object; give scores by criterion."
             ) from None
-    if criteria in (None, ""):
+    if criteria is None or isinstance(criteria, str):
         return {}
+    if isinstance(criteria, list) and all(isinstance(name, str) for name in criteria):
+        criteria = dict.fromkeys(criteria, "chosen")
     if not isinstance(criteria, dict):
         raise BadInput(f'{place}: field criteria: must be an object such as {{"honesty": [4, 2]}}.')
     said = {_name(key, "criteria", place): _better(value, key, place) for key, value in criteria.items()}

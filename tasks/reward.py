@@ -91,7 +91,7 @@ def _train(
 
 def _recipe(stage: Stage, name: str) -> dict[str, str]:
     """What makes a reward model of the data, for the record, MLflow and, where it is not `PLAIN`, the lineage."""
-    criteria = ", ".join(f"{weight:g} {name}" for name, weight in stage.params.reward.criteria.items())
+    criteria = ", ".join(f"{weight:g} {criterion}" for criterion, weight in stage.params.reward.criteria.items())
     debiased = stage.params.reward.length_debias and name != "judge"
     return {"loss": stage.params.reward.loss, "criteria": criteria, "length_debias": "yes" if debiased else "no"}
 

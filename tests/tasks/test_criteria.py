@@ -54,6 +54,10 @@ def test_a_row_about_one_criterion_is_named_as_votes_name_it(tmp_path: Path) -> 
     ]
     table = read_preferences(write(tmp_path / "p.jsonl", rows))
     assert table["id"].to_list() == ["p:honesty", "p:accuracy", "p", "q:honesty"]
+    rows = [PAIR | {"criteria": c} for c in ("honesty", ["honesty", "accuracy"], "", None)]
+    table = read_preferences(write(tmp_path / "c.jsonl", rows))
+    assert table["criterion"].to_list() == ["honesty", None, "accuracy", "honesty", None, None]
+    assert table["chosen"].to_list() == [CHOSEN] * 6
     ranked = {"item_id": "i", "prompt": "a", "responses": ["b", "c"], "ranking": [1, 0]}
     table = read_preferences(write(tmp_path / "r.jsonl", [ranked | {"criterion": "honesty"}, ranked]))
     assert table["ranking_id"].to_list() == ["i:honesty", "i"]
@@ -64,7 +68,9 @@ def test_a_row_about_one_criterion_is_named_as_votes_name_it(tmp_path: Path) -> 
     [
         ({"criterion": "very helpful"}, ["field criterion", "'very helpful'", "no name"]),
         ({"criterion": ["honesty"]}, ["field criterion", "a list"]),
-        ({"criteria": ["honesty"]}, ["field criteria", "an object"]),
+        ({"criteria": [["honesty"]]}, ["field criteria", "an object"]),
+        ({"criteria": 4}, ["field criteria", "an object"]),
+        ({"criteria": "very helpful"}, ["field criteria", "'very helpful'", "no name"]),
         ({"criteria": "{honesty"}, ["field criteria", "JSON"]),
         ({"criteria": {"honesty": 7}}, ["field criteria.honesty", "'7'"]),
         ({"criteria": {"honesty": [1, 2, 3]}}, ["field criteria.honesty", "score of chosen"]),

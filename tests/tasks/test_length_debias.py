@@ -15,7 +15,10 @@ import torch
 
 from governance.digest import sha256_path
 from tasks import evaluate
+from tasks.evals.bench import Bench
 from tasks.evals.generation import Responses
+from tasks.evals.response_cache import ResponseCache
+from tasks.evaluation_params import Suite
 from tasks.reward_length import correlation_row, debias
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.length_effect import length_slope, less_length
@@ -217,3 +220,29 @@ def test_heads_are_debiased_one_by_one_and_in_the_sum(tiny_model_folder: Path, t
     heads = score_conversations(load_reward_heads(tmp_path / "reward"), rows, 0, lengths=lengths)
     summed = score_conversations(load_reward_model(tmp_path / "reward"), rows, 0, lengths=lengths)
     torch.testing.assert_close(summed, heads @ torch.tensor([1.0, -0.5]), rtol=1e-4, atol=1e-5)
+
+
+def test_the_suite_takes_it_off_too(project: Path, tmp_path: Path) -> None:
+    """Of written answers and of sampled ones; as the plain score less β (log |y| − m)."""
+    models = project / "data/models"
+    folders = {name: models / name for name in ("base", "sft", "reward", "judge")}
+    bench = Bench(
+        settings=Suite(samples=2, max_new_tokens=8),
+        seed=7,
+        policies={n: folders[n] for n in ("base", "sft")},
+        rated={},
+        scorers={n: folders[n] for n in ("reward", "judge")},
+        sides={},
+        cache=ResponseCache(tmp_path / "r.sqlite"),
+        max_length=96,
+    )
+    prompts = [[{"role": "user", "content": text}] for text in ("How are you?", "Name a river.")]
+    answers = bench.respond("sft", prompts)
+    found = bench.score("reward", answers.ids, answers.lengths)
+    model = load_reward_model(folders["reward"])
+    effect, model.config.length_effect = model.config.length_effect, None
+    plain = score_conversations(model, answers.ids, 0).numpy()
+    expected = plain - effect["slope"][0] * (np.log(answers.lengths) - effect["centre"])
+    assert found == pytest.approx(expected, abs=1e-4)
+    short, long = bench.score_texts("reward", prompts[:1] * 2, ["Well.", "Well. " * 12])
+    assert np.isfinite([short, long]).all()
