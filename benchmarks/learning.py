@@ -9,7 +9,7 @@ With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besid
 
 A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
 judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not run again; with
---project, stages that the folder holds already are not either. About eight minutes of one processor's time a seed.
+--project, stages that the folder holds already are not either.
 """
 
 import argparse
