@@ -8,8 +8,8 @@ ppo_prompts, which no pair has; the first beta of BETAS that gets there is taken
 With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides.
 
 A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
-judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not run again; with
---project, stages that the folder holds already are not either.
+judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not
+run again; with --project, stages that the folder holds already are not either.
 """
 
 import argparse
