@@ -8,8 +8,8 @@ ppo_prompts, which no pair has; the first beta of BETAS that gets there is taken
 With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides.
 
 A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
-judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not run again; with
---project, stages that the folder holds already are not either. About eight minutes of one processor's time a seed.
+judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not
+run again; with --project, stages that the folder holds already are not either.
 """
 
 import argparse
@@ -24,9 +24,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.machine import described
 from benchmarks.seeds import interval
-from governance.digest import sha256_path, write_json
+from governance.digest import canonical_json, sha256_bytes, write_json
 from tasks.paths import STAGES
 from tasks.rlhf.best_of_n import best_of_n_kl
 
@@ -35,6 +37,7 @@ SHARED = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sf
 N = 16
 BETAS = (0.1, 0.03, 0.01)
 WATCH_STEPS = 3  # of DPO: how near its KL comes to the budget
+LEAST_KL = 0.01  # nats: the estimate of a policy that did not move may be negative
 DONE = "learning.json"  # in the clone: which stages ran, and with which parameters
 SAMPLES = 1  # responses to each evaluation prompt
 Measured = dict[tuple[int, str], dict[str, Any]]  # figures by seed and method
@@ -64,7 +67,8 @@ class Project:
     def stage(self, name: str) -> dict[str, float]:
         """Run a stage in a process of its own, if it was not run last with these parameters after the stages before it;
         {cpu_seconds, peak_mb}."""
-        parameters = sha256_path(self.folder / "params.yaml")
+        content = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))  # comments may have moved
+        parameters = sha256_bytes(canonical_json(content))
         if self.done.get(name, {}).get("parameters") == parameters:
             return dict(self.done[name]["cost"])
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
@@ -168,7 +172,8 @@ def run_seed(project: Project, seed: int, names: list[str], known: Measured) -> 
         elif name.startswith("ppo"):
             found[name] = by_ppo(project, seed, best_of_n_kl(N) if name == "ppo" else None)
         else:
-            found[name] = by_dpo(project, found["ppo" if name == "dpo" else "ppo_shipped"]["dev_kl"])
+            budget = found["ppo" if name == "dpo" else "ppo_shipped"]["dev_kl"]
+            found[name] = by_dpo(project, max(budget, LEAST_KL))
         yield name, found[name]
 
 
