@@ -31,15 +31,17 @@ def run(bench: Bench) -> Outcome:
     groups = np.repeat(np.arange(len(pairs)), 2)
     concepts = _concepts(texts)
     outcome.notes += [f"{c}: too rare or too common to probe." for c in CONCEPTS if c not in concepts]
+    if not concepts:
+        return outcome
     control = _control(texts, bench.seed)
     where = {"held_out": bench.sides["reward_test"]}
     for scorer in bench.scorers:
         tokenizer, model = bench.scorer(scorer)
         layers = _states(model, encoded(tokenizer, prompts, texts, bench.max_length)[0], tokenizer.pad_token_id)
         for depth, states in enumerate(layers):
-            memorised = _right(states, control, groups)
-            for concept, labels in concepts.items():
-                gain = bench.mean(_right(states, labels, groups) - memorised, groups)
+            memorised, *right = _right(states, np.stack([control, *concepts.values()], axis=1), groups).T
+            for concept, found in zip(concepts, right, strict=True):
+                gain = bench.mean(found - memorised, groups)
                 name = f"probe/selectivity/{concept}/{scorer}".replace(" ", "_")
                 slice = None if depth == len(layers) - 1 else f"layer {depth}"
                 outcome.results.append(bench.result(name, gain, len(pairs), where, [scorer], slice))
@@ -76,17 +78,16 @@ def _states(model: Any, rows: list[list[int]], pad_token_id: int) -> list[np.nda
 
 
 def _right(states: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """(n,) 1 where the probe, fitted on the other folds, is right."""
+    """(n, k) 1 where the probe of each of k labels (n, k), fitted on the other folds, is right; all from one solution."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    right = np.zeros(len(labels))
+    right = np.zeros(labels.shape)
     for fitted, held in GroupKFold(FOLDS).split(states, labels, groups):
-        if len(np.unique(labels[fitted])) < 2:
-            right[held] = labels[held] == labels[fitted][0]
-            continue
-        probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=10.0)).fit(states[fitted], labels[fitted])
-        right[held] = probe.predict(states[held]) == labels[held]
+        probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=10.0)).fit(
+            states[fitted], labels[fitted].astype(int)
+        )
+        right[held] = probe.predict(states[held]).reshape(len(held), -1) == labels[held]
     return right
