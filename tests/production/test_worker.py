@@ -51,7 +51,7 @@ def team(
     shutil.copytree(project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
     settings = yaml.safe_load((copy / "params.yaml").read_text())
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
-    settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=40)
+    settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=30)
     (copy / "params.yaml").write_text(yaml.safe_dump(settings))
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
     for command in (
