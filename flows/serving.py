@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def serve(cron: str | None) -> None:
 
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
         logging.getLogger("asyncio").addFilter(lambda _: False)
+        warnings.filterwarnings("ignore", message="coroutine 'Runner.astop' was never awaited")
         threading.Thread(target=_watch, args=(ledger,), daemon=True).start()
         options: dict[str, Any] = {"limit": AT_ONCE, "query_seconds": ASK_SECONDS, "pause_on_shutdown": False}
         while True:
