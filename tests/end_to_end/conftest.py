@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -122,9 +123,15 @@ def vendor_made(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Pat
 
 
 def copied(project: Project, to: Path) -> Project:
-    """The project with the remote that lies beside it."""
+    """The project with the remote that lies beside it; its MLflow store writes into the copy."""
     shutil.copytree(project.folder.parent, to, symlinks=True)
-    return Project(to / project.folder.name, project.orchestrator)
+    copy = Project(to / project.folder.name, project.orchestrator)
+    before, now = ((p.folder / ".attestrl").as_uri() for p in (project, copy))
+    with sqlite3.connect(copy.folder / ".attestrl/mlflow.db") as store:
+        for place in ("experiments.artifact_location", "runs.artifact_uri", "logged_models.artifact_location"):
+            table, column = place.split(".")
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (before, now))
+    return copy
 
 
 def names(project: Project, text: str) -> list[str]:
