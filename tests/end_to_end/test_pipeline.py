@@ -227,7 +227,7 @@ def test_a_served_schedule_fires(first: dict[str, Any], project: Project) -> Non
     assert code == 0, said[-3000:]
     assert "Traceback" not in said
     assert "127.0.0.1" in said
-    assert "retention by '0 2 * * *' (UTC)" in said
+    assert "retention 0 2 * * * (UTC)" in said
 
 
 def _wait_for_scheduled_run(project: Project, seconds: int) -> dict[str, Any]:
