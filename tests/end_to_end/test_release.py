@@ -10,7 +10,7 @@ import pytest
 
 from tests.end_to_end.conftest import Project, entries, made, outcomes
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 OTHER_BASE = ("--set", "base.model=data/raw/tiny/b")
 
 
