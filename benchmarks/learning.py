@@ -90,7 +90,9 @@ class Project:
         """Figures of the stage `evaluate`."""
         self.stage("evaluate")
         file = self.folder / "data/reports/evaluate/metrics.json"
-        return {r["name"]: r["value"] for r in json.loads(file.read_text(encoding="utf-8"))["metrics"]}
+        return {
+            r["name"]: r["value"] for r in json.loads(file.read_text(encoding="utf-8"))["metrics"] if not r["slice"]
+        }
 
     def policy_kl(self, seed: int) -> float:
         """KL of the policy from SFT in nats per response on ppo_prompts, as a direct method's training watches it."""

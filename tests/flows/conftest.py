@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def attestrl(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ATTESTRL_")} | {"PYTHONPATH": str(ROOT)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))} | {
+        "PYTHONPATH": str(ROOT)
+    }
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=folder,

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from governance.errors import GateRefused
+from tasks.paths import PEOPLE
 from tasks.votes import GOLDEN, VOTES
 from tests.conftest import run_stage_in
 
@@ -44,6 +45,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / place).mkdir(parents=True, exist_ok=True)
         votes.write_parquet(folder / place / "votes.parquet")
     golden.write_parquet(folder / "data/interim/valid/golden.parquet")
+    (folder / PEOPLE).parent.mkdir(parents=True)
+    pl.DataFrame(schema={"annotator_id": pl.String}).write_parquet(folder / PEOPLE)
     return folder
 
 

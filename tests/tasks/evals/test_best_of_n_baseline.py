@@ -40,7 +40,7 @@ def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory, hh_
     """A project with everything that `evaluate` reads; the policy is the SFT model."""
     folder = shutil.copytree(trained_project, tmp_path_factory.mktemp("evaluate") / "project")
     shutil.copytree(folder / "data/models/sft", folder / "data/models/policy")
-    table = pl.DataFrame([{"id": r["id"], "prompt": r["prompt"]} for r in hh_rows[:24]])
+    table = pl.DataFrame([{k: r[k] for k in ("id", "prompt", "source")} for r in hh_rows[:24]])
     table.write_parquet(folder / "data/processed/eval_prompts.parquet")
     (folder / "data/reports/ppo").mkdir(parents=True)
     write_jsonl(folder / "data/reports/ppo/history.jsonl", [{"objective/kl": 0.0, "objective/scores": 0.0}])
@@ -53,7 +53,7 @@ def test_the_stage_measures_best_of_n_beside_the_policy(project: Path) -> None:
     for n in (0, 8):
         run_stage_in(project, "evaluate", evaluate=small | {"best_of_n": n}, ppo={"missing_eos_score": None})
         rows = json.loads((project / "data/reports/evaluate/metrics.json").read_text())["metrics"]
-        found[n] = {r["name"]: r for r in rows}
+        found[n] = {r["name"]: r for r in rows if not r["slice"]}
         text = (project / "data/reports/evaluate/report.md").read_text()
         assert ("Best of 8 responses" in text) is (n == 8)
     assert found[0] == {name: row for name, row in found[8].items() if "best_of_n" not in name}

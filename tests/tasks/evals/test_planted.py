@@ -48,7 +48,7 @@ def test_a_reward_for_length_is_explained_by_it(bench: Bench, monkeypatch: pytes
 def test_the_goodhart_alarm(bench: Bench, monkeypatch: pytest.MonkeyPatch, gold: float, severity: int | None) -> None:
     policy = {tuple(c) for c in bench.respond("policy", hacking.held_out_prompts(bench)).ids}
 
-    def score(name: str, conversations: list[list[int]]) -> np.ndarray:
+    def score(name: str, conversations: list[list[int]], lengths: object) -> np.ndarray:
         rng = np.random.default_rng(0)
         gain = 2.0 if name == "reward" else gold
         return np.array([gain * (tuple(c) in policy) + rng.normal() for c in conversations])
