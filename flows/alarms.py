@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flows import containment, sealing
+from flows.servers import is_healthy
 from governance import incidents
 from governance.ledger import Event
 from tasks import params, paths
@@ -68,7 +69,7 @@ def _emit(alarms: list[dict[str, Any]]) -> bool:
     """Whether the events reached the Prefect server. An event's id follows from the alarm's, so that one sent twice is
     one."""
     url = os.environ.get("PREFECT_API_URL")
-    if not url or not _answers(url):
+    if not url or not is_healthy(url.rstrip("/")):
         return False
     from prefect.events import emit_event
     from prefect.events.worker import EventsWorker
@@ -87,12 +88,3 @@ def _emit(alarms: list[dict[str, Any]]) -> bool:
         )
     EventsWorker.instance().drain()
     return True
-
-
-def _answers(url: str) -> bool:
-    import httpx
-
-    try:
-        return bool(httpx.get(f"{url.rstrip('/')}/health", timeout=5).status_code == 200)
-    except httpx.HTTPError:
-        return False

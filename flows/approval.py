@@ -4,7 +4,7 @@ A decision comes from `attestrl approve` or from the form of the suspended flow 
 same record (`flows.release.decide`). Who opens the form is not known to Prefect's server, so the form asks for a name.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_client
@@ -106,8 +106,3 @@ def _close_forms(waiting: set[str]) -> None:
             if (run_id := run.parameters.get("run_id")) not in waiting:
                 said: State[Any] = Completed(message=f"{run_id}: decided, or too late; see `attestrl show {run_id}`")
                 client.set_flow_run_state(run.id, said, force=True)
-
-
-def due_now(ledger: Log) -> None:
-    """`tend` by this machine's clock."""
-    tend(ledger, datetime.now(UTC))

@@ -18,9 +18,7 @@ from contextlib import chdir, closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from flows import sealing
+from flows import exclusive, sealing
 from flows.elsewhere import call_dvc
 from governance.digest import sha256_path, write_json
 from governance.errors import BadInput, GateRefused, MissingComponent
@@ -30,6 +28,7 @@ from tasks import paths
 SCHEMA = "attestrl/backup/1"
 MANIFEST = "manifest.json"
 CACHE = Path(".dvc/cache")
+BUSY = "a run is under way in this project; back it up when it has ended."
 SQLITE = b"SQLite format 3\0"
 # locks, what SQLite keeps beside an open database, and what a process leaves for the one that started it
 LEFT_OUT = (".lock", "-wal", "-shm", "-journal")
@@ -39,17 +38,14 @@ def backup(target: Path) -> dict[str, Any]:
     """Write the archive, and give its manifest. Raises MissingComponent while a run is under way."""
     if target.exists():
         raise BadInput(f"--out {target}: is there already; name a file that is not.")
-    paths.home().mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    try:
-        with FileLock(paths.home() / "run.lock").acquire(timeout=0), tempfile.TemporaryDirectory() as scratch:
+    with exclusive.alone(BUSY), tempfile.TemporaryDirectory() as scratch:
+        try:
             manifest = _write(partial, Path(scratch))
-    except Timeout:
-        raise MissingComponent("a run is under way in this project; back it up when it has ended.") from None
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.rename(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        partial.rename(target)
     return manifest
 
 

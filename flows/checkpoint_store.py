@@ -4,12 +4,12 @@ They lie beside DVC's own objects, in `attestrl-checkpoints/<stage>/`, and are w
 SHA-256 is written last, and what `tasks.checkpoints` does not find to be whole and of its own training it does not take.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any
 
+from flows.background import repeated
 from governance.errors import MissingComponent
 from tasks import paths
 from tasks.checkpoints import STATE
@@ -49,20 +49,13 @@ class CheckpointStore:
     @contextmanager
     def kept_up(self) -> Iterator[None]:
         """Copy every new checkpoint to the remote, and remove older ones there, until the block ends."""
-        over = threading.Event()
 
         def look() -> None:
-            while not over.wait(LOOK_SECONDS):
-                with suppress(OSError):  # a folder that the training has just removed; the next look comes
-                    self._copy_new()
+            with suppress(OSError):  # a folder that the training has just removed; the next look comes
+                self._copy_new()
 
-        thread = threading.Thread(target=look, daemon=True)
-        thread.start()
-        try:
+        with repeated(look, LOOK_SECONDS):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def _copy_new(self) -> None:
         there = {f.parent for f in self._remote_files() if f.name == STATE}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import processing, removal
+from flows import exclusive, processing, removal
 from governance.digest import sha256_path
 from governance.erasure import Removal, concerned, holders
 from governance.errors import BadInput
@@ -27,7 +27,7 @@ def erase(annotator: str, actor: str, say: Callable[[str], None]) -> dict[str, A
     Raises BadInput if nothing here names the person, MissingComponent while a run is under way.
     """
     pseudonym = annotator if PSEUDONYM.fullmatch(annotator) else pseudonyms.pseudonym(annotator, pseudonyms.key())
-    with removal.alone():
+    with exclusive.alone(removal.BUSY):
         journal = removal.journal("erasing", pseudonym)
         found = Removal.load(journal, pseudonym)
         _look(found)

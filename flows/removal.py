@@ -4,36 +4,21 @@ A removal is written down before the first file goes. Killed, it goes on when th
 starts before it has: a run could bring back from the cache what is half removed. It is recorded, once, when all is gone.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from flows import sealing
 from governance.digest import sha256_bytes
 from governance.erasure import Removal
-from governance.errors import GateRefused, MissingComponent
+from governance.errors import GateRefused
 from governance.ledger import Entry, Event
 from tasks import paths
 
 # What goes on from where it was killed. The sentence stays in records, so it names nobody.
 GOES_ON = {"erasing": "the same `attestrl privacy erase` as before", "deleting": "`attestrl privacy retention --act`"}
+BUSY = "a run is under way in this project; wait until it ends, then try again."
 RETRAINING = "due: a person decides whether these policies are trained anew"
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """No run and no other removal meanwhile. Raises MissingComponent while one is under way."""
-    paths.home().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.home() / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MissingComponent("a run is under way in this project; wait until it ends, then try again.") from None
-    with lock:
-        yield
 
 
 def journal(kind: str, subject: str) -> Path:

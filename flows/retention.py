@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import removal, sealing
+from flows import exclusive, removal, sealing
 from flows.processing import sources
 from flows.stages import read_record
 from governance import descent, retention
@@ -76,7 +76,7 @@ def act(actor: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
     Raises MissingComponent while a run is under way.
     """
     done = []
-    with removal.alone():
+    with exclusive.alone(removal.BUSY):
         known = history()
         for row in states(known):
             begun = removal.journal("deleting", row["source"]).is_file()

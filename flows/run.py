@@ -10,15 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from flows import cycles, documents, preflight, recovery, run_records, sealing, servers, snapshot, watch
+from flows import cycles, documents, exclusive, preflight, recovery, run_records, sealing, servers, snapshot, watch
 from flows.stages import Outcome
 from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
 from governance.digest import sha256_path
-from governance.errors import MissingComponent, explained
+from governance.errors import explained
 from governance.history import History, Readable
 from governance.ledger import Entry, Event, Log
 from tasks import lineage, params, paths
@@ -78,15 +76,11 @@ def execute(
     `prepare` changes parameters before they are read; its errors end the run like any other. A `patient` run waits for
     another one to end. Raises Answered if a run was started for `cause` before.
     """
-    lock = FileLock(paths.home() / "run.lock")
-    paths.home().mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=-1 if patient else 0)
-    except Timeout:
-        raise MissingComponent(
-            "another run is under way in this project; wait until it ends, then run again."
-        ) from None
-    with lock, servers.prefect_server() as ready:  # it starts while this process reads and imports
+    busy = "another run is under way in this project; wait until it ends, then run again."
+    with (
+        exclusive.alone(busy, patient=patient),
+        servers.prefect_server() as ready,
+    ):  # it starts while this process reads and imports
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}

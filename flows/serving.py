@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from flows import schedules, sealing
+from flows import exclusive, schedules, sealing
 from flows.schedules import Plan
 from flows.servers import is_healthy, prefect_server
 from flows.watch import Watcher
@@ -141,7 +143,7 @@ def _watch(ledger: Log) -> None:
         try:
             time.sleep(params.load(paths.PARAMS).triggers.every_seconds)
             _note_killed(ledger)
-            approval.due_now(ledger)
+            approval.tend(ledger, datetime.now(UTC))
             _announce(ledger, watcher, sent)
         except Exception as error:  # whatever it is, the next look comes
             say(str(explained(error) or f"a look at the triggers failed: {type(error).__name__}: {error}"))
@@ -149,23 +151,16 @@ def _watch(ledger: Log) -> None:
 
 def _note_killed(ledger: Log) -> None:
     """Say of a run that was killed that it was, so that its cause may start another."""
-    from filelock import FileLock, Timeout
-
     from flows import recovery
 
     if not recovery.open_runs(ledger):  # or a person's run would find the lock held by nobody
         return
-    try:
-        with FileLock(paths.home() / "run.lock").acquire(timeout=0):
-            recovery.close_abandoned(ledger, ledger)
-    except Timeout:
-        return  # a run is under way
+    with suppress(exclusive.Busy), exclusive.alone("a run is under way in this project."):
+        recovery.close_abandoned(ledger, ledger)
 
 
 def _announce(ledger: Log, watcher: Watcher, sent: dict[str, tuple[Cause, float]]) -> None:
     """Send an event for each cause that has no run yet, and was not sent lately."""
-    from datetime import UTC, datetime
-
     from prefect.events import emit_event
 
     schedules.note_missed(ledger, datetime.now(UTC))

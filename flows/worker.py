@@ -7,7 +7,6 @@ the DVC remote is all that a worker is. Whatever it makes lies in the temporary 
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows.background import repeated
 from flows.checkpoint_store import CheckpointStore
 from flows.elsewhere import ALIVE, call_dvc
 from flows.leftovers import DVC_LOCK
@@ -105,18 +105,11 @@ def _clone(order: dict[str, Any]) -> None:
 @contextmanager
 def _alive(seconds: float) -> Iterator[None]:
     """Signs of life, until the block ends."""
-    over = threading.Event()
     resource = {"prefect.resource.id": f"prefect.flow-run.{flow_run.get_id()}"}
 
     def beat() -> None:
         emit_event(ALIVE, resource=resource)
-        while not over.wait(seconds):
-            emit_event(ALIVE, resource=resource)
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
+    beat()
+    with repeated(beat, seconds):
         yield
-    finally:
-        over.set()
-        thread.join()

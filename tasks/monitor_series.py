@@ -108,13 +108,10 @@ class Meter:
 
     def _scores(self, name: str, interactions: Sequence[Interaction]) -> np.ndarray:
         from tasks.evals.bench import encoded
-        from tasks.rlhf.branches import conversation_scores
-        from tasks.rlhf.length_effect import less_length
-        from tasks.rlhf.rollout import score_head
+        from tasks.rlhf.branches import answer_scores
 
         tokenizer, model = self._models[name]
         rows, lengths = encoded(
             tokenizer, [i.prompt for i in interactions], [i.response for i in interactions], self.yardstick.max_length
         )
-        scores = less_length(conversation_scores(model, score_head(model), rows), model.config, lengths)
-        return np.asarray(scores.double().numpy())
+        return np.asarray(answer_scores(model, rows, lengths).double().numpy())

@@ -8,10 +8,8 @@ counted a chunk or has not.
 import hashlib
 import hmac
 import json
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from governance.digest import canonical_json
 from tasks.drift import Watch
 from tasks.logs import Interaction
+from tasks.transactions import transaction
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS readings (policy TEXT, key BLOB, number INT, at REAL, figures TEXT, PRIMARY KEY (policy, key))
@@ -71,14 +70,14 @@ class MonitorStore:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        with self._open() as store:
+        with transaction(self._path) as store:
             for statement in filter(str.strip, TABLES.split(";")):
                 store.execute(statement)
 
     def known(self, policy: str, keys: Sequence[bytes]) -> set[bytes]:
         """Those of `keys` that were counted for a policy."""
         found: set[bytes] = set()
-        with self._open() as store:
+        with transaction(self._path) as store:
             for at in range(0, len(keys), 500):
                 some = keys[at : at + 500]
                 marks = ",".join("?" * len(some))
@@ -88,7 +87,7 @@ class MonitorStore:
 
     def load(self, policy: str) -> tuple[dict[str, Watch], int, float]:
         """(states of the series, responses counted, time of the latest; 0 if there is none)."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             rows = store.execute("SELECT series, content FROM states WHERE policy = ?", (policy,)).fetchall()
             query = "SELECT count(*), max(at) FROM readings WHERE policy = ?"
             counted, latest = store.execute(query, (policy,)).fetchone()
@@ -98,7 +97,7 @@ class MonitorStore:
         self, policy: str, readings: Sequence[Reading], watches: dict[str, Watch], alarms: Sequence[dict[str, Any]]
     ) -> None:
         """Write a chunk: all of it or nothing."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             (number,) = store.execute("SELECT count(*) FROM readings WHERE policy = ?", (policy,)).fetchone()
             rows = [
                 (policy, r.key, number + i, r.at, json.dumps(list(r.figures.values()))) for i, r in enumerate(readings)
@@ -111,35 +110,27 @@ class MonitorStore:
 
     def figures(self, policy: str, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(times (n,), figures (n, series)) of the responses from number `first` on, in the order of counting."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             query = "SELECT at, figures FROM readings WHERE policy = ? AND number >= ? ORDER BY number"
             rows = store.execute(query, (policy, first)).fetchall()
         return np.array([at for at, _ in rows]), np.array([json.loads(f) for _, f in rows])
 
     def alarms(self, policy: str) -> list[dict[str, Any]]:
         """Every alarm of a policy, in order."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             rows = store.execute("SELECT content FROM alarms WHERE policy = ? ORDER BY rowid", (policy,)).fetchall()
         return [json.loads(content) for (content,) in rows]
 
     def pending(self, step: str) -> list[dict[str, Any]]:
         """Alarms that were not yet `recorded` in the ledger, or `emitted` as an event."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             rows = store.execute(f"SELECT content FROM alarms WHERE NOT {_step(step)} ORDER BY rowid").fetchall()
         return [json.loads(content) for (content,) in rows]
 
     def settle(self, alarm_id: str, step: str) -> None:
         """Say that an alarm was recorded or emitted."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             store.execute(f"UPDATE alarms SET {_step(step)} = 1 WHERE id = ?", (alarm_id,))
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=60, isolation_level=None)) as store:
-            store.execute("PRAGMA synchronous = FULL")
-            store.execute("BEGIN IMMEDIATE")
-            with store:
-                yield store
 
 
 def _step(name: str) -> str:

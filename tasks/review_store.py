@@ -9,8 +9,7 @@ import hashlib
 import json
 import random
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
+from tasks.transactions import transaction
 
 LEASE = 1800.0  # seconds
 GOLDEN_EVERY = 6
@@ -57,7 +57,7 @@ class ReviewStore:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        with self._open() as store:
+        with transaction(self._path) as store:
             store.executescript(TABLES)
 
     def add(self, run_id: str, items: Sequence[dict[str, Any]]) -> int:
@@ -67,14 +67,14 @@ class ReviewStore:
             content = {k: item[k] for k in ("prompt", "responses", "why")}
             key = sha256_bytes(canonical_json([run_id, content["prompt"], content["responses"]]))[:24]
             rows.append((key, run_id, json.dumps(content, ensure_ascii=False), item["priority"], item["gold"]))
-        with self._open() as store:
+        with transaction(self._path) as store:
             before = store.total_changes
             store.executemany("INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?)", rows)
             return store.total_changes - before
 
     def next(self, reviewer: str, now: float) -> Item | None:
         """The item at hand of a reviewer, or the next one; None when there is nothing left for them."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             held = store.execute(
                 "SELECT item_id FROM leases WHERE reviewer = ? AND until > ?", (reviewer, now)
             ).fetchone()
@@ -87,7 +87,7 @@ class ReviewStore:
 
     def open_items(self) -> list[Item]:
         """Every item that nobody has answered, golden ones among them, in an order that tells nothing of that."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             query = "SELECT id, content FROM items WHERE id NOT IN (SELECT item_id FROM answers) ORDER BY id"
             rows = store.execute(query).fetchall()
         return [_shown(key, content, "") for key, content in rows]
@@ -111,7 +111,7 @@ class ReviewStore:
     def answer(self, item_id: str, reviewer: str, session: str, content: dict[str, Any]) -> None:
         """Keep what a reviewer said; a second answer to the same item changes nothing. Raises BadInput if it is no
         answer to this item."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             row = store.execute("SELECT content FROM items WHERE id = ?", (item_id,)).fetchone()
             if row is None:
                 raise BadInput(f"{item_id[:24]}: is not in the queue.")
@@ -125,7 +125,7 @@ class ReviewStore:
 
     def progress(self, reviewer: str) -> tuple[int, int]:
         """(answers of a reviewer, items that nobody has answered yet, golden ones apart)."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             (done,) = store.execute("SELECT count(*) FROM answers WHERE reviewer = ?", (reviewer,)).fetchone()
             (left,) = store.execute(
                 "SELECT count(*) FROM items WHERE gold IS NULL AND id NOT IN (SELECT item_id FROM answers)"
@@ -134,14 +134,14 @@ class ReviewStore:
 
     def forget(self, reviewer: str) -> None:
         """Remove what a reviewer said, from the bytes of the file, too."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             store.execute("PRAGMA secure_delete = ON")
             for table in ("answers", "leases"):
                 store.execute(f"DELETE FROM {table} WHERE reviewer = ?", (reviewer,))
 
     def forget_items(self, run_ids: Sequence[str]) -> None:
         """Remove the items of runs and what was said of them, from the bytes of the file, too."""
-        with self._open() as store:
+        with transaction(self._path) as store:
             store.execute("PRAGMA secure_delete = ON")
             for run_id in run_ids:
                 for table in ("answers", "leases"):
@@ -154,7 +154,7 @@ class ReviewStore:
 
         Comparisons are K-way rankings as `attestrl run` reads them; golden items are not among them."""
         comparisons, golden, ratings = [], [], []
-        with self._open() as store:
+        with transaction(self._path) as store:
             rows = store.execute(
                 "SELECT i.id, i.run_id, i.content, i.gold, a.reviewer, a.session, a.content, a.created_at FROM answers a "
                 "JOIN items i ON i.id = a.item_id ORDER BY a.created_at, i.id, a.reviewer"
@@ -176,14 +176,6 @@ class ReviewStore:
                 kept = {k: answer[k] for k in ("ratings", "reason", "seconds")}
                 ratings.append({**common, "prompt": shown["prompt"], "response": shown["responses"][0], **kept})
         return comparisons, golden, ratings
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=60, isolation_level=None)) as store:
-            store.execute("PRAGMA synchronous = FULL")
-            store.execute("BEGIN IMMEDIATE")
-            with store:
-                yield store
 
 
 def _shown(key: str, content: str, reviewer: str) -> Item:

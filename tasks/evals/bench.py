@@ -14,11 +14,10 @@ from tasks.evals.response_cache import ResponseCache, Sampled
 from tasks.evals.result import Result
 from tasks.evaluation_params import Suite
 from tasks.progress import bar
-from tasks.rlhf.branches import Item, continuation_logprobs, conversation_scores
+from tasks.rlhf.branches import Item, answer_scores, continuation_logprobs
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
-from tasks.rlhf.length_effect import less_length
 from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer
-from tasks.rlhf.rollout import length_groups, sample, score_head
+from tasks.rlhf.rollout import length_groups, sample
 from tasks.stats.intervals import bootstrap_mean, wilson
 
 MAX_PROMPT_TOKENS = 256
@@ -158,8 +157,7 @@ class Bench:
         rows = [tuple(c) for c in conversations]
         fresh = {row: float(n) for row, n in zip(rows, lengths, strict=True) if row not in known}
         if fresh:
-            scores = conversation_scores(model, score_head(model), [list(row) for row in fresh])
-            scores = less_length(scores, model.config, list(fresh.values())).double()
+            scores = answer_scores(model, [list(row) for row in fresh], list(fresh.values())).double()
             known |= dict(zip(fresh, scores.tolist(), strict=True))
         return np.array([known[r] for r in rows])
 

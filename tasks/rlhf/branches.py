@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from tasks.rlhf.length_effect import less_length
 from tasks.rlhf.packing import Packed, hidden_states, transformer
-from tasks.rlhf.rollout import Head, token_groups
+from tasks.rlhf.rollout import Head, score_head, token_groups
 from tasks.rlhf.token_logprobs import token_logprobs
 
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]  # (context, continuations), none of them empty
@@ -113,6 +114,12 @@ def conversation_scores(model: Any, head: Head, rows: Sequence[Sequence[int]], b
         hidden = hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place]
         scores[[i for g in some for i in groups[g][0]]] = head(hidden).float().cpu()
     return scores
+
+
+def answer_scores(model: Any, rows: Sequence[Sequence[int]], lengths: Sequence[float]) -> torch.Tensor:
+    """What a reward model says of conversations (N,), in fp32, less its length effect, if any; `lengths` (N,): tokens of
+    the responses in them."""
+    return less_length(conversation_scores(model, score_head(model), rows), model.config, lengths)
 
 
 def shared_prefixes(rows: Sequence[Sequence[int]], width: int = WIDTH) -> list[tuple[list[int], int]]:

@@ -26,12 +26,6 @@ class Shared:
         own = torch.arange(batch)[self.share]
         return (own, True) if len(own) else (torch.zeros(1, dtype=torch.long), False)
 
-    def spread(self, own: torch.Tensor, rows: torch.Tensor, batch: int) -> torch.Tensor:
-        """(batch, …) of what each process has for its `rows()`."""
-        every = torch.zeros(batch, *own.shape[1:], dtype=own.dtype, device=own.device)
-        every[rows] = own
-        return self.whole(every)
-
     def whole(self, rows: torch.Tensor) -> torch.Tensor:
         """`rows` (B, …) with every process's own rows as that process has them."""
         if self.count == 1:

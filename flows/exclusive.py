@@ -1,0 +1,25 @@
+"""One at a time in a project: a run, a removal of data, a backup."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from governance.errors import MissingComponent
+from tasks import paths
+
+
+class Busy(MissingComponent):
+    """Another one is under way."""
+
+
+@contextmanager
+def alone(sentence: str, *, patient: bool = False) -> Iterator[None]:
+    """No other one meanwhile. While there is one, a `patient` caller waits; others get Busy with the `sentence`."""
+    paths.home().mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(paths.home() / "run.lock").acquire(timeout=-1 if patient else 0)
+    except Timeout:
+        raise Busy(sentence) from None
+    with held:
+        yield
