@@ -17,9 +17,11 @@ from tasks.evals.generation import Responses, respond
 from tasks.evals.win_rate import Rate, length_controlled, win_rate
 from tasks.lineage import lineage_of
 from tasks.plots import canvas, save
+from tasks.progress import bar
 from tasks.rlhf.best_of_n import best_of_n_kl
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.encoding import encode_prompts
-from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
+from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_tokenizer
 from tasks.rlhf.ppo_losses import score_without_end
 from tasks.stage import Stage, run_stage
@@ -107,8 +109,16 @@ def _best_of_n(stage: Stage, prompts: list[list[int]]) -> Responses:
 
 
 def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
-    pad, model = load_tokenizer(folder).pad_token_id, load_ensemble(folder)
-    return {n: ensemble_scores(model, r.ids, pad, lengths=r.lengths).double().numpy() for n, r in responses.items()}
+    """Scores (B,) of each model's responses. What all of them answer is read once, and equal answers are scored once, so
+    that they tie."""
+    ensemble = load_ensemble(folder)
+    rows = {n: list(zip(map(tuple, r.ids), r.lengths.tolist(), strict=True)) for n, r in responses.items()}
+    place = {row: i for i, row in enumerate(dict.fromkeys(row for some in rows.values() for row in some))}
+    conversations, lengths = [list(ids) for ids, _ in place], [length for _, length in place]
+    with bar(len(place) * len(ensemble.members), f"score: {folder.name}", "response") as progress:
+        each = [answer_scores(member, conversations, lengths, progress.update) for member in ensemble.members]
+    scores = ensemble.combine(torch.stack(each)).double().numpy()
+    return {name: scores[[place[row] for row in some]] for name, some in rows.items()}
 
 
 def _metrics(

@@ -92,9 +92,15 @@ def continuation_logprobs(
 
 
 @torch.no_grad()
-def conversation_scores(model: Any, head: Head, rows: Sequence[Sequence[int]], budget: int = BUDGET) -> torch.Tensor:
+def conversation_scores(
+    model: Any,
+    head: Head,
+    rows: Sequence[Sequence[int]],
+    advance: Callable[[int], object] | None = None,
+    budget: int = BUDGET,
+) -> torch.Tensor:
     """Scores (N,) in fp32 by `head` at the last token of each conversation (token ids); what conversations begin with in
-    common, such as the prompt of several answers, is read once."""
+    common, such as the prompt of several answers, is read once. `advance` is told how many rows were scored."""
     groups = shared_prefixes(rows)
     items: list[Item] = [(rows[g[0]][:n], [[*rows[i][n:], 0] for i in g]) for g, n in groups]  # 0: is never read
     scores = torch.zeros(len(rows))
@@ -112,14 +118,22 @@ def conversation_scores(model: Any, head: Head, rows: Sequence[Sequence[int]], b
             at = end
         keep, place = torch.unique(torch.tensor(last, device=layout.positions.device), return_inverse=True)
         hidden = hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place]
-        scores[[i for g in some for i in groups[g][0]]] = head(hidden).float().cpu()
+        scored = [i for g in some for i in groups[g][0]]
+        scores[scored] = head(hidden).float().cpu()
+        if advance:
+            advance(len(scored))
     return scores
 
 
-def answer_scores(model: Any, rows: Sequence[Sequence[int]], lengths: Sequence[float]) -> torch.Tensor:
+def answer_scores(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    lengths: Sequence[float] | torch.Tensor,
+    advance: Callable[[int], object] | None = None,
+) -> torch.Tensor:
     """What a reward model says of conversations (N,), in fp32, less its length effect, if any; `lengths` (N,): tokens of
-    the responses in them."""
-    return less_length(conversation_scores(model, score_head(model), rows), model.config, lengths)
+    the responses in them. `advance` is told how many rows were scored."""
+    return less_length(conversation_scores(model, score_head(model), rows, advance), model.config, lengths)
 
 
 def shared_prefixes(rows: Sequence[Sequence[int]], width: int = WIDTH) -> list[tuple[list[int], int]]:
