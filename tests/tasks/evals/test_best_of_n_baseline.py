@@ -56,7 +56,9 @@ def test_the_stage_measures_best_of_n_beside_the_policy(project: Path) -> None:
         found[n] = {r["name"]: r for r in rows if not r["slice"]}
         text = (project / "data/reports/evaluate/report.md").read_text()
         assert ("Best of 8 responses" in text) is (n == 8)
-    assert found[0] == {name: row for name, row in found[8].items() if "best_of_n" not in name}
+    assert found[0].keys() == {name for name in found[8] if "best_of_n" not in name}
+    for name, row in found[0].items():  # other answers in a batch change the last digits of a score
+        assert found[8][name] == pytest.approx(row, rel=1e-5, abs=1e-6), name
     rows = found[8]
     assert rows["kl/best_of_n_from_sft"]["value"] == pytest.approx(math.log(8) - 7 / 8)
     assert rows["reward/best_of_n"]["low"] > rows["reward/sft"]["high"]  # it is chosen by that
