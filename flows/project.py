@@ -75,7 +75,7 @@ def _read_overlay(path: Path) -> dict[str, Any]:
 
 def _merge(into: Any, values: dict[str, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
+        if isinstance(value, dict) and value and isinstance(into.get(key), dict):  # {} takes away what was there
             _merge(into[key], value)
         else:
             into[key] = value

@@ -1,5 +1,6 @@
 """Stage `annotators`: whom of the people behind the votes to trust, and how much."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ NAMED = 5
 
 def body(stage: Stage) -> None:
     """Write `data/reports/annotators`: the pipeline's own votes, and each audited set in a folder of its own."""
-    audits = sorted(p.parent for p in (paths.VALID / "audits").glob("*/votes.parquet"))
+    audits = [paths.AUDITS / name for name in json.loads(paths.AUDIT_NAMES.read_text(encoding="utf-8"))]
     with bar(1 + len(audits), "annotators", "set") as progress:
         own = _check(stage, paths.VALID, stage.report)
         progress.update()

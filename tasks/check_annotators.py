@@ -55,7 +55,9 @@ def judge(cast: Poll, settings: Annotators, people: pl.DataFrame | None = None) 
                 "reliability": pl.Float64,
             }
         )
-        return AnnotatorReport(empty, {"summary": "There are no votes, so nothing is known of annotators."})
+        said = "There are no votes, so nothing is known of annotators."
+        counts = dict.fromkeys(("votes", "annotators", "items", "flagged"), 0)
+        return AnnotatorReport(empty, {"summary": said, **counts, "simulated": False})
     return reported(find(cast.ballots, settings), cast, settings, people)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from governance.errors import BadInput
 from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Placement, Triggers
-from tasks.param_types import Count, Positive, Section, Share
+from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
 
 
@@ -42,7 +42,7 @@ class Ingest(Section):
     golden: str | None = None
     annotators: str | None = None
     panel: Panel | None = None
-    audits: dict[str, AuditVotes] = Field(default_factory=dict)
+    audits: dict[FolderName, AuditVotes] = Field(default_factory=dict)
     shares: dict[str, Share]
 
     def sources(self) -> list[str]:

@@ -64,6 +64,9 @@ def body(stage: Stage) -> None:
         _gate(stage, judged)
     for path in files.values():
         stage.output_table(paths.VALID / path.relative_to(paths.INGESTED))
+    write_json(
+        paths.AUDIT_NAMES, [Path(n).parent.name for n in files if n.startswith("audits/") and n.endswith("/votes")]
+    )
     stage.notes["gate"] = "pass"
 
 

@@ -39,8 +39,10 @@ def online(hub: str, untouched: Project, tmp_path: Path) -> Iterator[dict[str, s
 def test_pairs_and_a_model_by_their_hub_names(
     untouched: Project, online: dict[str, str], hh_rows: list[dict[str, Any]]
 ) -> None:
-    names = ["--set", "ingest.preferences=somebody/pairs", "--set", "base.model=somebody/tiny"]
-    record = untouched.run("--params", "tiny.yaml", *names, "--until", "base", env=online)
+    """Of somebody who has nothing else: no votes, no panel, nothing to audit."""
+    names = ["ingest.preferences=somebody/pairs", "base.model=somebody/tiny", "ingest.panel=null", "ingest.audits={}"]
+    changes = [argument for name in names for argument in ("--set", name)]
+    record = untouched.run("--params", "tiny.yaml", *changes, "--until", "base", env=online)
     assert record["status"] == "done", record["message"]
     summary = json.loads((untouched.folder / "data/reports/ingest/summary.json").read_text(encoding="utf-8"))
     assert str(len(hh_rows)) in json.dumps(summary)
@@ -50,6 +52,9 @@ def test_pairs_and_a_model_by_their_hub_names(
     )
     lineage = (untouched.folder / "data/models/base/lineage.json").read_text(encoding="utf-8")
     assert COMMIT in lineage  # a hub's name alone does not say which weights
+    checked = json.loads((untouched.folder / "data/reports/annotators/summary.json").read_text(encoding="utf-8"))
+    assert checked["annotators"] == 0
+    assert not (untouched.folder / "data/reports/annotators/audits").exists()
 
 
 def test_a_name_that_the_hub_does_not_know(untouched: Project, online: dict[str, str], tmp_path: Path) -> None:

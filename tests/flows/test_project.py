@@ -33,6 +33,13 @@ def test_overlay_is_merged(here: Path) -> None:
     assert now["ppo"]["gamma"] == 1.0
 
 
+@pytest.mark.parametrize("overlay", ["ingest: {audits: {}}\n", "{}\n"])
+def test_an_empty_mapping_takes_away_what_was_there(here: Path, overlay: str) -> None:
+    (here / "mine.yaml").write_text(overlay)
+    project.set_params(here / "mine.yaml", [] if "audits" in overlay else ["ingest.audits={}"])
+    assert yaml.safe_load((here / "params.yaml").read_text())["ingest"]["audits"] == {}
+
+
 @pytest.mark.parametrize(
     ("assignment", "word"),
     [("ppo.kl_coef=-1", "ppo.kl_coef"), ("ppo.typo=1", "ppo.typo"), ("nothing", "key=value"), ("a.b.c=1", "section a")],

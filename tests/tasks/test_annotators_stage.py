@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from governance.errors import GateRefused
-from tasks.paths import PEOPLE
+from tasks.paths import AUDIT_NAMES, PEOPLE
 from tasks.votes import GOLDEN, VOTES
 from tests.conftest import run_stage_in
 
@@ -45,6 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / place).mkdir(parents=True, exist_ok=True)
         votes.write_parquet(folder / place / "votes.parquet")
     golden.write_parquet(folder / "data/interim/valid/golden.parquet")
+    (folder / AUDIT_NAMES).write_text('["mine"]', encoding="utf-8")
     (folder / PEOPLE).parent.mkdir(parents=True)
     pl.DataFrame(schema={"annotator_id": pl.String}).write_parquet(folder / PEOPLE)
     return folder

@@ -35,6 +35,7 @@ def test_shipped_file_is_valid() -> None:
         ({"reward": {"criteria": {"honesty": 0, "accuracy": 0.0}}}, "all weights are 0"),
         ({"reward": {"criteria": {"honesty": float("nan")}}}, "reward.criteria.honesty is wrong"),
         ({"reward": {"criteria": {"a b": 1}}}, "reward.criteria.a b"),
+        ({"ingest": {"audits": {"../../x": {"votes": "votes.csv"}}}}, "ingest.audits.../../x"),
         ({"reward": {"loss": "hinge"}}, "reward.loss is wrong"),
         ({"reward": {"loss": "plackett_luce", "label_smoothing": 0.1}}, "label_smoothing is of pairs"),
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
