@@ -16,11 +16,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from governance import bundle
-from governance.checkpoint import Folder
 from governance.digest import sha256_path, write_atomic
 from governance.keys import Keyring
 from governance.ledger import Entry, Ledger
 from governance.notary import Notary
+from governance.places import Folder
 from governance.records import ENDS, files_of
 from governance.verify_bundle import verify
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from governance.checkpoint import Folder
 from governance.keys import Keyring
 from governance.ledger import Event, Ledger
 from governance.notary import Notary
+from governance.places import Folder
 
 BATCH = 10_000
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from governance.checkpoint import Folder
 from governance.errors import BadInput, MissingComponent
 from governance.keys import Keyring
 from governance.ledger import GENESIS, Entry, Event, Ledger, Log
 from governance.notary import Notary
+from governance.places import Folder
 from governance.postgres_ledger import PostgresLedger
 from tests.servers import postgres
 
