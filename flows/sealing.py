@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from governance.errors import AttestError
 from governance.keys import Keyring
@@ -11,6 +12,9 @@ from governance.notary import Notary
 from governance.places import place_at
 from governance.postgres_ledger import PostgresLedger
 from tasks import params, paths
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
 def ledger() -> Log:
@@ -25,6 +29,14 @@ def notary() -> Notary:
     place = place_at(settings.checkpoints or str(paths.home() / "checkpoints"))
     given = Path(settings.signing_key) if settings.signing_key else None
     return Notary(ledger(), place, Keyring(paths.home() / "keys", given))
+
+
+def signing_key(actor: str) -> "EllipticCurvePrivateKey":
+    """The key that signs now; made, and the log sealed with it, where there is none or another is given."""
+    made = notary()
+    if made.keyring.wants_change():
+        made.seal(actor)
+    return made.keyring.private()
 
 
 def seal(actor: str) -> None:
