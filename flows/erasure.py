@@ -12,9 +12,9 @@ from typing import Any
 
 from flows import artifacts, exclusive, git_history, processing, removal
 from governance.digest import sha256_path, write_json
+from governance.entry import Event
 from governance.erasure import Removal, concerned, holders
 from governance.errors import BadInput
-from governance.ledger import Event
 from governance.records import list_runs
 from tasks import paths, pseudonyms, suppression
 from tasks.pseudonyms import PSEUDONYM

@@ -12,9 +12,10 @@ from filelock import FileLock
 
 from flows import evaluation, listing, processing, sealing, signing
 from governance import decision, descent, incidents
+from governance.entry import Event
 from governance.errors import GateRefused
 from governance.gate import Verdict
-from governance.ledger import Event, Log
+from governance.ledger import Log
 from tasks import lineage, paths
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from flows import artifacts, sealing
 from governance.digest import sha256_bytes
+from governance.entry import Entry, Event
 from governance.erasure import Removal
 from governance.errors import GateRefused
-from governance.ledger import Entry, Event
 from tasks import paths
 
 # What goes on from where it was killed. The sentence stays in records, so it names nobody.

@@ -18,8 +18,8 @@ from flows.processing import sources
 from flows.stages import read_record
 from governance import descent, retention
 from governance.digest import canonical_json, sha256_bytes, sha256_path
+from governance.entry import Event
 from governance.erasure import Removal
-from governance.ledger import Event
 from governance.retention import Retention
 from tasks import paths
 from tasks.review_store import ReviewStore

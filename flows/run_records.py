@@ -11,7 +11,7 @@ from flows import cycles, documents, processing, release, sealing, signing, snap
 from flows.stages import Outcome, read_record
 from governance import gate, incidents
 from governance.digest import sha256_path
-from governance.ledger import Entry, Event
+from governance.entry import Entry, Event
 from governance.records import SCHEMA, write_run_record
 from tasks import params, paths
 

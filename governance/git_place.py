@@ -14,7 +14,7 @@ from pathlib import Path
 
 from governance.errors import MissingComponent
 
-ATTEMPTS = 5
+ATTEMPTS = 10
 SECONDS = 120
 _OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")  # set inside a hook
 _WRITER = {"NAME": "attestrl", "EMAIL": "attestrl@localhost"}

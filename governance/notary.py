@@ -10,9 +10,10 @@ from filelock import FileLock
 from governance import checkpoint, dsse
 from governance.checkpoint import Checkpoint, Stored
 from governance.digest import write_json
+from governance.entry import Event
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED, Keyring
-from governance.ledger import Event, Log
+from governance.ledger import Log
 from governance.merkle import Tree
 from governance.places import Place
 

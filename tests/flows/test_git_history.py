@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from flows import erasure, git_history
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from tasks import pseudonyms
 
 PERSON, SOURCE = "ann-4711", "data/raw/vendor/votes.csv"

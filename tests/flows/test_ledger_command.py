@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from tests.flows.conftest import attestrl
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from governance import bundle
 from governance.digest import sha256_bytes, sha256_path, write_atomic, write_json
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from governance.notary import Notary
 from governance.records import SCHEMA
 from tests.governance.conftest import notary_of

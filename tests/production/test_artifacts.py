@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from flows import artifacts, erasure
+from governance.entry import Event
 from governance.errors import MissingComponent
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 from tasks import lineage, params, paths, pseudonyms
 from tests import servers
 from tests.conftest import ROOT
