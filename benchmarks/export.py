@@ -16,11 +16,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from governance import bundle
-from governance.checkpoint import Folder
 from governance.digest import sha256_path, write_atomic
+from governance.entry import Entry
 from governance.keys import Keyring
-from governance.ledger import Entry, Ledger
+from governance.ledger import Ledger
 from governance.notary import Notary
+from governance.places import Folder
 from governance.records import ENDS, files_of
 from governance.verify_bundle import verify
 

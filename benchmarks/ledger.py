@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from governance.checkpoint import Folder
+from governance.entry import Event
 from governance.keys import Keyring
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 from governance.notary import Notary
+from governance.places import Folder
 
 BATCH = 10_000
 

@@ -12,7 +12,7 @@ from typing import Any
 from flows import containment, sealing
 from flows.servers import is_healthy
 from governance import incidents
-from governance.ledger import Event
+from governance.entry import Event
 from tasks import params, paths
 from tasks.monitor_store import MonitorStore
 

@@ -19,8 +19,10 @@ from prefect.states import Completed, Failed
 
 from flows import evaluation, listing, project, release, sealing
 from governance import decision
+from governance.entry import Event
 from governance.errors import AttestError
-from governance.ledger import Event, Log
+from governance.history import Readable
+from governance.ledger import Log
 from tasks import params, paths
 
 FLOW, DEPLOYMENT = "attestrl-release", "release"
@@ -60,29 +62,29 @@ def decide(run_id: str, answer: Decision) -> str:
     return release.decide(run_id, answer.reason, approved=answer.approve, show=print, actor=f"prefect-form:{who}")
 
 
-def tend(ledger: Log, now: datetime) -> None:
+def tend(ledger: Log, history: Readable, now: datetime) -> None:
     """Keep the time of releases that wait, open a form for each, close the forms of what was decided."""
-    for run_id, hours in keep_time(ledger, now).items():
+    for run_id, hours in keep_time(ledger, history, now).items():
         resource = {"prefect.resource.id": f"attestrl.run.{run_id}", "prefect.resource.name": run_id}
         emit_event(REMINDER, resource=resource, payload={"run_id": run_id, "waiting_hours": hours})
-    waiting = decision.awaiting(ledger)
+    waiting = decision.awaiting(history)
     for run_id in waiting:
         name, key = f"{FLOW}/{DEPLOYMENT}", f"release-{run_id}"
         run_deployment(name, parameters={"run_id": run_id}, timeout=0, as_subflow=False, idempotency_key=key)
     _close_forms(set(waiting))
 
 
-def keep_time(ledger: Log, now: datetime) -> dict[str, float]:
+def keep_time(ledger: Log, history: Readable, now: datetime) -> dict[str, float]:
     """Record which releases have waited too long, and of which somebody is to be reminded: those, and since how many hours
     they wait. However long nobody looked, there is one reminder."""
     settings = params.load(paths.PARAMS).approval
     remind: dict[str, float] = {}
-    for run_id, since in decision.awaiting(ledger).items():
+    for run_id, since in decision.awaiting(history).items():
         waited = now - since
         if settings.timeout_hours and waited >= timedelta(hours=settings.timeout_hours):
             _note(ledger, Event.EXPIRED, run_id, waited)
         elif settings.remind_hours:
-            reminded = [e.ts for e in ledger.entries(run_id) if e.type == Event.REMINDED]
+            reminded = [e.ts for e in history.entries(run_id) if e.type == Event.REMINDED]
             last = datetime.fromisoformat(reminded[-1]) if reminded else since
             if now - last >= timedelta(hours=settings.remind_hours):
                 _note(ledger, Event.REMINDED, run_id, waited)

@@ -5,7 +5,7 @@ from typing import Any
 from flows import listing, release, sealing
 from governance import incidents
 from governance.digest import write_json
-from governance.ledger import Event
+from governance.entry import Event
 from tasks import lineage, paths
 
 

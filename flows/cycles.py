@@ -2,8 +2,9 @@
 
 from governance import freshness
 from governance.digest import write_json
+from governance.entry import Event
 from governance.history import Readable
-from governance.ledger import Event, Log
+from governance.ledger import Log
 from tasks import paths
 
 

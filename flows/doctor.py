@@ -30,7 +30,18 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything that a run on one machine needs."""
-    return [_python(), _packages(), _git(), _disk(), _home(), _params(), _base(), _tracking(), _processors()]
+    return [
+        _python(),
+        _packages(),
+        _git(),
+        _disk(),
+        _home(),
+        _params(),
+        _checkpoints(),
+        _base(),
+        _tracking(),
+        _processors(),
+    ]
 
 
 def show(findings: list[Finding]) -> None:
@@ -89,6 +100,16 @@ def _params() -> Finding:
     except AttestError as error:
         return Finding("params.yaml", False, str(error), "correct it")
     return Finding("params.yaml", True, "valid")
+
+
+def _checkpoints() -> Finding:
+    """Whether the place of the audit log's checkpoints can be read."""
+    from flows import sealing
+
+    try:
+        return Finding("checkpoints", True, f"{len(sealing.notary().place.read())} signed")
+    except AttestError as error:
+        return Finding("checkpoints", False, str(error), "see evidence.checkpoints in params.yaml")
 
 
 def _base() -> Finding:

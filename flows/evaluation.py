@@ -10,8 +10,8 @@ from filelock import FileLock
 from flows import listing, sealing
 from governance.decision import current_actor
 from governance.digest import sha256_path, write_json
+from governance.entry import Event
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Event
 from tasks import lineage, params, paths
 
 LANGUAGE = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}

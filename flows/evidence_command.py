@@ -22,7 +22,7 @@ def export(
     from governance import bundle
     from governance.decision import current_actor
     from governance.digest import sha256_bytes, write_atomic
-    from governance.ledger import Event
+    from governance.entry import Event
     from tasks import paths
 
     target = out.absolute()

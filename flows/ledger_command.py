@@ -1,6 +1,5 @@
 """`attestrl ledger`: verify the audit log, change the key that signs its checkpoints."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +31,8 @@ def verify(
         for line in (*found.problems, *found.notices):
             typer.echo(f"  {line}")
 
-    print_result({"ok": found.ok, **asdict(found)}, as_json, people)
+    last = found.last.name if found.last else None
+    print_result({"ok": found.ok, **vars(found), "last": last}, as_json, people)
     raise typer.Exit(0 if found.ok else 1)
 
 

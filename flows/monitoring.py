@@ -16,8 +16,8 @@ from filelock import FileLock
 from flows import alarms, evaluation, listing, sealing
 from governance.decision import current_actor
 from governance.digest import sha256_bytes, sha256_path
+from governance.entry import Event
 from governance.errors import BadInput
-from governance.ledger import Event
 from tasks import lineage, metrics_file, operating_params, params, paths, pseudonyms
 from tasks.drift import Watch
 from tasks.logs import Interaction, read_log

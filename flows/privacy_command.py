@@ -17,7 +17,8 @@ def erase(
     annotator: Annotated[str, typer.Argument(help="Identifier as the vendor gives it, or pseudonym.")],
     as_json: Json = False,
 ) -> None:
-    """Remove a person's rows from the workspace, every cached version and the remotes; later runs leave them out."""
+    """Remove a person's rows from the workspace, every cached version, the remotes and MLflow's store; later runs leave
+    them out. Exit code 1 while git still has them."""
     from flows import erasure, project
     from governance.decision import current_actor
 
@@ -25,11 +26,19 @@ def erase(
     found = erasure.erase(annotator, current_actor(), lambda text: typer.echo(text, err=True))
 
     def people(_: Any) -> None:
-        if found["erasure"] is None:
-            typer.echo("Nothing here holds rows of this person any more: they were erased before.")
+        for place in found["git"]:
+            typer.echo(f"→ git still has rows of this person: {place}")
+        if found["git"]:
+            typer.echo(
+                "Not complete: the owner of the repository rewrites its history, in clones and remotes as well "
+                "(docs/privacy.md), then type this again."
+            )
+        if "rows" not in found:
+            typer.echo("No other place holds rows of this person any more: they were erased before.")
             return
         typer.echo(
-            f"Erased: {found['rows']} rows in {found['files']} files; entry {found['erasure']} of the audit log."
+            f"Erased: {found['rows']} rows in {found['files']} files and {found['artifacts']} artifacts elsewhere; "
+            f"entry {found['erasure']} of the audit log."
         )
         for run, policy in found["policies"].items():
             typer.echo(f"  trained on them: policy {policy[:12]} of run {run}")
@@ -40,6 +49,7 @@ def erase(
         )
 
     print_result(found, as_json, people)
+    raise typer.Exit(0 if found["complete"] else 1)
 
 
 @app.command()

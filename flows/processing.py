@@ -10,7 +10,7 @@ from typing import Any
 from flows import sealing
 from flows.stages import read_record
 from governance import descent, retention
-from governance.ledger import Entry, Event
+from governance.entry import Entry, Event
 from governance.records import list_runs
 from governance.template import render
 from tasks import params, paths

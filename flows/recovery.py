@@ -3,8 +3,9 @@ this project is alive.
 """
 
 from flows import leftovers, run_records
+from governance.entry import Event
 from governance.history import Readable
-from governance.ledger import Event, Log
+from governance.ledger import Log
 from tasks import lineage, paths
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from flows import evaluation, listing, processing, sealing
+from flows import evaluation, listing, processing, sealing, signing
 from governance import decision, descent, incidents
+from governance.entry import Event
 from governance.errors import GateRefused
 from governance.gate import Verdict
-from governance.ledger import Event, Log
+from governance.ledger import Log
 from tasks import lineage, paths
 
 
@@ -87,11 +88,13 @@ def _judge_again(record: dict[str, Any], ledger: Log) -> Verdict:
     folder = paths.home() / "records" / record["run_id"]
     entries = decision.check_evidence(ledger, record["run_id"], folder)
     lineage.connect(record["project"])
+    policy, reward = _registered(record["policy"]), evaluation.model_of_run(paths.REWARD, descent.made(entries))
+    signing.check(folder, {"policy": policy, "reward": reward})
     return decision.judge_again(
         entries,
         folder,
-        _registered(record["policy"]),
-        evaluation.model_of_run(paths.REWARD, descent.made(entries)),
+        policy,
+        reward,
         open_incidents=incidents.blocking(ledger),
         expired=processing.expired(entries, folder),
     )

@@ -1,4 +1,4 @@
-"""Files that must go, wherever they lie: workspace, DVC's cache and remotes, the state folder.
+"""Files that must go, wherever they lie: workspace, DVC's cache and remotes, the state folder, MLflow's store.
 
 A removal is written down before the first file goes. Killed, it goes on when the same command is run again, and no run
 starts before it has: a run could bring back from the cache what is half removed. It is recorded, once, when all is gone.
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import sealing
+from flows import artifacts, sealing
 from governance.digest import sha256_bytes
+from governance.entry import Entry, Event
 from governance.erasure import Removal
 from governance.errors import GateRefused
-from governance.ledger import Entry, Event
 from tasks import paths
 
 # What goes on from where it was killed. The sentence stays in records, so it names nobody.
@@ -34,9 +34,11 @@ def check_finished() -> None:
 
 
 def carry_out(found: Removal, say: Callable[[str], None]) -> None:
-    """Remove the files, and the objects from every remote that DVC knows. What is gone already is passed over."""
+    """Remove the files, the artifacts in an MLflow store elsewhere, and the objects from every remote that DVC knows. What is gone already is passed over."""
     for name in found.files:
         Path(name).unlink(missing_ok=True)
+    if found.artifacts:
+        say(f"MLflow store: {artifacts.delete(found.artifacts)} artifacts removed.")
     if not found.objects:
         return
     from dvc.repo import Repo
@@ -64,6 +66,7 @@ def record(found: Removal, event: Event, actor: str, digests: dict[str, str], **
         data={
             **data,
             "files": len(found.files),
+            "artifacts": len(found.artifacts),
             "runs": found.runs,
             "policies": found.models,
             "retraining": RETRAINING if found.models else "none",

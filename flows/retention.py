@@ -7,20 +7,19 @@ do the records, which hold no rows.
 """
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import exclusive, removal, sealing
+from flows import artifacts, exclusive, git_history, removal, sealing
 from flows.processing import sources
 from flows.stages import read_record
 from governance import descent, retention
 from governance.digest import canonical_json, sha256_bytes, sha256_path
+from governance.entry import Event
 from governance.erasure import Removal
-from governance.ledger import Event
 from governance.retention import Retention
 from tasks import paths
 from tasks.review_store import ReviewStore
@@ -115,15 +114,15 @@ def _delete(row: dict[str, Any], known: History, actor: str, say: Callable[[str]
         ReviewStore(queue).forget_items(found.runs)
     digests = {name: digest for name, digest in found.files.items() if Path(name).is_relative_to(source)}
     digests["removed"] = sha256_bytes(canonical_json(found.files))
-    in_git = _in_git(source)
+    commits = git_history.of_file(source)
     entry = removal.record(
         found, Event.RETENTION_DELETED, actor, digests, source=row["source"], retain_until=row["retain_until"],
-        objects=len(found.objects), in_git=in_git,
+        objects=len(found.objects), in_git=bool(commits), commits=commits,
     )  # fmt: skip
     journal.unlink()
     say(f"{source}: deleted with {len(found.files)} files and {len(found.objects)} versions in the cache and remotes.")
-    if in_git:
-        say(f"→ {source} is in git, whose history still has it: its owner must decide on that")
+    if commits:
+        say(f"→ git still has {source} (commits {', '.join(commits)}): its owner must decide on that")
     for run, policy in found.models.items():
         say(f"  trained on it: policy {policy[:12]} of run {run}; whether it is trained anew is for a person to decide")
     return entry.data
@@ -158,6 +157,7 @@ def _look(found: Removal, own: list[Path], known: History) -> None:
     files += [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()]
     if readers:
         files += sorted(state.glob("responses.sqlite*"))  # a cache of answers to prompts: made anew
+    found.artifacts = sorted({*found.artifacts, *artifacts.of_runs(stages)})
     for file in files:
         found.files.setdefault(file.as_posix(), sha256_path(file))
     found.objects = sorted({*found.objects, *gone})
@@ -219,9 +219,3 @@ class _Cache:
                 rows: list[dict[str, str]] = json.loads(odb.fs.cat_file(odb.oid_to_path(oid)))
                 return rows
         return []
-
-
-def _in_git(source: Path) -> bool:
-    command = ["git", "log", "--oneline", "-1", "--", source.as_posix()]
-    done = subprocess.run(command, capture_output=True, check=False)
-    return done.returncode == 0 and bool(done.stdout)

@@ -16,9 +16,10 @@ from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
 from governance.digest import sha256_path
+from governance.entry import Entry, Event
 from governance.errors import explained
 from governance.history import History, Readable
-from governance.ledger import Entry, Event, Log
+from governance.ledger import Log
 from tasks import lineage, params, paths
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import cycles, documents, processing, release, sealing, snapshot
+from flows import cycles, documents, processing, release, sealing, signing, snapshot
 from flows.stages import Outcome, read_record
 from governance import gate, incidents
 from governance.digest import sha256_path
-from governance.ledger import Entry, Event
+from governance.entry import Entry, Event
 from governance.records import SCHEMA, write_run_record
 from tasks import params, paths
 
@@ -37,6 +37,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
             status, exit_code, message = "refused", 1, "the release gate said no."
     _log_quarantine(run)
     made = documents.write(run.folder, run.outcomes) + snapshot.write(run.folder, run.outcomes)
+    made += signing.sign(run.folder, run.outcomes, run.actor)
     record = {
         "schema": SCHEMA,
         "run_id": run.run_id,

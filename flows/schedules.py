@@ -15,8 +15,10 @@ from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from governance.causes import Cause, answered
+from governance.entry import Event
 from governance.errors import BadInput
-from governance.ledger import Event, Log
+from governance.history import Readable
+from governance.ledger import Log
 
 FILE = Path("prefect.yaml")
 LATE = timedelta(seconds=60)  # a run that starts later than this after its slot is late
@@ -125,12 +127,12 @@ def record(ledger: Log, plans: list[Plan], actor: str) -> None:
         ledger.append(Event.SCHEDULE_SET, run_id="", actor=actor, subject_digests={}, data={"schedules": wanted})
 
 
-def note_missed(ledger: Log, now: datetime) -> None:
+def note_missed(ledger: Log, history: Readable, now: datetime) -> None:
     """Record the slots that passed without a run, each outage in one entry that says for which slots runs follow."""
-    if next(_missed(ledger, now), None) is None:
+    if next(_missed(history, now), None) is None:
         return
     with ledger.batch() as add:
-        for plan, slots in _missed(ledger, now):  # asked anew: another scheduler may have been here
+        for plan, slots in _missed(history, now):  # asked anew: another scheduler may have been here
             owed: dict[Policy, list[datetime]] = {"none": [], "latest": slots[-1:], "all": slots}
             data = {
                 "schedule": str(plan),
@@ -143,7 +145,7 @@ def note_missed(ledger: Log, now: datetime) -> None:
             add(Event.SLOT_MISSED, run_id="", actor="attestrl", subject_digests={}, data=data)
 
 
-def owed(ledger: Log) -> list[Cause]:
+def owed(ledger: Readable) -> list[Cause]:
     """Missed slots for which a run is to start, whether it has or not."""
     found = []
     for e in ledger.entries():
@@ -158,14 +160,14 @@ def slot_cause(slot: datetime, catch_up: str) -> Cause:
     return Cause("schedule", {"slot": _text(slot.astimezone(UTC))}, {"catch_up": catch_up})
 
 
-def is_missed(ledger: Log, slot: datetime) -> bool:
+def is_missed(ledger: Readable, slot: datetime) -> bool:
     """Whether a slot was recorded as missed and no run is owed for it."""
     text = _text(slot.astimezone(UTC))
     entries = [e.data for e in ledger.entries() if e.type == Event.SLOT_MISSED]
     return any(d["first"] <= text <= d["last"] for d in entries) and not any(text in d["owed"] for d in entries)
 
 
-def _missed(ledger: Log, now: datetime) -> Iterator[tuple[Plan, list[datetime]]]:
+def _missed(ledger: Readable, now: datetime) -> Iterator[tuple[Plan, list[datetime]]]:
     """Slots of each schedule that passed `LATE` ago, are in no entry, and have no run."""
     plans: list[Plan] = []
     since: datetime | None = None

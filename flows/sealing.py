@@ -3,14 +3,18 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from governance.checkpoint import Folder
-from governance.errors import AttestError, BadInput
+from governance.errors import AttestError
 from governance.keys import Keyring
 from governance.ledger import Ledger, Log
 from governance.notary import Notary
+from governance.places import place_at
 from governance.postgres_ledger import PostgresLedger
 from tasks import params, paths
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
 def ledger() -> Log:
@@ -22,11 +26,17 @@ def ledger() -> Log:
 def notary() -> Notary:
     """Notary of the project's ledger. Raises BadInput if params.yaml is not valid."""
     settings = params.load(paths.PARAMS).evidence
-    place = settings.checkpoints or str(paths.home() / "checkpoints")
-    if "://" in place:
-        raise BadInput(f"evidence.checkpoints {place}: is not a folder; name one, best on a volume of its own.")
+    place = place_at(settings.checkpoints or str(paths.home() / "checkpoints"))
     given = Path(settings.signing_key) if settings.signing_key else None
-    return Notary(ledger(), Folder(Path(place)), Keyring(paths.home() / "keys", given))
+    return Notary(ledger(), place, Keyring(paths.home() / "keys", given))
+
+
+def signing_key(actor: str) -> "EllipticCurvePrivateKey":
+    """The key that signs now; made, and the log sealed with it, where there is none or another is given."""
+    made = notary()
+    if made.keyring.wants_change():
+        made.seal(actor)
+    return made.keyring.private()
 
 
 def seal(actor: str) -> None:

@@ -29,6 +29,7 @@ from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
 from governance.errors import BadInput, MissingComponent, explained
+from governance.history import History
 from governance.ledger import Log
 from tasks import params, paths
 
@@ -138,34 +139,34 @@ def _watch(ledger: Log) -> None:
             said.add(sentence)
             typer.echo(f"attestrl: {sentence}", err=True)
 
-    watcher, sent = Watcher(say), dict[str, tuple[Cause, float]]()
+    history, watcher, sent = History(ledger), Watcher(say), dict[str, tuple[Cause, float]]()
     while True:
         try:
             time.sleep(params.load(paths.PARAMS).triggers.every_seconds)
-            _note_killed(ledger)
-            approval.tend(ledger, datetime.now(UTC))
-            _announce(ledger, watcher, sent)
+            _note_killed(ledger, history)
+            approval.tend(ledger, history, datetime.now(UTC))
+            _announce(ledger, history, watcher, sent)
         except Exception as error:  # whatever it is, the next look comes
             say(str(explained(error) or f"a look at the triggers failed: {type(error).__name__}: {error}"))
 
 
-def _note_killed(ledger: Log) -> None:
+def _note_killed(ledger: Log, history: History) -> None:
     """Say of a run that was killed that it was, so that its cause may start another."""
     from flows import recovery
 
-    if not recovery.open_runs(ledger):  # or a person's run would find the lock held by nobody
+    if not recovery.open_runs(history):  # or a person's run would find the lock held by nobody
         return
     with suppress(exclusive.Busy), exclusive.alone("a run is under way in this project."):
-        recovery.close_abandoned(ledger, ledger)
+        recovery.close_abandoned(ledger, history)
 
 
-def _announce(ledger: Log, watcher: Watcher, sent: dict[str, tuple[Cause, float]]) -> None:
+def _announce(ledger: Log, history: History, watcher: Watcher, sent: dict[str, tuple[Cause, float]]) -> None:
     """Send an event for each cause that has no run yet, and was not sent lately."""
     from prefect.events import emit_event
 
-    schedules.note_missed(ledger, datetime.now(UTC))
-    due = watcher.due(ledger)
-    answered = causes.answered(ledger)
+    schedules.note_missed(ledger, history, datetime.now(UTC))
+    due = watcher.due(history)
+    answered = causes.answered(history)
     for digest, (_, at) in list(sent.items()):
         if digest in answered or time.monotonic() - at > AGAIN_SECONDS:
             del sent[digest]

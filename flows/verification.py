@@ -14,8 +14,8 @@ from typing import Any
 
 from flows import listing, sealing
 from governance.digest import sha256_path
+from governance.entry import Event
 from governance.errors import BadInput, MissingComponent
-from governance.ledger import Event
 from tasks import paths
 
 # Reports hold times, ids and pictures; tables, models and figures are what a run is about.

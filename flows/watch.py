@@ -16,8 +16,9 @@ from flows.stages import read_record
 from governance import causes
 from governance.causes import Cause
 from governance.digest import sha256_path, write_atomic
+from governance.entry import Event
 from governance.errors import AttestError, MissingComponent
-from governance.ledger import Event, Log
+from governance.history import Readable
 from tasks import params, paths, pseudonyms, suppression
 
 HUB_LOOKS = 30  # of so many looks one asks the hub
@@ -31,25 +32,25 @@ class Watcher:
         self._known: dict[str, tuple[Any, Any]] = {}
         self._looks = 0
 
-    def due(self, ledger: Log) -> list[Cause]:
+    def due(self, history: Readable) -> list[Cause]:
         """Causes for which no run has started yet. What keeps a finder from looking is said, and keeps no other."""
         settings = params.load(paths.PARAMS)
         wanted = settings.triggers
         finders: list[tuple[bool, Callable[[], Iterator[Cause]]]] = [
-            (wanted.data, lambda: _data(settings, ledger)),
+            (wanted.data, lambda: _data(settings, history)),
             (wanted.votes is not None, lambda: self._votes(settings)),
-            (wanted.incidents, lambda: _since_the_last_run(ledger, Event.INCIDENT_CLOSED, "incident", "incident_id")),
-            (wanted.drift, lambda: _since_the_last_run(ledger, Event.ALARM, "drift", "alarm_id")),
+            (wanted.incidents, lambda: _since_the_last_run(history, Event.INCIDENT_CLOSED, "incident", "incident_id")),
+            (wanted.drift, lambda: _since_the_last_run(history, Event.ALARM, "drift", "alarm_id")),
             (wanted.base, lambda: self._base(settings)),
         ]
-        found = schedules.owed(ledger)
+        found = schedules.owed(history)
         for on, finder in finders:
             try:
                 found += list(finder()) if on else []
             except (AttestError, OSError) as error:
                 self._say(str(error))
         self._looks += 1
-        answered = causes.answered(ledger)
+        answered = causes.answered(history)
         return [c for c in found if c.digest not in answered]
 
     def _votes(self, settings: params.Params) -> Iterator[Cause]:
@@ -104,13 +105,13 @@ def bring(cause: Cause) -> None:
         project.set_params(None, [f"base.revision={cause.identity['revision']}"])
 
 
-def _data(settings: params.Params, ledger: Log) -> Iterator[Cause]:
+def _data(settings: params.Params, history: Readable) -> Iterator[Cause]:
     """A version of an input that was pushed to the DVC remote, and is not the one that the last run had."""
     pointers = _pointers(settings)
     before: dict[str, str] = {}
     if pointers:
         _git("fetch", "--quiet")
-        for e in ledger.entries():
+        for e in history.entries():
             if e.type == Event.CONFIGURATION:
                 before = e.data.get("versions", {})
     for pointer in pointers:
@@ -171,10 +172,10 @@ def _count_votes(source: str) -> int:
     return sum(suppression.without(chunk, "annotator_id", gone).height for chunk in named)
 
 
-def _since_the_last_run(ledger: Log, event: str, kind: str, key: str) -> Iterator[Cause]:
+def _since_the_last_run(history: Readable, event: str, kind: str, key: str) -> Iterator[Cause]:
     """Entries of a type that no run has followed: closed incidents, whose evaluation is to be asked, and alarms."""
     found: list[Cause] = []
-    for e in ledger.entries():
+    for e in history.entries():
         if e.type == Event.RUN_STARTED:
             found = []
         elif e.type == event:

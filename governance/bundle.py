@@ -25,9 +25,10 @@ from typing import Any
 from governance import checkpoint, dsse, story
 from governance.checkpoint import Stored
 from governance.digest import canonical_json, sha256_bytes
+from governance.entry import Entry, entry_line
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED
-from governance.ledger import Entry, Log, entry_line
+from governance.ledger import Log
 from governance.mapping import mapping, read_declarations
 from governance.merkle import Proofs
 from governance.notary import Notary

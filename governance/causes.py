@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from governance.digest import canonical_json, sha256_bytes
+from governance.entry import Entry, Event
 from governance.errors import BadInput
-from governance.ledger import Entry, Event, Log
+from governance.history import Readable
+from governance.ledger import Log
 
 ATTEMPTS = 3
 KINDS = ("schedule", "data", "votes", "drift", "incident", "base")
@@ -54,7 +56,7 @@ def read(document: dict[str, Any]) -> Cause:
     return cause
 
 
-def answered(ledger: Log) -> dict[str, str]:
+def answered(ledger: Readable) -> dict[str, str]:
     """Digest of every cause for which a run was started that was not killed, or too many that were; and its last run."""
     runs: dict[str, list[str]] = {}
     killed: set[str] = set()

@@ -2,7 +2,7 @@
 
 A checkpoint says in a signed envelope (`governance.dsse`) how long the log was, which hash its last entry had and
 which Merkle root (`governance.merkle`) all of them have; it names the file of the checkpoint before it by SHA-256. It
-lies in a place that the log's writer need not own. The file's name holds the size and the first 16 digits of the
+lies in a place that the log's writer need not own (`governance.places`). The file's name holds the size and the first 16 digits of the
 SHA-256 of its bytes. What was signed last is remembered beside the keys, so that an older state of the log together
 with an older checkpoint is seen as what it is.
 """
@@ -11,15 +11,14 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from governance import dsse
-from governance.digest import canonical_json, sha256_bytes, write_atomic
-from governance.errors import MissingComponent
+from governance.digest import canonical_json, sha256_bytes
 from governance.keys import ACTIVE, RETIRED, REVOKED, Key
+from governance.places import Place
 
 PAYLOAD_TYPE = "application/vnd.attestrl.checkpoint+json"
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{16})\.json")
@@ -47,39 +46,6 @@ class Stored:
     checkpoint: Checkpoint
     keyid: str
     envelope: dsse.Envelope
-
-
-class Place(Protocol):
-    """Where checkpoints are kept."""
-
-    def read(self) -> dict[str, bytes]:
-        """Content of every file by its name."""
-
-    def write(self, name: str, content: bytes) -> None:
-        """Add a file; whole or not at all."""
-
-
-class Folder:
-    """Checkpoints in a folder, which may be on a volume of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, bytes]:
-        """Content of every file by its name; hidden files, which writing leaves when it is killed, are passed over."""
-        if not self.path.is_dir():
-            return {}
-        files = [f for f in sorted(self.path.iterdir()) if f.is_file() and not f.name.startswith(".")]
-        return {f.name: f.read_bytes() for f in files}
-
-    def write(self, name: str, content: bytes) -> None:
-        """Add a file. Raises MissingComponent if the folder cannot be written."""
-        try:
-            write_atomic(self.path / name, content)
-        except OSError as error:
-            raise MissingComponent(
-                f"{self.path}: no checkpoint can be written there ({error.strerror}); see evidence.checkpoints."
-            ) from None
 
 
 def store(place: Place, checkpoint: Checkpoint, envelope: dsse.Envelope) -> Stored:

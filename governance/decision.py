@@ -9,9 +9,11 @@ from typing import Any
 
 from governance import freshness, gate
 from governance.digest import sha256_bytes
+from governance.entry import Entry, Event
 from governance.errors import BadInput, GateRefused
 from governance.gate import Verdict
-from governance.ledger import Entry, Event, Log
+from governance.history import Readable
+from governance.ledger import Log
 from governance.notary import Notary
 from governance.records import check_unchanged
 
@@ -155,7 +157,7 @@ def _undecided(ledger: Log, run_id: str) -> list[Entry]:
     return entries
 
 
-def awaiting(ledger: Log) -> dict[str, datetime]:
+def awaiting(ledger: Readable) -> dict[str, datetime]:
     """Runs with a passing verdict on which nobody has decided, and since when they wait."""
     passed: set[str] = set()
     found: dict[str, datetime] = {}

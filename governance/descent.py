@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from governance.ledger import Entry, Event
+from governance.entry import Entry, Event
 
 _INPUT = "input:"
 

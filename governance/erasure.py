@@ -5,9 +5,11 @@ the person is made by the next run. What stays is evidence that names no row: di
 The reasons are in docs/design/001-erasure.md.
 """
 
+import gzip
 import json
 import mmap
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,18 +17,19 @@ from typing import Any
 
 from governance.digest import write_json
 
-PARQUET = b"PAR1"
+PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
 
 
 @dataclass
 class Removal:
-    """What must go, and what that concerns: SHA-256 of each file by path, rows in them, answers in the review queue,
-    objects of the DVC cache by their digest, runs whose tables came of it, and the policies of these runs. `subject` is
+    """What must go, and what that concerns: SHA-256 of each file by path, artifacts in an MLflow store elsewhere
+    (run:path), rows in both, answers in the review queue, objects of the DVC cache by their digest, runs whose tables came of it, and the policies of these runs. `subject` is
     a pseudonym or a source; `token` names the removal in the audit log, so that it is recorded once."""
 
     subject: str
     token: str = field(default_factory=lambda: secrets.token_hex(6))
     files: dict[str, str] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
     rows: int = 0
     answers: int = 0
     objects: list[str] = field(default_factory=list)
@@ -45,10 +48,10 @@ class Removal:
 
 def holders(folders: Iterable[Path], pseudonym: str) -> Iterator[tuple[Path, int]]:
     """Files under `folders` that hold the pseudonym, with the number of rows (lines) that do. Parquet, which compresses
-    what it holds, is read by its columns, whatever the file is called; every other file by its bytes."""
+    what it holds, is read by its columns, whatever the file is called (see `rows_in`)."""
     for folder in folders:
         for file in sorted(folder.rglob("*")):
-            if file.is_file() and not file.is_symlink() and (rows := _rows(file, pseudonym)):
+            if file.is_file() and not file.is_symlink() and (rows := rows_in(file, pseudonym)):
                 yield file, rows
 
 
@@ -65,14 +68,17 @@ def concerned(runs: Iterable[dict[str, Any]], digests: Iterable[str]) -> tuple[l
     return names, models
 
 
-def _rows(file: Path, pseudonym: str) -> int:
+def rows_in(file: Path, text: str) -> int:
+    """Rows (lines) of a file that hold a text: Parquet by its columns, gzip by what it unpacks to, others by their bytes."""
     with file.open("rb") as opened:
         head = opened.read(len(PARQUET))
     if head == PARQUET:
-        return _parquet_rows(file, pseudonym)
+        return _parquet_rows(file, text)
+    if head.startswith(GZIP):
+        return _gzip_rows(file, text)
     if not head:
         return 0
-    needle = pseudonym.encode()
+    needle = text.encode()
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         count = at = 0
         while (at := content.find(needle, at)) >= 0:
@@ -80,6 +86,15 @@ def _rows(file: Path, pseudonym: str) -> int:
             end = content.find(b"\n", at)
             at = len(content) if end < 0 else end
         return count
+
+
+def _gzip_rows(file: Path, text: str) -> int:
+    needle = text.encode()
+    try:
+        with gzip.open(file) as lines:
+            return sum(needle in line for line in lines)
+    except (OSError, EOFError, zlib.error):
+        return 0  # begins as gzip does and is none
 
 
 def _parquet_rows(file: Path, pseudonym: str) -> int:

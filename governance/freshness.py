@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from governance.entry import Entry, Event
 from governance.history import Readable
-from governance.ledger import Entry, Event, Log
+from governance.ledger import Log
 
 SCHEMA = "attestrl/cycle/1"
 DUE, DONE = "due", "done"

@@ -13,8 +13,8 @@ from typing import Any
 
 from governance import descent
 from governance.digest import sha256_path
+from governance.entry import Entry, Event
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Entry, Event
 
 GATED_STAGES = ("validate", "annotators", "poisoning")
 

@@ -1,10 +1,11 @@
-"""What later runs ask of the audit log, read once: each further question reads only what was added since."""
+"""What later runs, schedules and triggers ask of the audit log, read once: each further question reads only what was added
+since."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Protocol
 
-from governance.ledger import Entry, Event, Log, entry_of
+from governance.entry import Entry, Event, entry_of
+from governance.ledger import Log
 
 _ASKED = frozenset(
     [
@@ -19,6 +20,13 @@ _ASKED = frozenset(
         Event.INCIDENT_OPENED,
         Event.INCIDENT_UPDATED,
         Event.INCIDENT_CLOSED,
+        Event.APPROVED,
+        Event.REJECTED,
+        Event.EXPIRED,
+        Event.REMINDED,
+        Event.ALARM,
+        Event.SCHEDULE_SET,
+        Event.SLOT_MISSED,
     ]
 )
 _STAGES = frozenset([Event.STAGE_MADE, Event.STAGE_CACHED])
@@ -32,8 +40,8 @@ class Readable(Protocol):
 
 
 class History:
-    """Entries of a log that tell how earlier runs ended, on which base, under which parameters last, and which incidents
-    there are; memory grows with runs, not with entries."""
+    """Entries of a log that tell how earlier runs ended, on which base, under which parameters last, what was decided on
+    them, which incidents and alarms there are, and what was scheduled; memory grows with runs, not with entries."""
 
     def __init__(self, ledger: Log) -> None:
         self._ledger = ledger
@@ -43,7 +51,9 @@ class History:
 
     def entries(self, run_id: str | None = None) -> Iterator[Entry]:
         """See `Readable`: up to the log's end at this moment."""
-        for line in islice(self._ledger.lines(), self._lines, None):
+        for line in self._ledger.lines(self._lines):
+            if not line.endswith(b"\n"):  # cut by a crash: another line will stand in its place
+                break
             self._lines += 1
             if entry := entry_of(line):
                 self._take(entry)

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from governance.entry import Entry, Event
 from governance.errors import BadInput
 from governance.history import Readable
-from governance.ledger import Entry, Event, Log
+from governance.ledger import Log
 
 SCHEMA = "attestrl/incident/1"
 

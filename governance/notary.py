@@ -8,17 +8,20 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from filelock import FileLock
 
 from governance import checkpoint, dsse
-from governance.checkpoint import Checkpoint, Place, Stored
+from governance.checkpoint import Checkpoint, Stored
 from governance.digest import write_json
+from governance.entry import Event
 from governance.errors import BadInput, GateRefused
 from governance.keys import REVOKED, Keyring
-from governance.ledger import Event, Log
+from governance.ledger import Log
 from governance.merkle import Tree
+from governance.places import Place
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of a verification. `covered` entries are under a checkpoint; `head` and `root` are those of the log."""
+    """Result of a verification. `covered` entries are under a checkpoint; `head` and `root` are those of the log, `last`
+    is the checkpoint that was found to be the latest."""
 
     entries: int
     covered: int
@@ -27,6 +30,7 @@ class Audit:
     log_id: str
     head: str
     root: str
+    last: Stored | None
 
     @property
     def ok(self) -> bool:
@@ -57,7 +61,8 @@ class Notary:
         if covered < chain.entries:
             first = f"{covered + 1} to {chain.entries}" if covered + 1 < chain.entries else str(chain.entries)
             notices.append(f"line {first}: not yet covered by a checkpoint; the end of the next run covers it")
-        return Audit(chain.entries, covered, problems, notices, reader.log_id, reader.head, reader.tree.root().hex())
+        last, root = stored[-1] if stored else None, reader.tree.root().hex()
+        return Audit(chain.entries, covered, problems, notices, reader.log_id, reader.head, root, last)
 
     def seal(self, actor: str) -> Stored | None:
         """Sign a checkpoint of the log as it is, unless one covers it all; gives the latest.
@@ -121,10 +126,9 @@ class Notary:
         self.ledger.append(event, run_id="", actor=actor, subject_digests=digests, data={"reason": reason})
 
     def _sign(self, found: Audit) -> Stored:
-        stored, _ = checkpoint.load(self.place)
-        if stored and stored[-1].checkpoint.size == found.entries:
-            return stored[-1]
-        previous = stored[-1].digest if stored else ""
+        if found.last and found.last.checkpoint.size == found.entries:
+            return found.last
+        previous = found.last.digest if found.last else ""
         made = Checkpoint(found.log_id, found.entries, found.head, found.root, checkpoint.now(), previous)
         envelope = dsse.sign(checkpoint.PAYLOAD_TYPE, checkpoint.payload(made), self.keyring.private())
         kept = checkpoint.store(self.place, made, envelope)

@@ -54,7 +54,7 @@ class PostgresLedger(Log):
             insert = "INSERT INTO attestrl_ledger (position, line) VALUES %s"
             execute_values(cursor, insert, waiting, page_size=_AT_ONCE)
 
-    def lines(self) -> Iterator[bytes]:
+    def lines(self, after: int = 0) -> Iterator[bytes]:
         """See `Log.lines`: one snapshot, read in pieces."""
         with self._connection() as database:
             with database.cursor() as cursor:
@@ -62,7 +62,7 @@ class PostgresLedger(Log):
                     return
             with database.cursor(name="lines") as stream:
                 stream.itersize = _AT_ONCE
-                stream.execute("SELECT line FROM attestrl_ledger ORDER BY position")
+                stream.execute("SELECT line FROM attestrl_ledger ORDER BY position OFFSET %s", (after,))
                 for (line,) in stream:
                     yield bytes(line)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from governance.digest import sha256_path, write_json
+from governance.entry import Entry, Event
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Entry, Event
 
 SCHEMA = "attestrl/run/1"
 ENDS = (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED)

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from governance.checkpoint import Stored
 from governance.digest import sha256_bytes
-from governance.ledger import Entry, Event
+from governance.entry import Entry, Event
 from governance.lineage_picture import nodes_of, picture
 from governance.mapping import DISCLAIMER, PERSON
 

@@ -318,6 +318,44 @@ def check_lineage(files: dict[str, bytes], entries: Entries, reasons: list[str])
             )
 
 
+def check_model_signatures(files: dict[str, bytes], entries: Entries, keys: Keys, reasons: list[str]) -> list[str]:
+    """Every signature of a model (OpenSSF Model Signing 1.0) is by a key of the bundle, over the files of the model that
+    the run made; gives the models' names."""
+    made = {
+        n: d for e in entries if e["type"] in ("stage.made", "stage.cached") for n, d in e["subject_digests"].items()
+    }
+    names = []
+    for name in sorted(n for n in files if n.startswith("run/signatures/")):
+        bundle = parse(files[name], name)
+        envelope, hint = bundle["dsseEnvelope"], bundle["verificationMaterial"]["publicKey"]["hint"]
+        signers = {sha256(pem(key)): fingerprint for fingerprint, key in keys.items()}
+        if hint not in signers:
+            reasons.append(f"{name}: wrong key: it names none of {', '.join(k[:16] for k in keys)}")
+            continue
+        envelope["signatures"][0]["keyid"] = signers[hint]
+        statement, _ = opened(json.dumps(envelope).encode(), "application/vnd.in-toto+json", keys, name)
+        listed = statement["predicate"]["resources"]
+        model = "data/models/" + PurePosixPath(name).stem
+        if statement["predicateType"] != "https://model_signing/signature/v1.0":
+            reasons.append(f"{name}: is no signature of a model")
+        elif folder_digest({r["name"]: r["digest"] for r in listed if r["algorithm"] == "sha256"}) != made.get(model):
+            reasons.append(f"{name}: lists other files than those of the {PurePosixPath(name).stem} that the run made")
+        names.append(PurePosixPath(name).stem)
+    return names
+
+
+def pem(key: ec.EllipticCurvePublicKey) -> bytes:
+    """PEM text of a public key."""
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def folder_digest(listed: dict[str, str]) -> str:
+    """SHA-256 of the canonical JSON (RFC 8785) of {name: SHA-256 of the file}."""
+    order = sorted(listed, key=lambda name: name.encode("utf-16-be"))
+    rows = [f"{json.dumps(name, ensure_ascii=False)}:{json.dumps(listed[name])}" for name in order]
+    return sha256(("{" + ",".join(rows) + "}").encode())
+
+
 def check_mapping(mapping: dict[str, Any], files: dict[str, bytes], reasons: list[str]) -> None:
     """Every row says where its evidence is, or why there is none; what it names is there."""
     for table in mapping["tables"]:
@@ -393,12 +431,14 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
             reasons.append(f"run/run.json: is of another run ({run.get('run_id')})")
         check_run_record(run, entries, reasons)
         check_lineage(files, entries, reasons)
+        signed = check_model_signatures(files, entries, keys, reasons)
         check_mapping(parse(files["mapping.json"], "mapping.json"), files, reasons)
         facts = [
             f"run {run_id}: {run.get('status')}, release gate: {run.get('gate', {}).get('verdict')}",
             f"{len(files)} files as in the manifest, signed by key {keyid}" + ("" if key else " (named by the bundle)"),
             f"{len(entries)} ledger entries, under the checkpoint of {checkpoint['size']} entries"
             f" of {checkpoint['time']}, signed by key {by}",
+            f"models signed: {', '.join(signed) or 'none'}",
         ]
     except Refused as refused:
         reasons += str(refused).splitlines()

@@ -7,6 +7,7 @@ trying names. Ids that begin with `sim-` belong to simulated annotators and stay
 import hashlib
 import hmac
 import os
+import re
 import secrets
 
 import polars as pl
@@ -14,6 +15,7 @@ import polars as pl
 from tasks import paths
 
 SIMULATED = "sim-"
+PSEUDONYM = re.compile(r"p-[0-9a-f]{12}")  # of a person who is not simulated
 
 
 def key() -> bytes:

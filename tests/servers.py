@@ -82,6 +82,17 @@ def postgres() -> Iterator[Postgres]:
 
 
 @contextmanager
+def s3() -> Iterator[str]:
+    """URL of a server that speaks S3 and takes any key."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    port = free_port()
+    with program([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], {}):
+        wait_until(lambda: _listens(port))
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
 def redis(password: str) -> Iterator[int]:
     """Port of a Redis server with a password."""
     binary = shutil.which("redis-server")

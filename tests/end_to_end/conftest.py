@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from governance.entry import Entry
 from governance.erasure import holders
-from governance.ledger import Entry, Ledger
+from governance.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 320

@@ -80,6 +80,18 @@ def test_croissant_loads_the_rows(project: Project, unpacked: Path) -> None:
         assert next(iter(dataset.records("rows")))
 
 
+def test_every_model_is_signed(project: Project, unpacked: Path) -> None:
+    verifying, hashing = pytest.importorskip("model_signing.verifying"), pytest.importorskip("model_signing.hashing")
+    signatures = sorted((unpacked / "run/signatures").iterdir())
+    assert [s.stem for s in signatures] == ["base", "judge", "policy", "reward", "sft"]
+    config = verifying.Config().use_elliptic_key_verifier(public_key=project.folder / "public.pem")
+    config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False))
+    for signature in signatures:
+        config.verify(project.folder / "data/models" / signature.stem, signature)
+    with pytest.raises(ValueError, match="mismatch"):
+        config.verify(project.folder / "data/models/sft", unpacked / "run/signatures/policy.sig")
+
+
 def test_every_stage_has_its_provenance(record: dict[str, Any], unpacked: Path) -> None:
     for stage in record["stages"]:
         told = json.loads((unpacked / f"run/provenance/{stage['name']}.json").read_text())

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows import recovery
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from governance.verify_bundle import verify
 from tests.governance.conftest import notary_of
 from tests.governance.runs import export_to

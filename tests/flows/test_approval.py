@@ -7,8 +7,9 @@ import pytest
 
 from flows import approval
 from governance import decision
+from governance.entry import Event
 from governance.errors import GateRefused
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 
 RUN = "20260101T000000Z-0a1b2c3d"
 
@@ -36,16 +37,16 @@ def types(ledger: Ledger) -> list[str]:
 
 
 def test_one_reminder_however_long_nobody_looked(ledger: Ledger) -> None:
-    assert approval.keep_time(ledger, after(23)) == {}
-    hours = approval.keep_time(ledger, after(100))
+    assert approval.keep_time(ledger, ledger, after(23)) == {}
+    hours = approval.keep_time(ledger, ledger, after(100))
     assert hours == {RUN: pytest.approx(100, abs=0.1)}
     assert types(ledger) == ["decision.reminded"]
-    assert approval.keep_time(ledger, after(23)) == {}  # a day after the reminder, by its own time
+    assert approval.keep_time(ledger, ledger, after(23)) == {}  # a day after the reminder, by its own time
 
 
 def test_what_nobody_decided_in_time_cannot_be_approved(ledger: Ledger) -> None:
     assert list(decision.awaiting(ledger)) == [RUN]
-    assert approval.keep_time(ledger, after(14 * 24 + 1)) == {}
+    assert approval.keep_time(ledger, ledger, after(14 * 24 + 1)) == {}
     assert types(ledger) == ["decision.expired"]
     assert decision.awaiting(ledger) == {}
     with pytest.raises(GateRefused, match="nobody decided in time"):
@@ -56,4 +57,4 @@ def test_what_nobody_decided_in_time_cannot_be_approved(ledger: Ledger) -> None:
 def test_what_was_decided_or_is_stale_waits_no_longer(ledger: Ledger, event: Event) -> None:
     ledger.append(event, run_id=RUN, actor="user:a", subject_digests={}, data={})
     assert decision.awaiting(ledger) == {}
-    assert approval.keep_time(ledger, after(1000)) == {}
+    assert approval.keep_time(ledger, ledger, after(1000)) == {}

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from governance.digest import sha256_bytes, sha256_path
-from governance.ledger import Entry, Ledger
+from governance.entry import Entry
+from governance.ledger import Ledger
 from tests.conftest import ROOT
 from tests.flows.conftest import attestrl
 from tests.governance.conftest import notary_of

@@ -6,8 +6,9 @@ import pytest
 
 from flows.evaluation import REPORT, folder_of, shown_report
 from governance.digest import sha256_path, write_atomic
+from governance.entry import Event
 from governance.errors import GateRefused
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 
 RUN = "20260101T000000Z-00000000"
 

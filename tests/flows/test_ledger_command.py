@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from tests.flows.conftest import attestrl
 
 
@@ -56,9 +57,16 @@ def test_checkpoints_and_key_where_params_say(project: Path) -> None:
     assert attestrl(project, "ledger", "verify").returncode == 1
     (project / "gone").rename(elsewhere)
     params = (project / "params.yaml").read_text()
-    for wrong in ("checkpoints: s3://bucket/x", "signing_key: absent.pem"):
+    for wrong, code in (
+        ("checkpoints: nowhere://bucket/x", 2),
+        ("checkpoints: https://somebody:secret@host/x.git", 2),
+        ("checkpoints: gcs://bucket/x", 3),  # its package is not installed here
+        (f"checkpoints: {project}/absent.git", 3),
+        ("signing_key: absent.pem", 2),
+    ):
         name = wrong.partition(":")[0]
         (project / "params.yaml").write_text(re.sub(rf"{name}: \S+", wrong, params))
         done = attestrl(project, "ledger", "rotate-key", "--reason", "set up")
-        assert done.returncode == 2, done.stderr
+        assert done.returncode == code, done.stderr
+        assert "secret" not in done.stderr
         assert f"evidence.{name}" in done.stderr

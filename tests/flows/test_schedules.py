@@ -10,8 +10,9 @@ from flows import schedules
 from flows.schedules import Plan, read_plan
 from governance import causes
 from governance.causes import Answered
+from governance.entry import Event
 from governance.errors import BadInput
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,7 +65,7 @@ def missed(ledger: Ledger) -> list[dict[str, Any]]:
 def test_an_outage_is_recorded_once_and_made_up_for_as_the_policy_says(tmp_path: Path, policy: str, owed: int) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     hourly = plan(policy, interval=3600)
-    schedules.note_missed(ledger, datetime.now(UTC) + timedelta(days=1))
+    schedules.note_missed(ledger, ledger, datetime.now(UTC) + timedelta(days=1))
     assert missed(ledger) == []  # nobody ever served a schedule
     schedules.record(ledger, [hourly], "user:a")
     schedules.record(ledger, [hourly], "user:a")
@@ -72,7 +73,7 @@ def test_an_outage_is_recorded_once_and_made_up_for_as_the_policy_says(tmp_path:
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     for _ in range(2):
-        schedules.note_missed(ledger, hour + timedelta(hours=4, minutes=10))
+        schedules.note_missed(ledger, ledger, hour + timedelta(hours=4, minutes=10))
     (entry,) = missed(ledger)
     assert (entry["slots"], entry["first"], len(entry["owed"])) == (5, hour.isoformat(timespec="seconds"), owed)
     found = schedules.owed(ledger)
@@ -82,7 +83,7 @@ def test_an_outage_is_recorded_once_and_made_up_for_as_the_policy_says(tmp_path:
         causes.begin(ledger, cause, f"run-{cause.identity['slot']}", "schedule:x", until="evaluate")
         with pytest.raises(Answered):
             causes.begin(ledger, cause, "another", "schedule:x", until="evaluate")
-    schedules.note_missed(ledger, hour + timedelta(hours=4, minutes=10))
+    schedules.note_missed(ledger, ledger, hour + timedelta(hours=4, minutes=10))
     assert len(missed(ledger)) == 1
 
 
@@ -91,7 +92,7 @@ def test_a_slot_that_was_run_is_not_missed(tmp_path: Path) -> None:
     schedules.record(ledger, [plan(interval=3600)], "user:a")
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     causes.begin(ledger, schedules.slot_cause(hour, "latest"), "run-1", "schedule:x", until="evaluate")
-    schedules.note_missed(ledger, hour + timedelta(minutes=30))
+    schedules.note_missed(ledger, ledger, hour + timedelta(minutes=30))
     assert missed(ledger) == []
 
 
@@ -99,10 +100,10 @@ def test_a_clock_that_goes_back_runs_no_slot_twice(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     schedules.record(ledger, [plan(interval=3600)], "user:a")
     later = datetime.now(UTC) + timedelta(hours=3)
-    schedules.note_missed(ledger, later)
+    schedules.note_missed(ledger, ledger, later)
     before = missed(ledger)
     for moment in (later - timedelta(hours=2), later):
-        schedules.note_missed(ledger, moment)
+        schedules.note_missed(ledger, ledger, moment)
     assert missed(ledger) == before
 
 

@@ -17,7 +17,8 @@ from flows import watch
 from flows.watch import Watcher
 from governance.causes import begin
 from governance.digest import sha256_path, write_json
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from tasks import params, paths
 from tests.flows.conftest import ROOT
 from tests.local_hub import COMMIT, local_hub

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from governance.checkpoint import Folder
 from governance.keys import Keyring
 from governance.ledger import Ledger
 from governance.notary import Notary
+from governance.places import Folder
 
 if TYPE_CHECKING:
     from tests.governance.bundles import Exported

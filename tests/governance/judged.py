@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from governance.digest import sha256_path, write_json
-from governance.ledger import Event
+from governance.entry import Event
 from governance.notary import Notary
 from governance.records import SCHEMA
 from governance.retention import record

@@ -1,12 +1,14 @@
 """A run's folder and ledger as the pipeline leaves them, small: real files, real entries through the public functions."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from governance import bundle
 from governance.digest import sha256_bytes, sha256_path, write_atomic, write_json
-from governance.ledger import Event, Ledger
+from governance.entry import Event
+from governance.ledger import Ledger
 from governance.notary import Notary
 from governance.records import SCHEMA
 from tests.governance.conftest import notary_of
@@ -27,9 +29,12 @@ def digest(run_id: str, path: str) -> str:
     return sha256_bytes(f"{run_id} {path}".encode())
 
 
-def make_run(notary: Notary, records: Path, run_id: str = RUN, **changes: Any) -> Path:
+def make_run(
+    notary: Notary, records: Path, run_id: str = RUN, add: Callable[[Path], object] = bool, **changes: Any
+) -> Path:
     """Records of one finished run under `records`, its entries, and a checkpoint. `changes` go into digests by path,
-    as one stage or report sees them: {"ppo:data/models/reward": …}, or into documents: {"lineage/policy": {…}}."""
+    as one stage or report sees them: {"ppo:data/models/reward": …}, or into documents: {"lineage/policy": {…}}; `add` may
+    put more into the folder."""
     folder = records / run_id
 
     def seen(stage: str, path: str) -> str:
@@ -56,6 +61,7 @@ def make_run(notary: Notary, records: Path, run_id: str = RUN, **changes: Any) -
     write_atomic(folder / "datasheet-preferences.md", f"# Datasheet of {run_id}\n")
     write_atomic(folder / "params.yaml", "seed: 7\n")
     log(Event.GATE_VERDICT, {"policy": policy}, verdict="pass", reasons=[], checked=[])
+    add(folder)
     write_json(folder / "run.json", run_record(run_id))
     files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     log(Event.RUN_ENDED, {p.relative_to(folder).as_posix(): sha256_path(p) for p in files}, status="done", message="")

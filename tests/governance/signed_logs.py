@@ -7,10 +7,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from governance import checkpoint, dsse
-from governance.checkpoint import Checkpoint, Folder
+from governance.checkpoint import Checkpoint
 from governance.digest import canonical_json
-from governance.ledger import Event, Ledger, hash_of
+from governance.entry import Event, hash_of
+from governance.ledger import Ledger
 from governance.notary import Notary
+from governance.places import Folder
 
 
 def add(ledger: Ledger, n: int) -> None:

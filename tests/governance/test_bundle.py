@@ -12,8 +12,8 @@ import pytest
 
 from governance import bundle
 from governance.digest import sha256_bytes
+from governance.entry import Event
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Event
 from governance.verify_bundle import container, verify
 from tests.governance.bundles import SOURCE, Exported, read
 from tests.governance.runs import RUN, export_to, make_notary, make_run

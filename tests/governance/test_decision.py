@@ -22,10 +22,11 @@ from governance.decision import (
     shown_again,
 )
 from governance.digest import canonical_json, sha256_bytes, sha256_path
+from governance.entry import Event, hash_of
 from governance.errors import BadInput, GateRefused
 from governance.gate import Verdict, thresholds_of
 from governance.incidents import Severity, blocking, closed, find, opened, updated
-from governance.ledger import Event, Ledger, hash_of
+from governance.ledger import Ledger
 from governance.records import load_run, write_run_record
 from tests.governance.conftest import notary_of
 from tests.governance.judged import LIMITS, RUN, make_judged, row, run_record

@@ -7,8 +7,9 @@ import pytest
 from governance import freshness
 from governance.article_12 import POINTS
 from governance.decision import check_evidence
+from governance.entry import Event
 from governance.errors import GateRefused
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 from tests.governance.runs import OTHER, RUN, digest, make_notary, make_run
 from tests.governance.test_schemas import FORMAT, problems
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from governance.digest import sha256_path, write_json
+from governance.entry import Event
 from governance.errors import BadInput
 from governance.gate import GATED_STAGES, GateEvidence, Reports, Thresholds, gate_evidence, release_gate
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 
 LIMITS = Thresholds(min_reward_accuracy_low=0.5, min_win_rate_low=0.45, max_kl=10.0, max_length_ratio=1.5)
 BASE, POLICY, REWARD = "b" * 64, "1" * 64, "2" * 64

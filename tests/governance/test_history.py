@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from governance import freshness, incidents
+from governance.entry import Event
 from governance.history import History
 from governance.incidents import Severity
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 from tests.governance.runs import OTHER, RUN, make_notary, make_run
 
 BASE = "data/models/base"
@@ -18,8 +19,8 @@ class Counted(Ledger):
 
     read = 0
 
-    def lines(self) -> Iterator[bytes]:
-        for line in super().lines():
+    def lines(self, after: int = 0) -> Iterator[bytes]:
+        for line in super().lines(after):
             self.read += 1
             yield line
 
@@ -48,13 +49,44 @@ def test_it_says_what_the_whole_log_says(tmp_path: Path) -> None:
     assert {e.run_id for e in history.entries(RUN)} == {RUN}
 
 
-def test_a_second_question_parses_only_what_was_added(tmp_path: Path) -> None:
+def test_a_second_question_reads_only_what_was_added(tmp_path: Path) -> None:
     notary = make_notary(tmp_path)
     make_run(notary, tmp_path / "records")
-    history = History(Counted(tmp_path / "ledger.jsonl"))
+    counted = Counted(tmp_path / "ledger.jsonl")
+    history = History(counted)
     before = list(history.entries())
+    counted.read = 0
     notary.ledger.append(Event.RUN_STARTED, run_id="next", actor="a", subject_digests={}, data={})
     after = list(history.entries())
     assert after[: len(before)] == before
     assert [e.run_id for e in after[len(before) :]] == ["next"]
     assert all(a is b for a, b in zip(before, after, strict=False)), "an entry was read twice"
+    assert counted.read == 1
+
+
+def test_a_line_cut_by_a_crash_hides_nothing_that_comes_in_its_place(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    history = History(ledger)
+
+    def start(run: str) -> None:
+        ledger.append(Event.RUN_STARTED, run_id=run, actor="a", subject_digests={}, data={})
+
+    start("one")
+    with ledger.path.open("ab") as file:
+        file.write(b'{"actor":"a","data"')
+    assert [e.run_id for e in history.entries()] == ["one"]
+    start("two")
+    assert [e.run_id for e in history.entries()] == ["one", "two"]
+
+
+def test_lines_from_any_place_on(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    with ledger.batch() as add:
+        for run in range(5):
+            add(Event.RUN_STARTED, run_id=str(run), actor="a", subject_digests={}, data={})
+    every = list(ledger.lines())
+    for after in (3, 5, 0, 4, 6, 1):
+        assert list(ledger.lines(after)) == every[after:]
+    ledger.path.write_bytes(b"".join(every[:2]))
+    assert list(ledger.lines(1)) == every[1:2]
+    assert list(ledger.lines(4)) == []

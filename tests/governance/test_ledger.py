@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governance.digest import canonical_json
+from governance.entry import GENESIS, Entry, Event, hash_of
 from governance.errors import BadInput
-from governance.ledger import GENESIS, MAX_PROBLEMS, Entry, Event, Ledger, hash_of
+from governance.ledger import MAX_PROBLEMS, Ledger
 
 
 def add(ledger: Ledger, n: int = 1, run_id: str = "run-1", **data: Any) -> list[Entry]:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governance import checkpoint, dsse
-from governance.checkpoint import Folder
 from governance.ledger import Ledger
+from governance.places import Folder
 from tests.governance.conftest import notary_of
 from tests.governance.signed_logs import add, rechain
 

@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from governance import checkpoint, dsse
+from governance.entry import Event
 from governance.errors import BadInput, GateRefused
-from governance.ledger import Event, Ledger
+from governance.ledger import Ledger
 from governance.notary import Notary
 from tests.governance.conftest import notary_of
 from tests.governance.signed_logs import files, forge, lines, rechain, says

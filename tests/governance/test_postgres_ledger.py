@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from governance.checkpoint import Folder
+from governance.entry import GENESIS, Entry, Event
 from governance.errors import BadInput, MissingComponent
 from governance.keys import Keyring
-from governance.ledger import GENESIS, Entry, Event, Ledger, Log
+from governance.ledger import Ledger, Log
 from governance.notary import Notary
+from governance.places import Folder
 from governance.postgres_ledger import PostgresLedger
 from tests.servers import postgres
 
@@ -63,6 +64,7 @@ def test_the_bytes_are_those_of_a_file(ledger: PostgresLedger, tmp_path: Path) -
     copy.path.write_bytes(b"".join(ledger.lines()))
     assert copy.verify().ok
     assert list(copy.entries()) == list(ledger.entries())
+    assert list(ledger.lines(4)) == list(copy.lines(4)) == list(copy.lines())[4:]
     assert [e.seq for e in ledger.entries("r1")] == [1, 3, 5]
     assert next(ledger.entries()).prev_hash == GENESIS
 

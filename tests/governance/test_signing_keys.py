@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from governance import checkpoint, dsse
+from governance.entry import Event
 from governance.errors import BadInput, MissingComponent
 from governance.keys import VARIABLE, Keyring
-from governance.ledger import Event
 from governance.notary import Notary
 from tests.governance.signed_logs import add, forge, says
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from governance.entry import Event
 from governance.errors import MissingComponent
-from governance.ledger import Event
 from governance.postgres_ledger import PostgresLedger
 from tests.end_to_end.conftest import copy_project
 from tests.production.conftest import PIPELINE, READER, SECRETS, Stack, administer

@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from governance import decision, freshness
-from governance.ledger import Entry, Event
+from governance.entry import Entry, Event
 from governance.postgres_ledger import PostgresLedger
 from tests import servers
 from tests.end_to_end.conftest import Project, made, small_project

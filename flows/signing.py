@@ -1,0 +1,33 @@
+"""Signs the models of a run, with the key that signs the audit log's checkpoints."""
+
+import sys
+from pathlib import Path
+
+from flows import documents, sealing
+from flows.stages import Outcome
+from governance import model_signature
+from governance.errors import AttestError
+
+
+def sign(folder: Path, outcomes: list[Outcome], actor: str) -> list[Path]:
+    """Sign every model that the run made or kept; gives the signatures, in the run's folder. What keeps it from being
+    done is said: the run's evidence then has a gap, and no wrong signature."""
+    done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
+    models = {name: model for name, (stage, model) in documents.MODELS.items() if stage in done and model.is_dir()}
+    made: list[Path] = []
+    try:
+        for name, model in models.items():
+            to = folder / model_signature.FOLDER / f"{name}.sig"
+            model_signature.sign(model, sealing.signing_key(actor), to)
+            made.append(to)
+    except AttestError as error:
+        print(f"attestrl: models are not signed: {error}", file=sys.stderr)
+    return made
+
+
+def check(folder: Path, models: dict[str, Path]) -> None:
+    """Verify bytes by model's name against the signatures of the run in `folder`, where it has them. Raises GateRefused."""
+    keys = sealing.notary().keyring.keys().values()
+    for name, model in models.items():
+        if (signature := folder / model_signature.FOLDER / f"{name}.sig").is_file():
+            model_signature.check(model, signature, keys)
