@@ -1,13 +1,15 @@
 """How many bad annotators are found, and how many honest ones are accused, on simulated crowds. One JSON line.
 
     python benchmarks/annotators.py [--scenario NAME …] [--seeds 10 --first-seed 0] [--items N --annotators N] [--peers]
+        [--results FILE]
     python benchmarks/annotators.py --power [--seeds 5 --first-seed 0]
 
 Every seed makes a crowd, and `attestrl check annotators`'s own code reads it from Parquet in a fresh process that
 reports its time after imports (wall and CPU) and its peak memory. Recall and false discoveries are pooled over seeds,
 with Wilson intervals. `--peers` adds leave-one-out agreement and, where crowd-kit is installed, its methods, on the
 same votes, with the threshold that an oracle would choose for 1 % false discoveries. `--power` measures recall against
-the number of votes an annotator gave, with and without a stated confidence, five votes an item.
+the number of votes an annotator gave, with and without a stated confidence, five votes an item. With --results each
+crowd is appended to FILE as one JSON line, and crowds that are there already are not repeated.
 """
 
 import argparse
@@ -165,6 +167,25 @@ def power(first_seed: int, seeds: int) -> dict[str, Any]:
     return result
 
 
+def crowds_of(name: str, sizes: dict[str, int], given: argparse.Namespace) -> list[dict[str, Any]]:
+    """A crowd for each seed; those in the results file are taken from there, others are added to it."""
+    known: dict[int, dict[str, Any]] = {}
+    if given.results and given.results.is_file():
+        lines = [json.loads(line) for line in given.results.open(encoding="utf-8")]
+        known = {r["seed"]: r for r in lines if {"scenario": name, "sizes": sizes}.items() <= r.items()}
+    runs = []
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        if seed not in known:
+            print(f"{name}, seed {seed}", file=sys.stderr)
+            found = one(name, seed, sizes, given.peers and seed == given.first_seed)
+            known[seed] = {"scenario": name, "sizes": sizes, "seed": seed} | found
+            if given.results:
+                with given.results.open("a", encoding="utf-8") as out:
+                    out.write(json.dumps(known[seed]) + "\n")
+        runs.append(known[seed])
+    return runs
+
+
 def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Recall of each behaviour and false discoveries over all seeds, with 95 % Wilson intervals."""
     from tasks.stats.intervals import wilson
@@ -198,6 +219,7 @@ def main() -> None:
     parser.add_argument("--items", type=int)
     parser.add_argument("--annotators", type=int)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--results", type=Path, help="JSON lines of the crowds, kept and continued")
     parser.add_argument("--power", action="store_true")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -210,13 +232,7 @@ def main() -> None:
                           "seeds": given.seeds, "votes": found}))  # fmt: skip
         return
     sizes = {k: v for k, v in (("items", given.items), ("annotators", given.annotators)) if v}
-    result = {}
-    for name in given.scenario:
-        runs = []
-        for seed in range(given.first_seed, given.first_seed + given.seeds):
-            print(f"{name}, seed {seed}", file=sys.stderr)
-            runs.append(one(name, seed, sizes, given.peers and seed == given.first_seed))
-        result[name] = pooled(runs)
+    result = {name: pooled(crowds_of(name, sizes, given)) for name in given.scenario}
     print(
         json.dumps(
             {

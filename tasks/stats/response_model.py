@@ -110,7 +110,7 @@ class ResponseModel:
         """Take what items, annotators and confidence are like from every `stride`-th chunk of items."""
         levels = np.zeros(self.emission.shape)
         evidence, prior = self._pass(levels=levels, stride=stride)
-        mixture = fit_mixture(evidence, SKILLS, TOLERATED, tolerance=1e-4)
+        mixture = fit_mixture(evidence, SKILLS, TOLERATED)
         self._learn_confidence(levels)
         self.clarity, self.prior = _regrid(self.clarity * mixture.centre, prior)
         self._update(mixture)
@@ -135,7 +135,7 @@ class ResponseModel:
         stride = self._stride()
         by_skill = np.empty((len(signs), len(BY_SKILL)), dtype=np.float32)
         evidence, _ = self._pass(by_skill=by_skill, stride=stride)
-        reads = fit_mixture(evidence, SKILLS, TOLERATED, tolerance=1e-4).posterior[:, TRUSTED].sum(axis=1)
+        reads = fit_mixture(evidence, SKILLS, TOLERATED).posterior[:, TRUSTED].sum(axis=1)
         rows = np.concatenate([np.arange(r.start, r.stop) for _, r in islice(self._chunks(), 0, None, stride)])
         cast = by_skill[rows, TYPICAL]
         self.tastes = crowd_tastes(

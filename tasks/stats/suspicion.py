@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 
 from tasks.stats import ballots as votes
 from tasks.stats.change_points import change_evidence
-from tasks.stats.mixture import Mixture, fit_any_tail, skill_weights
+from tasks.stats.mixture import TAILS, Mixture, fit_mixture
 from tasks.stats.policies import ANY, FOLLOWS, as_usual, cue_counts, policy_evidence
 from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
 from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
@@ -67,8 +67,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     """`cells`: (annotators,) codes of what is known besides votes, such as impossible speed. Uses up `crowd.by_skill`."""
     b = model.ballots
     by_skill, evidence = crowd.by_skill, crowd.evidence
-    weights = skill_weights(SKILLS, crowd.mixture.centre, crowd.mixture.spread, crowd.mixture.tail)[BY_SKILL]
-    weights = weights / weights.sum()
+    weights = crowd.mixture.weights[BY_SKILL] / crowd.mixture.weights[BY_SKILL].sum()
     table: Contrast | None = None
     disputed, groups = np.zeros(0, dtype=bool), list[Groups]()
     if b.topic is not None:
@@ -98,7 +97,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
         columns["knows golden"] = _knows_golden(b, by_skill, weights)
     every = np.column_stack([evidence, *columns.values()])
     tolerated = np.r_[TOLERATED, np.zeros(len(columns), dtype=bool)]
-    mixture = fit_any_tail(every, SKILLS, tolerated, cells)
+    mixture = fit_mixture(every, SKILLS, tolerated, cells, TAILS)
     return Suspicion(*_posteriors(mixture), target, moment, groups, mixture)
 
 

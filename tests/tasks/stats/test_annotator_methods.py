@@ -12,7 +12,7 @@ from tasks.stats.change_points import BLOCKS, MARGIN, change_evidence
 from tasks.stats.collusion import find_groups, shared_items
 from tasks.stats.dawid_skene import one_coin
 from tasks.stats.full_dawid_skene import two_coin
-from tasks.stats.mixture import fit_mixture, skill_weights
+from tasks.stats.mixture import TAILS, fit_mixture, skill_weights
 from tasks.stats.policies import _beta_binomial_tail, leaning_p_values, policy_evidence
 from tasks.stats.rater_calibration import calibration
 from tasks.stats.regularity import regularity_p_values
@@ -192,6 +192,31 @@ def test_the_mixture_recovers_its_parameters() -> None:
     assert found.centre == pytest.approx(1.0, abs=0.03)
     assert found.posterior[1900:, 5].min() > 0.99
     assert skill_weights(skills, 1.0, 0.3, 8.0).sum() == pytest.approx(1.0)
+
+
+def test_a_crowd_with_few_votes_each_has_no_narrow_middle() -> None:
+    """Skills of spread .25 and evidence as wide: one best spread may be near nothing, and who is off the middle accused."""
+    rng = np.random.default_rng(11)
+    skills = np.array([0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2, 1.45, 1.75, 2.2])
+    seen = rng.normal(rng.normal(1.0, 0.25, 800), 0.45)
+    evidence = np.stack([-((seen - s) ** 2) / (2 * 0.45**2) for s in (*skills, 0.0)], axis=1)
+    found = fit_mixture(evidence, skills, np.arange(12) < 11, tails=TAILS)
+    assert 0.15 < found.spread < 0.35
+    assert found.weights.sum() == pytest.approx(1.0)
+    assert found.posterior.sum(axis=1) == pytest.approx(np.ones(800))
+    assert found.posterior[:, 11].max() < 0.9
+
+
+def test_who_is_in_a_suspicious_cell_is_suspected_more() -> None:
+    rng = np.random.default_rng(12)
+    skills = np.array([0.8, 1.0, 1.2])
+    evidence = np.stack([np.zeros(600), np.zeros(600), np.zeros(600), rng.normal(-1, 1, 600)], axis=1)
+    evidence[:60, 3] = 6.0
+    cells = np.where(np.arange(600) < 70, 5, 0)  # sixty of these seventy are bad, nobody else
+    found = fit_mixture(evidence, skills, np.arange(4) < 3, cells)
+    alike = fit_mixture(evidence, skills, np.arange(4) < 3)
+    assert found.posterior[60:70, 3].mean() > alike.posterior[60:70, 3].mean() + 0.2
+    assert found.posterior[70:, 3].mean() < 0.02
 
 
 def test_dawid_skene_where_every_answer_is_known() -> None:
