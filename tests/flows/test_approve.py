@@ -12,7 +12,7 @@ import pytest
 
 from governance.digest import sha256_bytes, sha256_path
 from governance.ledger import Entry, Ledger
-from tests.conftest import ROOT
+from tests.conftest import ROOT, give_store
 from tests.flows.conftest import attestrl
 from tests.governance.conftest import notary_of
 from tests.governance.judged import RUN, SOURCE, make_judged
@@ -35,6 +35,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         from tasks import lineage
 
+        give_store(folder)
         lineage.connect("demo")
         with mlflow.start_run() as run:
             model = mlflow.initialize_logged_model(name="policy", source_run_id=run.info.run_id)
