@@ -62,7 +62,8 @@ def prefect_server() -> Iterator[Callable[[], str]]:
 
 def _wait(server: "subprocess.Popen[bytes]", url: str) -> str:
     deadline = time.monotonic() + START_SECONDS
-    while not is_healthy(url):
+    port = int(url.rpartition(":")[2].removesuffix("/api"))
+    while _free(port) or not is_healthy(url):  # a look at the port costs next to nothing, a client does
         if server.poll() is not None or time.monotonic() > deadline:
             raise MissingComponent(
                 f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."

@@ -8,7 +8,7 @@ import polars as pl
 
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput, GateRefused
-from tasks import direct, paths
+from tasks import paths
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
@@ -33,13 +33,17 @@ PANELS = {
 def body(stage: Stage) -> None:
     """Write `data/models/policy`."""
     method = stage.notes["method"] = stage.params.method
-    table, panels = (PROMPTS, PANELS) if method == "ppo" else (direct.PAIRS, direct.PANELS)
+    if method == "ppo":
+        train, table, panels = _train_by_ppo, PROMPTS, PANELS
+    else:
+        from tasks import direct  # TRL's trainers take seconds to import, and PPO needs none
+
+        train, table, panels = direct.train_on_pairs, direct.PAIRS, direct.PANELS
     stage.input_model(paths.SFT)
     stage.input_model(paths.REWARD)
     lineage = _lineage(table)
     tokenizer = load_tokenizer(paths.SFT)
     checkpoints = checkpoints_of(stage, lineage)
-    train = _train_by_ppo if method == "ppo" else direct.train_on_pairs
     policy, history, samples = train(stage, tokenizer, checkpoints)
     if stage.follows:
         return

@@ -1,12 +1,16 @@
 """What many tests share: a tiny language model made on the spot, and real preference pairs."""
 
 import contextlib
+import functools
 import importlib
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +27,26 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "data/raw/hh_rlhf/pairs.jsonl"
 ROWS = 160
+LONGEST = ("pipeline", "privacy", "bad input", "evals")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """xdist begins with the groups of the most tests, which are not the longest: the order below is better."""
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file run in one process, as they share what is slow to make; groups may span files."""
+    """Tests of one file run in one process, as they share what is slow to make; groups may span files. The longest
+    groups begin, so that no worker is left alone with one at the end."""
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items.sort(key=lambda item: _rank(next(item.iter_markers("xdist_group")).args[0]))
+
+
+def _rank(group: str) -> int:
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +73,28 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, hh_rows: list[di
     return folder
 
 
+@functools.cache
+def made_store() -> Path:
+    """An empty MLflow store: making one takes five seconds, so it is kept for the next tests, too."""
+    from mlflow import MlflowClient
+
+    kept = ROOT / f".pytest_cache/mlflow-{version('mlflow')}.db"
+    if not kept.is_file():
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as name, contextlib.chdir(name):
+            MlflowClient(f"sqlite:///{name}/mlflow.db").search_experiments()
+            Path("mlflow.db").replace(kept)
+    return kept
+
+
+def give_store(folder: Path) -> None:
+    """Put an MLflow store into a project folder that has none."""
+    store = folder / ".attestrl/mlflow.db"
+    if not store.exists():
+        store.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(made_store(), store)
+
+
 def run_stage_in(folder: Path, stage: str, **sections: dict[str, Any]) -> dict[str, Any]:
     """Run one stage inside this process in a project folder, with changed sections of its params.yaml; its record."""
     import yaml
@@ -64,6 +103,7 @@ def run_stage_in(folder: Path, stage: str, **sections: dict[str, Any]) -> dict[s
 
     file = folder / "params.yaml"
     before = file.read_text(encoding="utf-8")
+    give_store(folder)
     settings = yaml.safe_load(before)
     for name, section in sections.items():
         settings[name] |= section

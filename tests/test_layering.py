@@ -1,6 +1,7 @@
 """Imports go one way: flows → tasks → governance; tasks.rlhf, tasks.stats and governance import none of the others."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_imports_go_one_way(folder: str) -> None:
                 continue
             for forbidden in FORBIDDEN[folder]:
                 assert name != forbidden and not name.startswith(forbidden + "."), f"{file}: {name}"
+
+
+def test_no_stage_names_a_device() -> None:
+    """accelerate's configuration does."""
+    for file in (ROOT / "tasks").rglob("*.py"):
+        found = re.search(r"\.cuda\(\)|(?:to\(|device=)[\"']", file.read_text(encoding="utf-8"))
+        assert not found, f"{file}: {found and found.group()}"
 
 
 def test_every_stage_has_a_file_and_an_entry() -> None:

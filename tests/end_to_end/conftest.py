@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from governance.entry import Entry
 from governance.erasure import holders
 from governance.ledger import Ledger
+from tests.conftest import give_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 320
@@ -93,8 +94,10 @@ def small_project(to: Path, model: Path, orchestrator: str) -> Project:
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
-    """A project that never ran."""
-    return small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder, orchestrator)
+    """A project that never ran, but for its MLflow store."""
+    project = small_project(tmp_path_factory.mktemp("bad input"), tiny_model_folder, orchestrator)
+    give_store(project.folder)
+    return project
 
 
 VOTES = "data/raw/vendor/votes.csv"
@@ -107,6 +110,7 @@ UNTIL_ANNOTATORS = ("--params", "tiny.yaml", *SOURCES, "--until", "annotators")
 def vendor_made(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
     """A project with a vendor's votes and a DVC remote beside it, after a run. Copy it with `copied`."""
     project = small_project(tmp_path_factory.mktemp("privacy") / "made", tiny_model_folder, orchestrator)
+    give_store(project.folder)
     rng = random.Random(0)
     lines = (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines()
     items = [json.loads(line)["id"] for line in lines]

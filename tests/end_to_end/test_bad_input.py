@@ -98,7 +98,6 @@ def test_golden_items_that_nobody_voted_on(untouched: Project, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--set", "ppo.kl_coef=minus"], ("ppo.kl_coef",)),
         (["--set", "ppo.kl_coef=-1"], ("ppo.kl_coef",)),
         (["--set", "ppo.no_such=1"], ("ppo.no_such",)),
         (["--until", "nowhere"], ("nowhere", "ingest")),
@@ -109,6 +108,13 @@ def test_golden_items_that_nobody_voted_on(untouched: Project, tmp_path: Path) -
 )
 def test_parameters(arguments: list[str], words: tuple[str, ...], own: Project) -> None:
     refused(own.attestrl("run", *arguments), 2, words)
+
+
+def test_an_edited_params_file(own: Project) -> None:
+    file = own.folder / "params.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("kl_coef: 0.05", "kl_coef: little\n  kl_coeff: 0.05"), encoding="utf-8")
+    refused(own.attestrl("run"), 2, ("params.yaml", "ppo.kl_coef"))
 
 
 def test_no_valid_pair(own: Project) -> None:
@@ -139,22 +145,34 @@ def test_a_model_without_weights(own: Project) -> None:
     refused(own.attestrl("run", "--set", "base.model=data/raw/hollow"), 2, ("hollow", "safetensors"))
 
 
-def test_a_tokenizer_without_an_end(own: Project) -> None:
-    """Through `dvc repro`, which needs none of the stages before."""
-    folder = own.folder / "data/raw/endless"
-    shutil.copytree(own.folder / "data/raw/tiny/a", folder)
+def base_without(token: str, own: Project) -> subprocess.CompletedProcess[str]:
+    """The stage `base` on a model whose tokenizer lacks a token; through `dvc repro`, which needs no stage before."""
+    folder = shutil.copytree(own.folder / "data/raw/tiny/a", own.folder / f"data/raw/without-{token}")
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (folder / name).is_file():
             content = json.loads((folder / name).read_text(encoding="utf-8"))
-            content.pop("eos_token", None)
+            content.pop(token, None)
             (folder / name).write_text(json.dumps(content), encoding="utf-8")
     file = own.folder / "params.yaml"
-    text = file.read_text(encoding="utf-8").replace("model: data/raw/attestrl-small", "model: data/raw/endless")
+    text = file.read_text(encoding="utf-8").replace("data/raw/attestrl-small", f"data/raw/without-{token}")
     file.write_text(text, encoding="utf-8")
-    done = own.python("-m", "dvc", "repro", "--single-item", "base")
+    return own.python("-m", "dvc", "repro", "--single-item", "base")
+
+
+def test_a_tokenizer_without_an_end(own: Project) -> None:
+    done = base_without("eos_token", own)
     assert done.returncode != 0
     assert "EOS" in done.stderr
     assert not (own.folder / "data/models/base").exists()
+
+
+@pytest.mark.slow  # tests/tasks/test_base.py says the same of the stage alone
+def test_a_tokenizer_without_padding_gets_it_and_the_record_says_so(own: Project) -> None:
+    done = base_without("pad_token", own)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((own.folder / "data/reports/base/record.json").read_text(encoding="utf-8"))
+    assert record["notes"]["pad_token"] != "the model's own"
+    shutil.rmtree(own.folder / "data/models/base")
 
 
 def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:

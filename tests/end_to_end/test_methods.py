@@ -39,7 +39,7 @@ def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[st
     assert "kl/policy_from_sft" in record["metrics"]
     assert project.attestrl("ledger", "verify").returncode == 0
 
-    assert outcomes(project.run("--set", "dpo.beta=0.3"))["ppo"] == "made"
+    assert outcomes(project.run("--set", "dpo.beta=0.3", "--until", "ppo"))["ppo"] == "made"
     back = project.run("--set", "method=ppo")
     assert made(back) == [] and digests(back) == digests(before)
     assert made(project.run("--set", "dpo.beta=0.1")) == []  # which PPO does not read

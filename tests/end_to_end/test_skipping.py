@@ -1,6 +1,7 @@
 """What a change makes again, and nothing more: the table below is the one in docs/architecture.md."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.end_to_end.conftest import ROOT, Project, clean_environment, digests,
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty(): pass\nempty()\n"
+LONG = "`lora.enabled`"  # four stages by a parameter, as `ppo.kl_coef` does with two and `base.model` with five
 CHECKS = ["ingest", "validate", "annotators", "poisoning", "curate"]
 
 # change: (arguments of `attestrl run`, what is done to the data before, the stages that are made again)
@@ -40,6 +42,13 @@ CHANGES: dict[str, tuple[list[str], Callable[[Project], None] | None, list[str]]
 }
 
 
+def poorly(project: Project, *arguments: str) -> dict[str, Any]:
+    """Run for a user without `HOME`, on one core."""
+    environment = {name: value for name, value in project.environment.items() if name != "HOME"}
+    core = {min(os.sched_getaffinity(0))}
+    return project.run(*arguments, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, core))
+
+
 def change_an_answer(project: Project, side: str) -> None:
     """Another last sentence in one chosen answer whose prompt stands on `side`."""
     import yaml
@@ -52,13 +61,16 @@ def change_an_answer(project: Project, side: str) -> None:
     file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", [pytest.param(change, marks=pytest.mark.slow if change == LONG else ()) for change in CHANGES]
+)
 def test_a_change_makes_again_what_depends_on_it(change: str, first: dict[str, Any], project: Project) -> None:
+    """The rows make every stage between them, without `HOME` and on one core."""
     arguments, prepare, expected = CHANGES[change]
     before = {stage: json.loads(_record(project, stage).read_text())["mlflow_run_id"] for stage in STAGES}
     if prepare:
         prepare(project)
-    record = project.run(*arguments)
+    record = poorly(project, *arguments)
     assert record["status"] == "done", record["message"]
     assert made(record) == expected
     for stage, run in mlflow_ids(record).items():
@@ -94,12 +106,13 @@ def _seconds(arguments: list[str], project: Project) -> float:
 
 
 def test_dvc_alone_does_the_same_work(first: dict[str, Any], project: Project) -> None:
-    """Without Prefect a changed coefficient re-makes ppo and evaluate, and gives the bytes that the flow gives."""
-    by_flow = digests(project.run("--set", "ppo.kl_coef=0.3"))
-    project.run("--set", "ppo.kl_coef=0.2")
-    before = {stage: sha256_path(_record(project, stage)) for stage in STAGES}
+    """Without Prefect a coefficient that is changed back re-makes ppo and evaluate, and gives the bytes of the flow."""
     file = project.folder / "params.yaml"
-    file.write_text(re.sub(r"kl_coef: [\d.]+", "kl_coef: 0.3", file.read_text(encoding="utf-8")), encoding="utf-8")
+    settings = file.read_text(encoding="utf-8")
+    by_flow = digests(project.run())
+    assert made(project.run("--set", "ppo.kl_coef=0.3")) == ["ppo", "evaluate"]
+    before = {stage: sha256_path(_record(project, stage)) for stage in STAGES}
+    file.write_text(settings, encoding="utf-8")
     done = project.python("-m", "dvc", "repro", "--no-run-cache")  # or DVC would bring the flow's bytes back
     assert done.returncode == 0, done.stderr[-2000:]
     assert [stage for stage in STAGES if sha256_path(_record(project, stage)) != before[stage]] == ["ppo", "evaluate"]

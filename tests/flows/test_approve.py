@@ -13,7 +13,7 @@ import pytest
 from governance.digest import sha256_bytes, sha256_path
 from governance.entry import Entry
 from governance.ledger import Ledger
-from tests.conftest import ROOT
+from tests.conftest import ROOT, give_store
 from tests.flows.conftest import attestrl
 from tests.governance.conftest import notary_of
 from tests.governance.judged import RUN, SOURCE, make_judged
@@ -36,6 +36,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         from tasks import lineage
 
+        give_store(folder)
         lineage.connect("demo")
         with mlflow.start_run() as run:
             model = mlflow.initialize_logged_model(name="policy", source_run_id=run.info.run_id)

@@ -16,12 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 VOTES = [{"item_id": f"i{k}", "annotator_id": who, "choice": k % 2} for k in range(6) for who in ("anna", "bert")]
 
 
-@pytest.fixture(autouse=True)
-def one_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MLflow store for the whole file: making one takes seconds."""
-    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path_factory.getbasetemp() / "home-ingest"))
-
-
 @pytest.fixture
 def project(tmp_path: Path, hh_rows: list[dict[str, Any]]) -> Path:
     """A project folder with few real pairs and without audits, in a path with a space and other letters."""

@@ -42,14 +42,12 @@ def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory, hh_
     return folder
 
 
-def start(project: Path, to: Path, stage: str, processes: int, *, first: str = "", **training: Any) -> Any:
+def start(project: Path, to: Path, stage: str, processes: int, *, first: str = "", **training: int) -> Any:
     """The stage under way in a copy of the project; `first` is a folder whose sitecustomize runs before all else."""
     folder = to if to.exists() else shutil.copytree(project, to)
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     settings["num_processes"] = processes
-    settings["sft"] |= TRAINING | training
-    settings["reward"] |= TRAINING | training
-    settings["ppo"] |= PPO
+    settings[stage] |= (PPO if stage == "ppo" else TRAINING) | training
     (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
     paths = os.pathsep.join(filter(None, [first, str(ROOT)]))
@@ -105,27 +103,40 @@ def test_the_error_of_the_process_that_fails_is_named(project: Path, tmp_path: P
     assert "Traceback" not in said
 
 
-def processes_of(parent: int) -> list[psutil.Process]:
-    return [p for p in psutil.Process(parent).children(recursive=True) if "tasks.sft" in " ".join(p.cmdline())]
+def processes_of(parent: int, stage: str) -> list[psutil.Process]:
+    return [p for p in psutil.Process(parent).children(recursive=True) if f"tasks.{stage}" in " ".join(p.cmdline())]
 
 
-def test_a_killed_process_ends_the_others_and_the_training_goes_on(project: Path, tmp_path: Path) -> None:
-    small = {"epochs": 4, "save_steps": 1}
+def checkpoints(folder: Path, training: str) -> list[int]:
+    """Steps that are kept."""
+    return [int(p.name.split("-")[1]) for p in (folder / ".attestrl/checkpoints").glob(f"{training}/*/checkpoint-*")]
+
+
+@pytest.mark.parametrize(
+    ("stage", "training", "step", "longer"),
+    [("sft", "sft", 3, {"epochs": 4}), ("reward", "judge", 2, {}), ("ppo", "ppo", 2, {"episodes": 48})],
+)
+def test_a_killed_process_ends_the_others_and_the_training_goes_on(
+    stage: str, training: str, step: int, longer: dict[str, int], project: Path, tmp_path: Path
+) -> None:
+    """Killed after the checkpoint of `step`; of the reward stage in its second training, when the first one is done."""
+    small = longer | {"save_steps": 1}
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "project"
-    finish(start(project, undisturbed, "sft", 2, **small))
-    process = start(project, folder, "sft", 2, **small)
-    while not list((folder / ".attestrl/checkpoints").glob("sft/*/checkpoint-3")):
+    finish(start(project, undisturbed, stage, 2, **small))
+    process = start(project, folder, stage, 2, **small)
+    while max(checkpoints(folder, training), default=0) < step:
         assert process.poll() is None, process.communicate()[1][-3000:]
-        time.sleep(0.01)
-    children = processes_of(process.pid)
+        time.sleep(0.005)
+    children = processes_of(process.pid, stage)
     assert len(children) == 2
     next(p for p in children if p.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 3
     assert "process 1 of the training was ended by signal 9" in said
     assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    finish(start(project, folder, "sft", 2, **small))
-    record = json.loads((folder / "data/reports/sft/record.json").read_text())
-    assert record["notes"]["resumed_from_step"]["sft"] >= 3
-    assert sha256_path(folder / "data/models/sft") == sha256_path(undisturbed / "data/models/sft")
-    assert history(folder, "sft", "sft") == history(undisturbed, "sft", "sft")
+    finish(start(project, folder, stage, 2, **small))
+    record = json.loads((folder / "data/reports" / stage / "record.json").read_text())
+    assert record["notes"]["resumed_from_step"][training] >= step
+    for model in MODELS[stage]:
+        assert sha256_path(folder / "data/models" / model) == sha256_path(undisturbed / "data/models" / model), model
+        assert history(folder, stage, model) == history(undisturbed, stage, model)

@@ -35,12 +35,6 @@ SAID = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MLflow store for the whole file: making one takes seconds."""
-    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path_factory.getbasetemp() / "home-ingest"))
-
-
 def project(folder: Path, rows: list[dict[str, Any]], **given: list[dict[str, Any]]) -> Path:
     """A project folder in which `rows` are ingested."""
     settings = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
