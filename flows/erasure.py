@@ -90,8 +90,9 @@ def _record(found: Removal, actor: str, commits: list[str]) -> dict[str, Any]:
     if commits:
         _write_incomplete(_incomplete() | {found.subject: found.token})
     digests = {f"removed {n}": d for n, d in enumerate(sorted(set(found.files.values())))}
+    named = sorted({git_history.commit_of(place) for place in commits})  # a path might name the person
     entry = removal.record(
-        found, Event.ERASED, actor, digests, rows=found.rows, answers=found.answers, complete=not commits, git=commits
+        found, Event.ERASED, actor, digests, rows=found.rows, answers=found.answers, complete=not commits, git=named
     )
     return {"erasure": entry.entry_hash[:12], **entry.data}
 

@@ -38,6 +38,11 @@ def holding(pseudonym: str, identifier: str | None, sources: Sequence[str]) -> l
     return sorted(named)
 
 
+def commit_of(place: str) -> str:
+    """The commit of one of the places that `holding` gives."""
+    return NOWHERE if place.startswith(NOWHERE) else place.split(" ", 1)[0]
+
+
 def of_file(path: Path) -> list[str]:
     """Commits, of any branch, that changed a file or folder."""
     done = _git("log", *_EVERY, "--format=%H", "--", path.as_posix())

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from flows.stages import Outcome
-from governance import retention
+from governance import findings, retention
 from governance.bundle import DECLARATIONS
 from governance.digest import write_atomic, write_json
 from governance.errors import BadInput
@@ -36,7 +37,23 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
     made = [_copy(source, to) for to, source in copies.items() if source.is_file()]
     if (summary := folder / "reports/annotators.json") in made:
         write_json(summary, demographics.exported(json.loads(summary.read_text(encoding="utf-8"))))
-    return made + _declarations(folder) + _retention(folder, outcomes)
+    return made + _findings(folder, made) + _declarations(folder) + _retention(folder, outcomes)
+
+
+def _findings(folder: Path, copies: list[Path]) -> list[Path]:
+    """Records of the evaluation and of the golden audits, where their stages are done."""
+    records: dict[str, dict[str, Any]] = {}
+    measured = [f for f in (folder / "reports/evaluate.json", folder / "reports/reward.json") if f in copies]
+    if folder / "reports/evaluate.json" in measured:
+        reports = {f.relative_to(folder).as_posix(): (f.read_bytes(), json.loads(f.read_bytes())) for f in measured}
+        records["evaluation.json"] = findings.evaluation(reports)
+    if folder / "reports/annotators.json" in copies:
+        root = paths.report("annotators")
+        names = {(f.parent.relative_to(root) / "votes").as_posix(): f for f in sorted(root.rglob("summary.json"))}
+        records["golden-audit.json"] = findings.golden_audits({n: json.loads(f.read_bytes()) for n, f in names.items()})
+    for name, record in records.items():
+        write_json(folder / name, record)
+    return [folder / name for name in records]
 
 
 def copy_lock(folder: Path) -> None:

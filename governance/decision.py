@@ -17,6 +17,8 @@ from governance.ledger import Log
 from governance.notary import Notary
 from governance.records import check_unchanged
 
+SCHEMA = "attestrl/decision/1"
+
 
 def current_actor() -> str:
     """Who types: `user:<login>`, or the numeric id where no name is known."""
@@ -126,14 +128,14 @@ def record_decision(
     if verdict:
         digests["policy"] = verdict.subject_digests["policy"]
     event = Event.APPROVED if approved else Event.REJECTED
-    data: dict[str, Any] = {"reason": reason.strip(), "shown": shown_text}
+    data: dict[str, Any] = {"schema": SCHEMA, "reason": reason.strip(), "shown": shown_text}
     data |= {"checked": judged.checked} if judged else {}
     return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
 
 
 def record_refusal(ledger: Log, *, run_id: str, reason: str, because: str, actor: str, shown_text: str) -> Entry:
     """Append that a person wanted to approve and the gate said no; the run stays undecided."""
-    data = {"reason": reason.strip(), "because": because, "shown": shown_text}
+    data = {"schema": SCHEMA, "reason": reason.strip(), "because": because, "shown": shown_text}
     digests = {"shown": sha256_bytes(shown_text.encode())}
     return ledger.append(Event.REFUSED, run_id=run_id, actor=actor, subject_digests=digests, data=data)
 

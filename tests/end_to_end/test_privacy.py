@@ -52,6 +52,7 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["raw_files"] == [PEOPLE, VOTES]
+    assert (found["complete"], found["git"]) == (True, [])
     assert found["runs"]
     left = set(before["annotator_id"])
     gone = {p for p in left if not [n for n in names(vendor, p) if "/privacy/" not in n]}
@@ -69,7 +70,7 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
     kept = [n for n in names(vendor, erased) if "/.attestrl/privacy/" not in n]
     assert kept == []
     again = json.loads(vendor.attestrl("privacy", "erase", PERSON, "--json").stdout)
-    assert again == {"erasure": None, "raw_files": [PEOPLE, VOTES]}
+    assert again == {"erasure": None, "complete": True, "git": [], "raw_files": [PEOPLE, VOTES]}
     nobody = vendor.attestrl("privacy", "erase", "ann-unknown")
     assert nobody.returncode == 2
     assert "ann-unknown" not in nobody.stderr

@@ -50,7 +50,8 @@ def test_records_are_as_their_schemas_say(record: dict[str, Any], unpacked: Path
         schema = json.loads((unpacked / "schemas" / f"{name}.json").read_text())
         return [e.message for e in Draft202012Validator(schema).iter_errors(json.loads(file.read_text()))]
 
-    assert problems("run", unpacked / "run/run.json") == []
+    for name in ("run", "evaluation", "golden-audit"):
+        assert problems(name, unpacked / f"run/{name}.json") == []
     sheets, stages = list((unpacked / "run").glob("datasheet-*.json")), list((unpacked / "run/stages").iterdir())
     assert len(sheets) >= 4
     assert {f.stem for f in stages} == {s["name"] for s in record["stages"]}

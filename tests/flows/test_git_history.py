@@ -125,5 +125,6 @@ def test_an_erasure_is_complete_when_git_has_the_rows_no_more(repository: Path) 
     assert erase()["erasure"] is None
     entries = [e for e in Ledger(repository / ".attestrl/ledger.jsonl").entries() if e.type == Event.ERASED]
     assert [e.data["complete"] for e in entries] == [False, True]
+    assert made in entries[0].data["git"] and entries[1].data["git"] == []
     assert entries[1].data["completes"] == entries[0].data["removal"]
     assert not any(PERSON in str(e) or person() in str(e) for e in entries)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from governance.ledger import Ledger
 from governance.records import load_run, write_run_record
 from tests.governance.conftest import notary_of
 from tests.governance.judged import LIMITS, RUN, make_judged, row, run_record
+from tests.governance.test_schemas import problems
 
 
 class Home:
@@ -138,6 +140,7 @@ def test_a_refusal_is_recorded_and_the_run_stays_undecided(home: Home) -> None:
     )
     assert entry.subject_digests == {"shown": sha256_bytes(b"shown")}
     assert entry.data["because"] == "the KL is too high"
+    assert problems("decision", asdict(entry)) == []
     judged = home.check()
     assert "Judged again from the evidence: pass" in shown_again(judged)
     assert "kl 3 (limit 10)" in shown_again(judged)
@@ -170,6 +173,8 @@ def test_a_run_that_passed_can_be_approved_and_the_decision_names_what_was_shown
     entry = home.decide(reason="  looked at 20 samples ")
     assert (entry.type, entry.actor) == (Event.APPROVED, "user:b")
     assert entry.data["reason"] == "looked at 20 samples"
+    assert problems("decision", asdict(entry)) == []
+    assert problems("decision", asdict(entry) | {"data": {"reason": "x"}})
     text = shown(load_run(home.folder))
     assert entry.subject_digests == {
         "shown": sha256_bytes(text.encode()),

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from governance import bundle
 from governance.datasheet import DatasetFacts, Declared, document
+from governance.entry import Event
 from tests.governance.bundles import read
 from tests.governance.runs import export_to, make_notary, make_run
 
@@ -51,6 +52,12 @@ def test_a_bundle_is_as_its_schemas_say(files: dict[str, bytes]) -> None:
     assert problems("proofs", json.loads(files["ledger/proofs.json"])) == []
     assert problems("run", json.loads(files["run/run.json"])) == []
     assert {f"schemas/{p.name}" for p in SCHEMAS.iterdir()} == {n for n in files if n.startswith("schemas/")}
+
+
+def test_every_type_of_entry_is_one_of_the_schema(files: dict[str, bytes]) -> None:
+    entry = json.loads(files["ledger/entries.jsonl"].splitlines()[0])
+    for event in Event:
+        assert problems("entry", entry | {"type": str(event)}) == [], event
 
 
 def test_a_datasheet_is_as_its_schema_says() -> None:
