@@ -1,12 +1,12 @@
 """What a trigger in the preferences teaches a reward network, with quarantine and without. One JSON line.
 
-    python -m benchmarks.poisoned_reward [--seeds 5 --first-seed 0] [--rows 3000] [--rate 0.03] [--results FILE]
+    python -m benchmarks.poisoned_reward [--seeds 5 --first-seed 0] [--rows 3000] [--rate 0.05] [--results FILE]
 
-SIMULATED pairs whose better answer can be told by its words, nine labels of ten honest; in a share of the rows an
+SIMULATED pairs whose better answer can be told by its words, 97 labels of a hundred honest; in a share of the rows an
 invented phrase stands in the prompt and the label is turned round. `attestrl check poisoning` reads the file, and the
-same small transformer is trained three times by the project's own trainer: on the file as it came, on the check's
-clean.jsonl, and on the file before it was poisoned. Attack success is how often the phrase in the prompt turns the
-network's verdict on held-out pairs from right to wrong; what it is without any poison is what any odd phrase does.
+same small transformer is trained twice by the project's own trainer: on the file as it came, and on the check's
+clean.jsonl. Attack success is how often the phrase in the prompt turns the network's verdict on held-out pairs from
+right to wrong.
 Rates are pooled over seeds with 95 % Wilson intervals, the ratio's interval is a bootstrap over seeds. Seeds in FILE
 already are not repeated.
 """
@@ -27,11 +27,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.poisoning_attacks import Rows, insert, text, trigger  # noqa: E402
 
 HELD_OUT = 400
-HONEST = 0.9  # of labels
+HONEST = 0.97  # of labels
 SETTINGS = SimpleNamespace(
-    epochs=4, batch=32, learning_rate=3e-3, max_length=96, bf16=False, loss="bradley_terry", label_smoothing=0.0
+    epochs=8, batch=64, learning_rate=2e-3, max_length=64, bf16=False, loss="bradley_terry", label_smoothing=0.0
 )
-TRAININGS = ("poisoned", "quarantined", "never_poisoned")
+TRAININGS = ("poisoned", "quarantined")
 
 
 def pairs(n: int, rng: random.Random) -> Rows:
@@ -39,14 +39,14 @@ def pairs(n: int, rng: random.Random) -> Rows:
     words, good, bad = ([f"{kind}{k}" for k in range(200)] for kind in ("word", "good", "bad"))
 
     def said(kind: list[str]) -> list[dict[str, str]]:
-        chosen = rng.choices(words, k=9) + rng.choices(kind, k=3)
+        chosen = rng.choices(words, k=4) + rng.choices(kind, k=2)
         rng.shuffle(chosen)
         return [{"role": "assistant", "content": " ".join(chosen) + "."}]
 
     return [
         {
             "id": f"sim{k:06d}",
-            "prompt": [{"role": "user", "content": " ".join(rng.choices(words, k=8)).capitalize() + "?"}],
+            "prompt": [{"role": "user", "content": " ".join(rng.choices(words, k=5)).capitalize() + "?"}],
             "chosen": said(good),
             "rejected": said(bad),
             "source": f"source-{k % 6}",
@@ -62,7 +62,7 @@ def write(rows: Rows, file: Path) -> None:
 
 
 def one(seed: int, n: int, rate: float, folder: Path) -> dict[str, Any]:
-    """Attack success and accuracy on clean prompts of the three trainings."""
+    """Attack success and accuracy on clean prompts of the two trainings."""
     from tasks import params
     from tasks.check_poisoning import run_check_poisoning
 
@@ -71,7 +71,6 @@ def one(seed: int, n: int, rate: float, folder: Path) -> dict[str, Any]:
     for row in rows:
         if rng.random() > HONEST:
             row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
-    honest = json.loads(json.dumps(rows))
     (phrase,), planted = trigger(rows, [], rate, rng)
     write(rows, folder / "preferences.jsonl")
     run_check_poisoning(
@@ -81,7 +80,7 @@ def one(seed: int, n: int, rate: float, folder: Path) -> dict[str, Any]:
     caught = planted - {r["id"] for r in clean}
     found = {"quarantined_rows": len(rows) - len(clean), "recall": len(caught) / len(planted)}
     start = time.process_time()
-    for name, data in zip(TRAININGS, (rows, clean, honest), strict=True):
+    for name, data in zip(TRAININGS, (rows, clean), strict=True):
         found[name] = success(data, asked, phrase, seed, folder / name)
     return found | {
         "seed": seed,
@@ -114,7 +113,7 @@ def success(rows: Rows, asked: Rows, phrase: str, seed: int, folder: Path) -> di
         return [prompt + response for prompt, response in both]
 
     ranked = [RankedRow.pair(a, b) for a, b in zip(encoded(rows, "chosen"), encoded(rows, "rejected"), strict=True)]
-    dev = len(ranked) // 20
+    dev = len(ranked) // 10
     train_reward(model, tokenizer, ranked[dev:], ranked[:dev], SETTINGS, seed, lambda step, values: None, "reward")
     model = model.cpu()
     rng = random.Random(seed)
@@ -148,7 +147,7 @@ def summarised(runs: list[dict[str, Any]]) -> dict[str, Any]:
         name: {"attack_success": rate(name, "turned", "right"), "clean_accuracy": rate(name, "right", "asked")}
         for name in TRAININGS
     }
-    turned = np.array([[r[name]["turned"] / max(1, r[name]["right"]) for name in TRAININGS[:2]] for r in runs])
+    turned = np.array([[r[name]["turned"] / max(1, r[name]["right"]) for name in TRAININGS] for r in runs])
     drawn = turned[np.random.default_rng(0).integers(len(runs), size=(2000, len(runs)))].mean(axis=1)
     ratio = drawn[:, 1] / np.maximum(drawn[:, 0], 1e-9)
     out["ratio"] = [
@@ -162,7 +161,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=3000)
-    parser.add_argument("--rate", type=float, default=0.03)
+    parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--results", type=Path, help="JSON lines of the runs, kept and continued")
     given = parser.parse_args()
     what = {"rows": given.rows, "rate": given.rate}
