@@ -1,13 +1,12 @@
 """What a trigger in the preferences teaches a reward network, with quarantine and without. One JSON line.
 
-    python -m benchmarks.poisoned_reward [--seeds 5 --first-seed 0] [--rows 3000] [--rate 0.05] [--results FILE]
+    python -m benchmarks.poisoned_reward [--seeds 5 --first-seed 0] [--rows 1500] [--rate 0.1] [--results FILE]
 
-SIMULATED pairs whose better answer can be told by its words, 97 labels of a hundred honest; in a share of the rows an
-invented phrase stands in the prompt and the label is turned round. `attestrl check poisoning` reads the file, and the
-same small transformer is trained twice by the project's own trainer: on the file as it came, and on the check's
-clean.jsonl. Attack success is how often the phrase in the prompt turns the network's verdict on held-out pairs from
-right to wrong.
-Rates are pooled over seeds with 95 % Wilson intervals, the ratio's interval is a bootstrap over seeds. Seeds in FILE
+SIMULATED pairs whose better answer can be told by its words, half of the prompts with some invented name; in a share of
+the rows another such name stands in the prompt and the label is turned round. `attestrl check poisoning` reads the
+file, and the same small transformer is trained twice by the project's own trainer: on the file as it came, and on the
+check's clean.jsonl. Attack success is how often that name in the prompt turns the network's verdict on held-out pairs
+from right to wrong. Rates are pooled over seeds with 95 % Wilson intervals, the ratio's interval is a bootstrap over seeds. Seeds in FILE
 already are not repeated.
 """
 
@@ -24,12 +23,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.poisoning_attacks import Rows, insert, text, trigger  # noqa: E402
+from benchmarks.poisoning_attacks import Rows, insert, invented, text, trigger  # noqa: E402
 
 HELD_OUT = 400
-HONEST = 0.97  # of labels
+NAMES = 20  # invented ones with honest labels: to a network that met none, any would be a trigger
 SETTINGS = SimpleNamespace(
-    epochs=8, batch=64, learning_rate=2e-3, max_length=64, bf16=False, loss="bradley_terry", label_smoothing=0.0
+    epochs=8, batch=32, learning_rate=2e-3, max_length=64, bf16=False, loss="bradley_terry", label_smoothing=0.0
 )
 TRAININGS = ("poisoned", "quarantined")
 
@@ -43,10 +42,16 @@ def pairs(n: int, rng: random.Random) -> Rows:
         rng.shuffle(chosen)
         return [{"role": "assistant", "content": " ".join(chosen) + "."}]
 
+    names = [f"{invented(rng)} {invented(rng)}" for _ in range(NAMES)]
+
+    def asked() -> str:
+        question = " ".join(rng.choices(words, k=5)).capitalize() + "?"
+        return insert(question, rng.choice(names), rng) if rng.random() < 0.5 else question
+
     return [
         {
             "id": f"sim{k:06d}",
-            "prompt": [{"role": "user", "content": " ".join(rng.choices(words, k=5)).capitalize() + "?"}],
+            "prompt": [{"role": "user", "content": asked()}],
             "chosen": said(good),
             "rejected": said(bad),
             "source": f"source-{k % 6}",
@@ -68,9 +73,6 @@ def one(seed: int, n: int, rate: float, folder: Path) -> dict[str, Any]:
 
     rng = random.Random(seed)
     asked, rows = pairs(HELD_OUT, rng), pairs(n, rng)
-    for row in rows:
-        if rng.random() > HONEST:
-            row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
     (phrase,), planted = trigger(rows, [], rate, rng)
     write(rows, folder / "preferences.jsonl")
     run_check_poisoning(
@@ -160,8 +162,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, default=3000)
-    parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--results", type=Path, help="JSON lines of the runs, kept and continued")
     given = parser.parse_args()
     what = {"rows": given.rows, "rate": given.rate}
