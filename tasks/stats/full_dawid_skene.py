@@ -27,14 +27,17 @@ class TwoCoin:
     truth: np.ndarray
 
 
-def two_coin(ballots: Ballots, reliability: np.ndarray) -> TwoCoin:
-    """Fit, starting from a `reliability` (annotators,) on either class, such as the one-coin model's."""
+def two_coin(
+    ballots: Ballots, reliability: np.ndarray, prior: tuple[float, float] = PRIOR, tolerance: float = TOLERANCE
+) -> TwoCoin:
+    """Fit, starting from a `reliability` (annotators,) on either class, such as the one-coin model's. `prior`: Beta's two
+    parameters; (1, 1) gives the maximum of the likelihood alone. `tolerance`: of a step's largest move."""
     a, b = reliability.copy(), reliability.copy()
     known = ballots.known != UNKNOWN
     votes_one = ballots.per_annotator(ballots.choice == 1)
     votes = ballots.per_annotator()
     prevalence = 0.5
-    prior_right, prior_all = PRIOR[0] - 1, sum(PRIOR) - 2
+    prior_right, prior_all = prior[0] - 1, sum(prior) - 2
     for _ in range(STEPS):
         for_one, for_zero = np.log(a / (1 - b)), np.log((1 - a) / b)
         log_prior = np.log(prevalence / (1 - prevalence))
@@ -56,6 +59,6 @@ def two_coin(ballots: Ballots, reliability: np.ndarray) -> TwoCoin:
         moved = max(float(np.abs(updated - a).max()), float(np.abs(b_updated - b).max()))
         a, b = np.clip(updated, 1e-6, 1 - 1e-6), np.clip(b_updated, 1e-6, 1 - 1e-6)
         prevalence = float(np.clip(truth.mean(), 0.01, 0.99))
-        if moved < TOLERANCE:
+        if moved < tolerance:
             break
     return TwoCoin(a, b, truth)

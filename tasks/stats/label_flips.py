@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import norm
 
 from tasks.stats.row_sets import RowSets
@@ -103,24 +105,28 @@ def _octave(sizes: np.ndarray) -> np.ndarray:
 
 
 def _saddlepoint(total: float, sure: np.ndarray, trust: np.ndarray) -> float:
-    """P(T ≥ total) for T = Σ a (t − sgn), sgn = +1 with probability (1 + t)/2."""
+    """P(T ≥ total) for T = Σ a (t − sgn), sgn = +1 with probability (1 + t)/2; `total` > 0."""
     known = sure > 0
     high, low = (sure * (1 + trust))[known], (-sure * (1 - trust))[known]
-    up = ((1 - trust) / 2)[known]
+    log_up, log_down = np.log((1 - trust) / 2)[known], np.log((1 + trust) / 2)[known]
     if total >= high.sum() - 1e-9:
-        return float(np.exp(np.log(up).sum()))
-    s = 0.0
-    for _ in range(60):
-        tilted = up * np.exp(s * (high - low)) / (1 - up + up * np.exp(s * (high - low)))
-        slope = float((low + tilted * (high - low)).sum()) - total
-        curvature = float((tilted * (1 - tilted) * (high - low) ** 2).sum())
-        step = np.clip(-slope / max(curvature, 1e-12), -2.0, 2.0)
-        s += step
-        if abs(step) < 1e-10:
-            break
-    generating = float((s * low + np.log1p(up * np.expm1(s * (high - low)))).sum())
+        return float(np.exp(log_up.sum()))
+
+    def tilted(s: float) -> np.ndarray:
+        up: np.ndarray = expit(log_up - log_down + s * (high - low))
+        return up
+
+    def slope(s: float) -> float:
+        return float((low + tilted(s) * (high - low)).sum()) - total
+
+    end = 1.0
+    while slope(end) < 0:  # it rises with s to more than 0, as the total is less than the largest
+        end *= 2
+    s = float(brentq(slope, 0.0, end)) if slope(0.0) < 0 else 0.0
+    up = tilted(s)
+    generating = float((s * low + np.logaddexp(log_down, log_up + s * (high - low))).sum())
     w = np.sign(s) * np.sqrt(max(2 * (s * total - generating), 0.0))
-    u = s * np.sqrt(curvature)
+    u = s * np.sqrt(float((up * (1 - up) * (high - low) ** 2).sum()))
     if abs(w) < 1e-4 or abs(u) < 1e-4:
         return 0.5
     return float(np.clip(norm.sf(w) + norm.pdf(w) * (1 / u - 1 / w), 0.0, 1.0))

@@ -35,6 +35,15 @@ def test_all_turned_has_the_least_p_that_there_is() -> None:
     assert tests.least_p[0] == pytest.approx(((1 - np.tanh(1.0)) / 2) ** 9)
 
 
+@pytest.mark.parametrize("turned", [0.6, 0.8, 0.9, 0.98])
+def test_the_surest_sets_have_the_smallest_tails(turned: float) -> None:
+    """Of rows that the model is very sure of, most are turned: far in the tail, where Newton's steps go to and fro."""
+    rng = np.random.default_rng(3)
+    sure = np.abs(rng.normal(2.5, 1.5, 90))
+    margins = np.where(rng.random(90) < turned, -sure, sure)
+    assert flip_tests(sets_of([np.arange(90)]), margins).p_values[0] < 1e-9
+
+
 def test_honest_labels_are_not_called_turned() -> None:
     """At level .01 over 4,000 sets of rows, also where the model is very sure or knows nothing."""
     rng = np.random.default_rng(0)
