@@ -35,8 +35,10 @@ def settings() -> params.Params:
 def set_params(overlay: Path | None, assignments: list[str]) -> None:
     """Write the values of a file and `key=value` pairs into `params.yaml`, where DVC, git and the records see them.
 
-    Comments and order stay. Nothing is written if the result is not valid.
+    Comments and order stay. Nothing is written if the result is not valid, or nothing is given.
     """
+    if overlay is None and not assignments:
+        return
     from ruamel.yaml import YAML
 
     yaml = YAML()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from governance.errors import AttestError
+from governance.errors import AttestError, BadInput
 from governance.keys import Keyring
 from governance.ledger import Ledger, Log
 from governance.notary import Notary
@@ -40,7 +40,12 @@ def signing_key(actor: str) -> "EllipticCurvePrivateKey":
 
 
 def seal(actor: str) -> None:
-    """Sign a checkpoint. What keeps it from being signed is said and does not undo what was recorded."""
+    """Sign a checkpoint. What keeps it from being signed is said and does not undo what was recorded; that params.yaml
+    is wrong is said by the command itself."""
+    try:
+        params.load(paths.PARAMS)
+    except BadInput:
+        return
     try:
         notary().seal(actor)
     except AttestError as error:
