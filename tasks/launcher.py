@@ -1,14 +1,19 @@
-"""Several processes for one training: `num_processes` of params.yaml on one machine, torchrun around the stage on more.
+"""Several processes for one training: `num_processes` of params.yaml on each machine, and several machines.
 
 The stage starts itself as often as is asked for, through torchrun's own launcher. Every process runs the stage; the first
 writes what it leaves, the others only train (`tasks.stage.Follower`). accelerate reads from the environment that the
 launcher sets which device each has, and how they talk. If one ends badly, the others are ended, too.
+
+Machines differ in what only their environment can say: torchrun's own variables PET_NNODES (how many there are),
+PET_NODE_RANK (which this is; 0 writes), PET_RDZV_ENDPOINT (HOST:PORT of machine 0) and PET_RDZV_ID (of the job). The same
+stage is started on each, in a project folder that all of them see; they meet there and train as one.
 """
 
 import json
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +22,7 @@ from governance.errors import AttestError, BadInput, GateRefused, MissingCompone
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+MEETING_SECONDS = 600  # so long machines wait for each other
 ERRORS: dict[int, type[AttestError]] = {e.exit_code: e for e in (GateRefused, BadInput, MissingComponent)}
 
 
@@ -30,9 +36,45 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def launch(stage: str, processes: int) -> None:
-    """Run `python -m tasks.<stage>` in so many processes on this machine, and wait for them. Raises what the first that
-    failed said."""
+@dataclass(frozen=True)
+class Machines:
+    """How many machines share a training, which of them this is, and where they meet."""
+
+    count: int = 1
+    index: int = 0
+    endpoint: str = "localhost:0"
+    job: str = ""
+
+    @classmethod
+    def of_environment(cls) -> "Machines":
+        """As torchrun's variables say; without them this machine alone. Raises BadInput if they do not fit together."""
+        said = {name: os.environ.get(f"PET_{name}", "") for name in ("NNODES", "NODE_RANK", "RDZV_ENDPOINT", "RDZV_ID")}
+        count = _number("PET_NNODES", said["NNODES"] or "1", 1)
+        if count == 1:
+            return cls()
+        index = _number("PET_NODE_RANK", said["NODE_RANK"] or "missing", 0)
+        host, _, port = said["RDZV_ENDPOINT"].rpartition(":")
+        if index >= count:
+            raise BadInput(
+                f"PET_NODE_RANK is {index}, and PET_NNODES={count} machines count from 0; give another rank."
+            )
+        if not host or not port.isdigit() or int(port) == 0:
+            raise BadInput(
+                f"PET_RDZV_ENDPOINT is {said['RDZV_ENDPOINT'] or 'missing'}; give HOST:PORT of machine 0, as all of the "
+                f"{count} machines reach it."
+            )
+        return cls(count, index, said["RDZV_ENDPOINT"], said["RDZV_ID"])
+
+
+def _number(name: str, text: str, least: int) -> int:
+    if not text.isdigit() or int(text) < least:
+        raise BadInput(f"{name} is {text}; give a whole number from {least} on.")
+    return int(text)
+
+
+def launch(stage: str, processes: int, machines: Machines) -> None:
+    """Run `python -m tasks.<stage>` in so many processes on each machine, and wait for those of this one. Raises what the
+    first that failed said."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -42,12 +84,13 @@ def launch(stage: str, processes: int) -> None:
         os.environ["ATTESTRL_RECEIPT"] = str(receipt)
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         settings = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
+            min_nodes=machines.count,
+            max_nodes=machines.count,
             nproc_per_node=processes,
-            run_id=f"attestrl-{stage}-{os.getpid()}",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
+            run_id=f"attestrl-{stage}-{machines.job if machines.count > 1 else os.getpid()}",
+            rdzv_backend="static" if machines.count > 1 else "c10d",
+            rdzv_endpoint=machines.endpoint,
+            rdzv_configs={"rank": machines.index, "timeout": MEETING_SECONDS},
             max_restarts=0,
             monitor_interval=0.5,
         )

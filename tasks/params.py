@@ -250,10 +250,13 @@ class Params(Section):
     placement: Placement = Placement()
     monitor: Monitor = Monitor()
 
+    def shares(self, stage: str) -> bool:
+        """Whether processes can share a stage; of the direct methods' trainers each would do the whole."""
+        return stage in ("sft", "reward") or (stage == "ppo" and self.method == "ppo")
+
     def processes_of(self, stage: str) -> int:
-        """How many processes a stage is shared by; of the direct methods' trainers each would do the whole."""
-        shares = stage in ("sft", "reward") or (stage == "ppo" and self.method == "ppo")
-        return self.num_processes if shares else 1
+        """How many processes of a machine a stage is shared by."""
+        return self.num_processes if self.shares(stage) else 1
 
     def section_of(self, stage: str) -> str:
         """Name of the section that decides a stage: its own, and the method's for the policy."""

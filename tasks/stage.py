@@ -192,9 +192,10 @@ def run_stage(name: str, body: Callable[[Stage], None]) -> None:
     if launcher.rank() == 0:
         _receipt({"stage": name, "outcome": "started"})
     try:
-        processes = params.load(paths.PARAMS).processes_of(name)
-        if processes > 1 and not launcher.launched():
-            launcher.launch(name, processes)
+        settings, machines = params.load(paths.PARAMS), launcher.Machines.of_environment()
+        processes = settings.processes_of(name)
+        if processes * machines.count > 1 and settings.shares(name) and not launcher.launched():
+            launcher.launch(name, processes, machines)
         else:
             execute(name, body)
     except Exception as error:

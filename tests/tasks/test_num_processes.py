@@ -1,9 +1,11 @@
-"""`num_processes: 2`: the stages that train end as with one process, name the error of the one that fails, and go on."""
+"""`num_processes: 2`, or two machines: the stages that train end as with one process, name the error of the one that
+fails, and go on."""
 
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,8 +44,18 @@ def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory, hh_
     return folder
 
 
-def start(project: Path, to: Path, stage: str, processes: int, *, first: str = "", **training: int) -> Any:
-    """The stage under way in a copy of the project; `first` is a folder whose sitecustomize runs before all else."""
+def start(
+    project: Path,
+    to: Path,
+    stage: str,
+    processes: int,
+    *,
+    first: str = "",
+    machine: dict[str, str] | None = None,
+    **training: Any,
+) -> Any:
+    """The stage under way in a copy of the project; `first` is a folder whose sitecustomize runs before all else, and
+    `machine` what its environment says of machines."""
     folder = to if to.exists() else shutil.copytree(project, to)
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     settings["num_processes"] = processes
@@ -54,7 +66,7 @@ def start(project: Path, to: Path, stage: str, processes: int, *, first: str = "
     return subprocess.Popen(
         [sys.executable, "-m", f"tasks.{stage}"],
         cwd=folder,
-        env=kept | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=kept | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | (machine or {}),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -91,6 +103,27 @@ def test_two_processes_equal_one(stage: str, project: Path, tmp_path: Path) -> N
             assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
     record = json.loads((folders[1] / "data/reports" / stage / "record.json").read_text())
     assert record["mlflow_run_id"] and record["outputs"]
+
+
+def two_machines() -> list[dict[str, str]]:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        meeting = {"PET_NNODES": "2", "PET_RDZV_ENDPOINT": f"127.0.0.1:{s.getsockname()[1]}", "PET_RDZV_ID": "test"}
+    return [meeting | {"PET_NODE_RANK": str(n)} for n in range(2)]
+
+
+def test_two_machines_of_one_process_equal_one(project: Path, tmp_path: Path) -> None:
+    finish(start(project, tmp_path / "1", "sft", 1))
+    started = [start(project, tmp_path / "2", "sft", 1, machine=m) for m in two_machines()]
+    for process in started:
+        finish(process)
+    one, two = (load_file(tmp_path / n / "data/models/sft/model.safetensors") for n in "12")
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+    assert one.keys() == two.keys()
+    assert any(not torch.equal(two[name], tensor) for name, tensor in one.items())  # summed in parts: two did train
+    for a, b in zip(*(history(tmp_path / n, "sft", "sft") for n in "12"), strict=True):
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
 
 
 def test_the_error_of_the_process_that_fails_is_named(project: Path, tmp_path: Path) -> None:
