@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, log_expit
 from scipy.stats import norm
 
 from tasks.stats.row_sets import RowSets
@@ -62,8 +62,8 @@ def flip_tests(sets: RowSets, margins: np.ndarray, factors: np.ndarray | None = 
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(weight > 0, (1 - agree / weight) / 2, 0.0)
         error = np.where(weight > 0, noise / weight / 2, np.inf)
-    informed = np.where(sure > 0, (1 - trust) / 2, 1.0)
-    return FlipTests(p_values, np.exp(sets.sums(np.log(informed))), share, error)
+    informed = np.where(sure > 0, log_expit(-sure), 0.0)
+    return FlipTests(p_values, np.exp(sets.sums(informed)), share, error)
 
 
 def _variance(sets: RowSets, sure: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def _saddlepoint(total: float, sure: np.ndarray, trust: np.ndarray) -> float:
     """P(T ≥ total) for T = Σ a (t − sgn), sgn = +1 with probability (1 + t)/2; `total` > 0."""
     known = sure > 0
     high, low = (sure * (1 + trust))[known], (-sure * (1 - trust))[known]
-    log_up, log_down = np.log((1 - trust) / 2)[known], np.log((1 + trust) / 2)[known]
+    log_up, log_down = log_expit(-sure[known]), log_expit(sure[known])  # as 1 − t is 0 where the model is very sure
     if total >= high.sum() - 1e-9:
         return float(np.exp(log_up.sum()))
 

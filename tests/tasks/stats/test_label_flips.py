@@ -44,6 +44,16 @@ def test_the_surest_sets_have_the_smallest_tails(turned: float) -> None:
     assert flip_tests(sets_of([np.arange(90)]), margins).p_values[0] < 1e-9
 
 
+@pytest.mark.parametrize("surest", [30.0, 60.0, 800.0])
+def test_rows_beyond_any_doubt_do_not_stop_the_search(surest: float) -> None:
+    """From some 37 on, tanh(a/2) is 1 to the last digit. Such a row with its label turned is proof; without, it is none."""
+    sure = np.r_[np.full(40, 0.3), surest]
+    rows = sets_of([np.arange(41)])
+    for turned in (np.r_[np.full(40, -1), -1], np.r_[np.full(30, 1), np.full(10, -1), -1]):
+        assert flip_tests(rows, sure * turned).p_values[0] < 1e-9
+    assert flip_tests(rows, sure * np.r_[np.full(20, 1), np.full(20, -1), 1]).p_values[0] > 0.01
+
+
 def test_honest_labels_are_not_called_turned() -> None:
     """At level .01 over 4,000 sets of rows, also where the model is very sure or knows nothing."""
     rng = np.random.default_rng(0)
