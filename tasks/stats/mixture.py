@@ -27,6 +27,7 @@ PRIOR_SPREAD, SPREAD_STRENGTH = 0.3, 5.0  # of honest skills, in units of the ty
 SPREADS = (0.12, 0.16, 0.2, 0.25, 0.32, 0.42, 0.55)  # σ; the grid of skills tells nothing narrower apart
 TAILS = (4.0, 8.0, 16.0, 32.0)  # ν
 TYPICAL_TAIL = (16.0,)
+MOST = 50_000  # annotators: twice as many and more are fitted to every so-manieth of each cell, and judged all
 FAR = 12.0  # a fit that is less likely by as much in log terms has no weight
 
 
@@ -76,10 +77,11 @@ def fit_mixture(
     scaled = np.exp(evidence - evidence.max(axis=1, keepdims=True))[order]
     parts = np.split(scaled, np.cumsum(sizes)[:-1])
     fit = _start(tolerated, len(skills), len(names))
+    fitted_to = [part[:: max(1, len(evidence) // MOST)] for part in parts]
     shapes = list(product(tails, SPREADS))
     fits = []
     for tail, spread in shapes:
-        fit = _fitted(fit, parts, skills, tolerated, spread, tail)
+        fit = _fitted(fit, fitted_to, skills, tolerated, spread, tail)
         fits.append(fit)
     likely = np.array([f.log_likelihood + _log_prior(s) for f, (_, s) in zip(fits, shapes, strict=True)])
     odds = np.where(likely > likely.max() - FAR, np.exp(likely - likely.max()), 0.0)
