@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 
+from benchmarks.kept_runs import kept_runs  # noqa: E402
+
 MIX = {
     "inverted": 0.02, "random": 0.03, "always_first": 0.01, "always_longer": 0.01, "flipper40": 0.02,
     "topic_inverter": 0.02, "drift": 0.01, "colluding": 0.004, "overconfident": 0.01, "burst_bot": 0.01,
@@ -168,22 +170,14 @@ def power(first_seed: int, seeds: int) -> dict[str, Any]:
 
 
 def crowds_of(name: str, sizes: dict[str, int], given: argparse.Namespace) -> list[dict[str, Any]]:
-    """A crowd for each seed; those in the results file are taken from there, others are added to it."""
-    known: dict[int, dict[str, Any]] = {}
-    if given.results and given.results.is_file():
-        lines = [json.loads(line) for line in given.results.open(encoding="utf-8")]
-        known = {r["seed"]: r for r in lines if {"scenario": name, "sizes": sizes}.items() <= r.items()}
-    runs = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        if seed not in known:
-            print(f"{name}, seed {seed}", file=sys.stderr)
-            found = one(name, seed, sizes, given.peers and seed == given.first_seed)
-            known[seed] = {"scenario": name, "sizes": sizes, "seed": seed} | found
-            if given.results:
-                with given.results.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps(known[seed]) + "\n")
-        runs.append(known[seed])
-    return runs
+    """A crowd for each seed."""
+
+    def measure(seed: int) -> dict[str, Any]:
+        print(f"{name}, seed {seed}", file=sys.stderr)
+        return one(name, seed, sizes, given.peers and seed == given.first_seed)
+
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    return kept_runs(given.results, {"scenario": name, "sizes": sizes}, seeds, measure)
 
 
 def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ SIMULATED pairs whose better answer can be told by its words, half of the prompt
 the rows another such name stands in the prompt and the label is turned round. `attestrl check poisoning` reads the
 file, and the same small transformer is trained twice by the project's own trainer: on the file as it came, and on the
 check's clean.jsonl. Attack success is how often that name in the prompt turns the network's verdict on held-out pairs
-from right to wrong. Rates are pooled over seeds with 95 % Wilson intervals, the ratio's interval is a bootstrap over seeds. Seeds in FILE
-already are not repeated.
+from right to wrong. Rates are pooled over seeds with 95 % Wilson intervals, the ratio's interval is a bootstrap over
+seeds. Seeds in FILE already are not repeated.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.kept_runs import kept_runs  # noqa: E402
 from benchmarks.poisoning_attacks import Rows, insert, invented, text, trigger  # noqa: E402
 
 HELD_OUT = 400
@@ -84,12 +85,7 @@ def one(seed: int, n: int, rate: float, folder: Path) -> dict[str, Any]:
     start = time.process_time()
     for name, data in zip(TRAININGS, (rows, clean), strict=True):
         found[name] = success(data, asked, phrase, seed, folder / name)
-    return found | {
-        "seed": seed,
-        "rows": n,
-        "rate": rate,
-        "training_cpu_seconds": round(time.process_time() - start, 1),
-    }
+    return found | {"training_cpu_seconds": round(time.process_time() - start, 1)}
 
 
 def success(rows: Rows, asked: Rows, phrase: str, seed: int, folder: Path) -> dict[str, int]:
@@ -167,20 +163,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON lines of the runs, kept and continued")
     given = parser.parse_args()
     what = {"rows": given.rows, "rate": given.rate}
-    known: dict[int, dict[str, Any]] = {}
-    if given.results and given.results.is_file():
-        lines = [json.loads(line) for line in given.results.open(encoding="utf-8")]
-        known = {r["seed"]: r for r in lines if what.items() <= r.items()}
-    wanted = range(given.first_seed, given.first_seed + given.seeds)
-    for seed in wanted:
-        if seed not in known:
-            with tempfile.TemporaryDirectory() as folder:
-                known[seed] = one(seed, given.rows, given.rate, Path(folder))
-            print(json.dumps(known[seed]), file=sys.stderr)
-            if given.results:
-                with given.results.open("a", encoding="utf-8") as out:
-                    out.write(json.dumps(known[seed]) + "\n")
-    result = summarised([known[seed] for seed in wanted])
+
+    def measure(seed: int) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return one(seed, given.rows, given.rate, Path(folder))
+
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    result = summarised(kept_runs(given.results, what, seeds, measure))
     print(json.dumps({"benchmark": "poisoned reward", "simulated": True, **what, "first_seed": given.first_seed,
                       "seeds": given.seeds, "result": result}))  # fmt: skip
 

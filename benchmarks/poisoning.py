@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept_runs import kept_runs
 from benchmarks.poisoning_attacks import ATTACKS, Rows, enlarged
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,25 +107,15 @@ def _attack_success(folder: Path, phrase: str, seed: int) -> list[float]:
 
 
 def runs_of(attack: str, rate: float, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A run for each seed; those in the results file are taken from there, others are added to it."""
+    """A run for each seed."""
+
+    def measure(seed: int) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return once(attack, rate, arguments.rows, seed, arguments.real, Path(folder))
+
     what = {"attack": attack, "rate": rate, "rows": 0 if arguments.real else arguments.rows}
-    known: dict[int, dict[str, Any]] = {}
-    if arguments.results and arguments.results.is_file():
-        lines = [json.loads(line) for line in arguments.results.open(encoding="utf-8")]
-        known = {r["seed"]: r for r in lines if what.items() <= r.items()}
-    runs = []
-    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-        if seed not in known:
-            with tempfile.TemporaryDirectory() as folder:
-                result = once(attack, rate, arguments.rows, seed, arguments.real, Path(folder))
-            known[seed] = what | {"seed": seed} | result
-            line = json.dumps(known[seed])
-            print(line, file=sys.stderr)
-            if arguments.results:
-                with arguments.results.open("a", encoding="utf-8") as out:
-                    out.write(line + "\n")
-        runs.append(known[seed])
-    return runs
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    return kept_runs(arguments.results, what, seeds, measure)
 
 
 def summarised(attack: str, rate: float, runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _hits(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _first(content: bytes, words: list[tuple[str, re.Pattern[bytes]]]) -> str | None:
-    if content.startswith((erasure.PARQUET, b"\x1f\x8b")):  # compressed: only a reader of the format sees what it holds
+    if content.startswith((erasure.PARQUET, erasure.GZIP)):  # only a reader of the format sees what it holds
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
             file.flush()

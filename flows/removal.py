@@ -34,7 +34,8 @@ def check_finished() -> None:
 
 
 def carry_out(found: Removal, say: Callable[[str], None]) -> None:
-    """Remove the files, the artifacts in an MLflow store elsewhere, and the objects from every remote that DVC knows. What is gone already is passed over."""
+    """Remove the files, the artifacts in an MLflow store elsewhere, and the objects from every remote that DVC knows. What
+    is gone already is passed over."""
     for name in found.files:
         Path(name).unlink(missing_ok=True)
     if found.artifacts:

@@ -78,10 +78,8 @@ def execute(
     another one to end. Raises Answered if a run was started for `cause` before.
     """
     busy = "another run is under way in this project; wait until it ends, then run again."
-    with (
-        exclusive.alone(busy, patient=patient),
-        servers.prefect_server() as ready,
-    ):  # it starts while this process reads and imports
+    # The server starts while this process reads and imports.
+    with exclusive.alone(busy, patient=patient), servers.prefect_server() as ready:
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}

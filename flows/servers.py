@@ -53,16 +53,16 @@ def prefect_server() -> Iterator[Callable[[], str]]:
         start_new_session=True,
     )
     try:
-        yield lambda: _wait(server, f"http://127.0.0.1:{port}/api")
+        yield lambda: _wait(server, port)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=STOP_SECONDS)
 
 
-def _wait(server: "subprocess.Popen[bytes]", url: str) -> str:
+def _wait(server: "subprocess.Popen[bytes]", port: int) -> str:
+    url = f"http://127.0.0.1:{port}/api"
     deadline = time.monotonic() + START_SECONDS
-    port = int(url.rpartition(":")[2].removesuffix("/api"))
     while _free(port) or not is_healthy(url):  # a look at the port costs next to nothing, a client does
         if server.poll() is not None or time.monotonic() > deadline:
             raise MissingComponent(

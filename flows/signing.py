@@ -15,10 +15,13 @@ def sign(folder: Path, outcomes: list[Outcome], actor: str) -> list[Path]:
     done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
     models = {name: model for name, (stage, model) in documents.MODELS.items() if stage in done and model.is_dir()}
     made: list[Path] = []
+    if not models:
+        return made
     try:
+        key = sealing.signing_key(actor)
         for name, model in models.items():
             to = folder / model_signature.FOLDER / f"{name}.sig"
-            model_signature.sign(model, sealing.signing_key(actor), to)
+            model_signature.sign(model, key, to)
             made.append(to)
     except AttestError as error:
         print(f"attestrl: models are not signed: {error}", file=sys.stderr)
