@@ -150,8 +150,13 @@ def started_by(served: TeamProject, name: str) -> tuple[Entry, float]:
     wait(lambda: [e for e in served.caused("incident") if e.data["cause"]["identity"]["incident_id"] == name], 180)
     (started,) = [e for e in served.caused("incident") if e.data["cause"]["identity"]["incident_id"] == name]
     query = {"filter": {"event": {"name": ["attestrl.incident"]}}}
-    events = served.prefect("events/filter", query)["events"]
-    occurred = next(e["occurred"] for e in events if e["payload"]["digest"] == started.data["cause"]["digest"])
+
+    def events() -> list[dict[str, Any]]:
+        found = served.prefect("events/filter", query)["events"]
+        return [e for e in found if e["payload"]["digest"] == started.data["cause"]["digest"]]
+
+    wait(events)  # Prefect acts on an event before it stores it
+    occurred = events()[0]["occurred"]
     return started, (datetime.fromisoformat(started.ts) - datetime.fromisoformat(occurred)).total_seconds()
 
 
