@@ -44,7 +44,8 @@ def shown(run: dict[str, Any]) -> str:
     outputs = [o for stage in run["stages"] for o in stage["outputs"]]
     lines += [f"  {o['path']} {o['sha256']}" for o in outputs if o["path"].startswith("data/models/")]
     lines += [f"Simulated: {what}" for what in run.get("simulated", [])]
-    lines += ["Records:", *(f"  {path}" for path in run["records"])]
+    if records := run["records"]:
+        lines += [f"Records: {Path(records[0]).parent} ({len(records)} files, named with their SHA-256 by the audit log)"]
     return "\n".join(lines) + "\n"
 
 

@@ -162,7 +162,7 @@ def test_what_is_shown_names_everything_that_is_decided_on() -> None:
         "accuracy/test not measured",
         "data/models/policy " + "1" * 64,
         "Simulated: the annotators and their votes",
-        "records/card-policy.md",
+        "files, named with their SHA-256 by the audit log)",
     ):
         assert part in text
     assert "sft.parquet" not in text
