@@ -45,7 +45,9 @@ def shown(run: dict[str, Any]) -> str:
     lines += [f"  {o['path']} {o['sha256']}" for o in outputs if o["path"].startswith("data/models/")]
     lines += [f"Simulated: {what}" for what in run.get("simulated", [])]
     if records := run["records"]:
-        lines += [f"Records: {Path(records[0]).parent} ({len(records)} files, named with their SHA-256 by the audit log)"]
+        lines += [
+            f"Records: {Path(records[0]).parent} ({len(records)} files, named with their SHA-256 by the audit log)"
+        ]
     return "\n".join(lines) + "\n"
 
 
