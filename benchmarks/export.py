@@ -1,9 +1,9 @@
-"""A year of daily runs exported: python -m benchmarks.export RECORDS LEDGER [days]; prints one JSON line.
+"""A year of daily runs exported: python -m benchmarks.export PROJECT [days]; prints one JSON line.
 
-RECORDS is the folder of a real run (`.attestrl/records/<run>`) and LEDGER the audit log that names it. Each day gets a copy
-of the run under an id of its own, its entries, and a signed checkpoint; then all bundles are written, as `attestrl
-evidence export all` does, and the first and the last are verified. Target: 365 days in less than a minute, in memory that
-does not grow with the days.
+PROJECT is a folder in which `attestrl run` ended at least once. Each day gets a copy of its latest run under an id of its
+own, its entries, and a checkpoint signed by a copy of the project's keys, which signed the run's models as well; then all
+bundles are written, as `attestrl evidence export all` does, and the first and the last are verified. Target: 365 days in
+less than a minute, in memory that does not grow with the days.
 """
 
 import argparse
@@ -14,7 +14,9 @@ import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
+from benchmarks.machine import described
 from governance import bundle
 from governance.digest import sha256_path, write_atomic
 from governance.entry import Entry
@@ -26,10 +28,14 @@ from governance.records import ENDS, files_of
 from governance.verify_bundle import verify
 
 
-def measure(run: Path, entries: list[Entry], days: int) -> dict[str, float]:
+def measure(state: Path, days: int) -> dict[str, Any]:
+    """Figures for the latest run of the project whose `.attestrl` is `state`."""
+    run = max(folder for folder in (state / "records").iterdir() if folder.is_dir())
+    entries = list(Ledger(state / "ledger.jsonl").entries(run.name))
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         ledger = Ledger(home / "ledger.jsonl")
+        shutil.copytree(state / "keys", home / "keys", ignore=shutil.ignore_patterns("last-checkpoint.json"))
         notary = Notary(ledger, Folder(home / "checkpoints"), Keyring(home / "keys"))
         folders = [_day(home / "records", run, entries, notary, n) for n in range(days)]
         before = resource.getrusage(resource.RUSAGE_SELF)
@@ -44,6 +50,7 @@ def measure(run: Path, entries: list[Entry], days: int) -> dict[str, float]:
             reasons, _ = verify(str(home / "out" / f"{folder.name}.zip"))
             assert not reasons, reasons
         return {
+            "benchmark": "export",
             "days": days,
             "entries": sum(1 for _ in ledger.lines()),
             "files_a_bundle": len(files_of(run)),
@@ -51,6 +58,7 @@ def measure(run: Path, entries: list[Entry], days: int) -> dict[str, float]:
             "export_s": round(seconds, 1),
             "export_cpu_s": round(cpu, 1),
             "memory_grown_mb": round(grown / 1024, 1),
+            **described(),
         }
 
 
@@ -72,10 +80,8 @@ def _day(records: Path, run: Path, entries: list[Entry], notary: Notary, number:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Time to export a year of daily runs.")
-    parser.add_argument("records", type=Path)
-    parser.add_argument("ledger", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=Path)
     parser.add_argument("days", type=int, nargs="?", default=365)
     given = parser.parse_args()
-    own = list(Ledger(given.ledger).entries(given.records.name))
-    print(json.dumps(measure(given.records, own, given.days)))
+    print(json.dumps(measure(given.project / ".attestrl", given.days)))
