@@ -16,7 +16,7 @@ from governance.mapping import DISCLAIMER, PERSON
 DECISIONS = {
     Event.APPROVED: "approved",
     Event.REJECTED: "rejected",
-    Event.REFUSED: "not approved, the evidence said no; asked for",
+    Event.REFUSED: "approval refused by the evidence, asked for",
 }
 
 
