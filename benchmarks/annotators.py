@@ -44,6 +44,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "coalition_55": {**BIG, "bad": {"inverted": 0.55}, "golden_share": 0.02},
     "honest": {**BIG, "bad": {}},
     "minority": {**BIG, "bad": {"minority": 0.10}},
+    "school": {**BIG, "bad": {"school": 0.10, "random": 0.03, "inverted": 0.02}},
     **{
         name: {**BIG, "bad": {name: 0.02}}
         for name in ("random", "always_first", "always_longer", "flipper40", "overconfident", "burst_bot", "drift",

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 TOPICS = 10
 GROUP = 10  # colluding annotators in a group
-HONEST = ("honest", "minority")  # nobody of these is to be flagged
+HONEST = ("honest", "minority", "school")  # nobody of these is to be flagged
 START = np.datetime64("2026-01-05T08:00:00")
 
 
@@ -52,6 +52,11 @@ def _flip(v: _Votes, r: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return np.where(turn, 1 - v.honest[r], v.honest[r])
 
 
+def _seen_otherwise(item: np.ndarray) -> np.ndarray:
+    """(n,) bool: items, half of all, of which the school holds another view; golden items never come from them."""
+    return item.astype(np.int64) * 2654435761 >> 9 & 1 == 1
+
+
 BEHAVIOURS: dict[str, Any] = {
     "inverted": lambda v, r: 1 - v.honest[r],
     "random": lambda v, r: v.rng.integers(0, 2, len(r)),
@@ -63,6 +68,7 @@ BEHAVIOURS: dict[str, Any] = {
     "overconfident": lambda v, r: np.where(_coin(v, r, 0.55), v.truth[r], 1 - v.truth[r]),
     "topic_inverter": lambda v, r: _flip(v, r, v.topic[r] == v.who[r] % TOPICS),
     "minority": lambda v, r: _flip(v, r, v.topic[r] == 0),
+    "school": lambda v, r: _flip(v, r, _seen_otherwise(v.item[r])),
     "drift": lambda v, r: np.where(v.when[r] < 0.5, v.honest[r], v.rng.integers(0, 2, len(r))),
     "colluding": lambda v, r: ((v.item[r].astype(np.int64) * 2654435761 + v.group[r] * 97) >> 7) & 1,
     "knows_golden": lambda v, r: np.where(v.golden[r], v.truth[r], v.rng.integers(0, 2, len(r))),
@@ -95,7 +101,8 @@ def simulate(
     for g in range(1, int(group.max()) + 1):  # a group votes on the same items
         rows = np.flatnonzero(group[who] == g)
         item[rows] = rng.choice(rng.choice(items, max(1, len(rows) // (GROUP - 2)), replace=False), len(rows))
-    known = rng.choice(np.flatnonzero(topic != 0), min(items // 2, max(200, int(golden_share * items))), replace=False)
+    agreed = (topic != 0) & ~(_seen_otherwise(np.arange(items)) & ("school" in (bad or {})))
+    known = rng.choice(np.flatnonzero(agreed), min(items // 2, max(200, int(golden_share * items))), replace=False)
     if golden_per_annotator:
         who = np.r_[who, np.repeat(np.arange(annotators), golden_per_annotator)]
         item = np.r_[item, rng.choice(known, annotators * golden_per_annotator)]

@@ -165,6 +165,8 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         section = {"method": settings.method} | section
     if stage in ("sft", "reward", "ppo"):
         section |= {f"lora.{k}": v for k, v in settings.lora.model_dump().items()}
+    if stage in ("reward", "ppo") and settings.reward.criteria:
+        section |= {f"stakeholders.{k}": v for k, v in settings.stakeholders.model_dump().items() if v is not None}
     if name == "base":
         section |= _json(Path(settings.base.model) / "pretrain.json").get("config", {})
     panel = settings.ingest.votes is None and settings.ingest.panel is not None

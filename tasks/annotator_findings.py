@@ -13,14 +13,19 @@ from tasks.stats.dawid_skene import one_coin
 from tasks.stats.false_discovery import bayesian_fdr, holm
 from tasks.stats.full_dawid_skene import TwoCoin, two_coin
 from tasks.stats.golden import golden_audit
+from tasks.stats.intervals import wilson
 from tasks.stats.pairwise_agreement import pairwise_agreement
 from tasks.stats.policies import cue_counts, leaning_p_values
 from tasks.stats.rater_calibration import Calibration, calibration
 from tasks.stats.regularity import regularity_p_values
 from tasks.stats.response_model import Crowd, ResponseModel
 from tasks.stats.sequential import Sequential, sequential_test
-from tasks.stats.suspicion import Suspicion, suspect
+from tasks.stats.shared_views import shared_views
+from tasks.stats.suspicion import WAYS, Groups, Suspicion, suspect
 from tasks.stats.timing import Timing, timing
+from tasks.stats.topic_contrast import LEAST_MEMBERS
+
+LEAST_GOLDEN = 10  # votes of a group, from which on they say something of it
 
 
 @dataclass(frozen=True)
@@ -104,16 +109,21 @@ def find(b: Ballots, settings: Annotators) -> Findings:
     informative = b.per_annotator(several[b.item] | b.on_golden)  # alone on an item, a vote is judged by nobody
     judged = informative >= settings.min_votes
     log_odds = np.where(judged, suspicion.log_odds, np.minimum(suspicion.log_odds, 0.0))
-    unreliable = np.zeros(b.n_annotators, dtype=bool)
-    unreliable[judged] = bayesian_fdr(expit(log_odds[judged]), settings.max_false_discovery_rate)
-    unreliable &= (
-        expit(-log_odds) <= settings.max_doubt
-    )  # the rate is an average: it must not accuse a likely honest one
+    unreliable = _accused(log_odds, judged, settings)
+    by_guessing = np.argmax(suspicion.ways, axis=1) == WAYS.index("guesses")
+    views, log_odds = _views(
+        b, crowd, log_odds, unreliable & by_guessing & ~golden.failed & ~colluding, judged, settings
+    )
+    if views:
+        unreliable = _accused(log_odds, judged, settings)
+        suspicion = replace(suspicion, groups=suspicion.groups + views)
     log_odds = np.maximum(log_odds, np.where(colluding, -np.log(np.maximum(collusion.p_value, 1e-300)), -np.inf))
     agreement, pair_agreement = pairwise_agreement(b)
     start, _ = crowd.accuracy(crowd.mixture.posterior, np.full(b.n_annotators, 0.5), b.per_annotator())
     one = one_coin(b.who, b.item, b.choice, b.known, start)
     reliability, spread = crowd.accuracy(suspicion.mixture.posterior, one.reliability, b.per_annotator())
+    for view in views:  # among themselves: the crowd is no measure of another view
+        reliability[view.members], spread[view.members] = _within(b, view.members)
     with np.errstate(invalid="ignore", divide="ignore"):
         left_out = b.per_annotator(crowd.right) / b.per_annotator()
     return Findings(
@@ -144,6 +154,43 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         one.reliability,
         two_coin(b, one.reliability),
     )
+
+
+def _accused(log_odds: np.ndarray, judged: np.ndarray, settings: Annotators) -> np.ndarray:
+    """(annotators,) bool: unreliable at the false-discovery rate."""
+    accused = np.zeros(len(log_odds), dtype=bool)
+    accused[judged] = bayesian_fdr(expit(log_odds[judged]), settings.max_false_discovery_rate)
+    doubt = expit(-log_odds)
+    return accused & (doubt <= settings.max_doubt)  # the rate is an average: it must not accuse a likely honest one
+
+
+def _views(
+    b: Ballots, crowd: Crowd, log_odds: np.ndarray, suspects: np.ndarray, judged: np.ndarray, settings: Annotators
+) -> tuple[list[Groups], np.ndarray]:
+    """(groups, log odds of being unreliable with what they explain): people among suspected guessers who see every item by
+    a measure of their own, are enough to be no attack, and pass golden items as far as there are any."""
+    people = int(judged.sum())
+    least = max(LEAST_MEMBERS, settings.minority_share * people)
+    found = []
+    for holds in shared_views(b, crowd.right, suspects, settings.golden_level, least):
+        members = holds > 0.5
+        golden = np.flatnonzero(members[b.who] & b.on_golden)
+        right = int((b.choice[golden] == b.known[b.item[golden]]).sum())
+        if len(golden) < LEAST_GOLDEN or wilson(right, len(golden))[0] > 0.5:
+            found.append(Groups(None, members.sum() / people, people, members, right, len(golden)))
+            bad = expit(log_odds) * (1 - holds)
+            log_odds = np.log(np.maximum(bad, 1e-300)) - np.log1p(-np.minimum(bad, 1 - 1e-16))
+            log_odds = np.where(members, np.minimum(log_odds, 0.0), log_odds)
+    return found, log_odds
+
+
+def _within(b: Ballots, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(reliability, its standard error) of `members` (annotators,) bool, by their own votes alone."""
+    rows = np.flatnonzero(members[b.who])
+    who = np.searchsorted(np.flatnonzero(members), b.who[rows])
+    item = np.unique(b.item[rows], return_inverse=True)[1]
+    reliability = one_coin(who, item, b.choice[rows]).reliability
+    return reliability, np.sqrt(reliability * (1 - reliability) / np.bincount(who))
 
 
 def _golden(b: Ballots, level: float) -> Golden:

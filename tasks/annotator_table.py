@@ -137,7 +137,10 @@ def _noted(found: Findings, poll: Poll, k: int) -> list[str]:
             said.append(f"{SHARES[name]} in {leaning.follows[k]:.0%} of votes, unlike the crowd")
     for group in found.suspicion.groups:
         if group.members[k]:
-            said.append(f"one of {group.members.sum()} who see the topic {poll.topics[group.topic]!r} differently")
+            view = "agree among themselves and not with the others"
+            if group.topic is not None:
+                view = f"see the topic {poll.topics[group.topic]!r} differently"
+            said.append(f"one of {group.members.sum()} who {view}")
     if not said and not found.flag[k]:
         said.append(f"suspect, but not surely enough ({_way(found, poll, k)})")
     return said

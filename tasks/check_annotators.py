@@ -163,9 +163,12 @@ def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float) -> 
     for group in found.suspicion.groups:
         members = int(group.members.sum())
         counted = f"{members} annotators ({group.share:.0%} of those who voted on it)"
+        view = (
+            "not with the others" if group.topic is None else f"see the topic {cast.topics[group.topic]!r} differently"
+        )
         said += (
             f" {counted if members >= EXPORTED else f'Fewer than {EXPORTED} annotators'} agree among themselves and"
-            f" see the topic {cast.topics[group.topic]!r} differently: a disagreement, not an attack."
+            f" {view}: a disagreement, not an attack."
         )
     if rows.height == 1 and not b.on_golden.any():
         said += " With a single annotator there is nobody to compare with: nothing can be said."
@@ -243,7 +246,7 @@ def _number(value: float) -> float | None:
 def _disagreements(found: Findings, cast: Poll) -> list[dict[str, Any]]:
     return [
         {
-            "topic": cast.topics[group.topic],
+            "topic": None if group.topic is None else cast.topics[group.topic],
             "share_of_annotators": group.share,
             "low": wilson(int(group.members.sum()), group.people)[0],
             "high": wilson(int(group.members.sum()), group.people)[1],
@@ -259,7 +262,6 @@ def _disagreements(found: Findings, cast: Poll) -> list[dict[str, Any]]:
 def _share_of_votes(found: Findings, group: Groups) -> dict[str, float]:
     """What part of the data a group's view is."""
     b = found.ballots
-    assert b.topic is not None
-    on_topic = b.topic == group.topic
+    on_topic = np.ones(len(b.who), dtype=bool) if b.topic is None or group.topic is None else b.topic == group.topic
     theirs = int((on_topic & group.members[b.who]).sum())
     return {"share_of_topic_votes": theirs / max(1, int(on_topic.sum())), "share_of_votes": theirs / len(b.who)}

@@ -10,6 +10,7 @@ from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
 from tasks.criterion_votes import voted_rows
+from tasks.group_votes import by_group, group_names, without_parents
 from tasks.progress import bar
 from tasks.rankings import RANKED, complete
 from tasks.splits import SIDES
@@ -37,7 +38,9 @@ def body(stage: Stage) -> None:
     preferences = preferences.filter(~pl.col("id").is_in(list(poisoned)))
     derived = {DERIVED_DEMONSTRATION + i for i in poisoned}
     demonstrations = demonstrations.filter(~pl.col("id").is_in(list(poisoned | derived)))
-    weighted, disputed = weigh(preferences, votes, annotators)
+    own, groups = _by_group(stage, votes)
+    weighted, disputed = weigh(preferences, pl.concat([votes, own]), annotators)
+    weighted = without_parents(weighted, groups.get("groups", []), PAIRS)
     aside += disputed
     counts = {}
     with bar(len(SIDES), "curate", "side") as progress:
@@ -47,8 +50,21 @@ def body(stage: Stage) -> None:
     _refuse_empty(counts)
     write_jsonl(stage.report / "set_aside.jsonl", aside)
     reasons = {r: sum(a["reason"] == r for a in aside) for r in sorted({a["reason"] for a in aside})}
-    write_json(stage.report / "summary.json", {"sides": counts, "set_aside": reasons, "weights": _spread(weighted)})
+    summary = {"sides": counts, "set_aside": reasons, "weights": _spread(weighted)} | groups
+    write_json(stage.report / "summary.json", summary)
     stage.log_metrics({f"rows/{s}": float(n) for s, n in counts.items()} | {"rows/set_aside": float(len(aside))})
+
+
+def _by_group(stage: Stage, votes: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """(votes that count for a group of people apart, what the summary says of the groups); nothing of either where
+    `stakeholders.by` names no column."""
+    asked = stage.params.stakeholders
+    if asked.by is None:
+        return votes.clear(), {}
+    people = pl.read_parquet(stage.input_table(paths.PEOPLE, "curation"))
+    named = group_names(people, asked.by, str(stage.params.ingest.annotators))
+    own, groups, hidden = by_group(votes, named, asked.least_people)
+    return own, {"groups": groups, "groups_of_too_few_people": hidden}
 
 
 def weigh(

@@ -14,6 +14,7 @@ from governance.template import render
 from tasks import paths
 from tasks.evals.best_of_n import best_of_n
 from tasks.evals.generation import Responses, respond
+from tasks.evals.welfare import group_welfare, other_choices
 from tasks.evals.win_rate import Rate, length_controlled, win_rate
 from tasks.lineage import lineage_of
 from tasks.plots import canvas, save
@@ -49,6 +50,8 @@ def body(stage: Stage) -> None:
         responses["best_of_n"] = _best_of_n(stage, prompts)
     scores = {name: _score(folder, responses) for name, folder in SCORERS.items()}
     rows = _metrics(stage, responses, scores)
+    if stage.params.reward.criteria:
+        rows += _welfare(stage, responses)
     groups = _by_group(stage, table, scores["judge"])
     write_json(stage.report / "metrics.json", {**digests, "metrics": rows + groups})
     write_jsonl(stage.report / "samples.jsonl", _samples(stage, table, responses, scores["judge"]))
@@ -108,10 +111,10 @@ def _best_of_n(stage: Stage, prompts: list[list[int]]) -> Responses:
     return best_of_n(candidates, scores.numpy(), settings.best_of_n)
 
 
-def _score(folder: Path, responses: dict[str, Responses]) -> dict[str, np.ndarray]:
-    """Scores (B,) of each model's responses. What all of them answer is read once, and equal answers are scored once, so
-    that they tie."""
-    ensemble = load_ensemble(folder)
+def _score(folder: Path, responses: dict[str, Responses], *, heads_apart: bool = False) -> dict[str, np.ndarray]:
+    """Scores (B,) of each model's responses, (B, C) of C heads apart. What all of them answer is read once, and equal
+    answers are scored once, so that they tie."""
+    ensemble = load_ensemble(folder, heads_apart=heads_apart)
     rows = {n: list(zip(map(tuple, r.ids), r.lengths.tolist(), strict=True)) for n, r in responses.items()}
     place = {row: i for i, row in enumerate(dict.fromkeys(row for some in rows.values() for row in some))}
     conversations, lengths = [list(ids) for ids, _ in place], [length for _, length in place]
@@ -163,6 +166,23 @@ def _metrics(
         for scorer in SCORERS:
             mean(f"{scorer}/{name}", scores[scorer][name])
     return rows
+
+
+def _welfare(stage: Stage, responses: dict[str, Responses]) -> list[dict[str, Any]]:
+    """What each head of the judge says of SFT and the policy, what the worst head says, and which of the policy's responses
+    each rule would have chosen."""
+    settings, decided, criteria = stage.params.evaluate, stage.params.stakeholders, stage.params.reward.criteria
+    drawn: dict[str, Any] = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
+    heads = _score(paths.JUDGE, {name: responses[name] for name in ("sft", "policy")}, heads_apart=True)
+    rows = []
+    for name, scores in heads.items():
+        by_head = scores.reshape(len(scores), -1)
+        each, worst = group_welfare(by_head, settings.samples_per_prompt, **drawn)
+        rows += [_row(f"welfare/{name}/{c}", rate) for c, rate in zip(criteria, each, strict=True)]
+        rows.append(_row(f"welfare_worst/{name}", worst))
+    given = (list(criteria.values()), settings.samples_per_prompt, decided.rule, decided.quantile, settings.level)
+    others = other_choices(by_head, *given) if min(criteria.values()) >= 0 and any(criteria.values()) else {}
+    return rows + [_row(f"other_choice/policy_by_{rule}", rate) for rule, rate in others.items()]
 
 
 def _by_group(stage: Stage, table: pl.DataFrame, judge: dict[str, np.ndarray]) -> list[dict[str, Any]]:

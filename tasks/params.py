@@ -1,18 +1,20 @@
 """`params.yaml`: its schema, and its errors as sentences. One class a section; unknown keys are refused.
 
-Here are the sections that decide stages; the others are in `evaluation_params` and `operating_params`.
+Here are the sections about data, and the whole; the others are in `training_params`, `evaluation_params` and
+`operating_params`.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from governance.errors import BadInput
 from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
+from tasks.training_params import Direct, Lora, Ppo, Reward, Sft, Stakeholders
 
 
 class Panel(Section):
@@ -89,115 +91,12 @@ class Poisoning(Section):
     max_quarantine_share: Share
 
 
-class Lora(Section):
-    """Low-rank adapters through peft; merged into the saved model."""
-
-    enabled: bool
-    rank: Count
-    alpha: Count
-    dropout: Share
-
-
 class Base(Section):
     """Where the base model comes from: a hub name, a local folder, or the shipped model's folder."""
 
     model: str
     revision: str | None = None
     trust_remote_code: bool = False
-
-
-class Training(Section):
-    """What SFT and reward training share."""
-
-    epochs: Count
-    batch: Count
-    learning_rate: Positive
-    max_length: Count
-    bf16: bool
-    save_steps: Count
-    save_total_limit: Count
-
-
-class Sft(Training):
-    """Supervised fine-tuning on demonstrations."""
-
-
-class RewardEnsemble(Section):
-    """Several reward models as one; `variance_weight` is read by `mean_minus_variance` alone."""
-
-    members: Count
-    rule: Literal["mean", "worst", "mean_minus_variance"]
-    variance_weight: Annotated[float, Field(ge=0)]
-
-
-class Reward(Training):
-    """Reward model and judge, by one recipe. The loss is of rankings; of pairs both are the Bradley–Terry loss."""
-
-    loss: Literal["bradley_terry", "plackett_luce"]
-    criteria: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], Annotated[float, Field(allow_inf_nan=False)]]
-    length_debias: bool
-    dev_share: Share
-    ensemble: RewardEnsemble
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
-
-    @model_validator(mode="after")
-    def _smooth_pairs(self) -> "Reward":
-        if self.label_smoothing and self.loss != "bradley_terry":
-            raise ValueError("label_smoothing is of pairs: set it to 0, or loss to bradley_terry")
-        return self
-
-    @field_validator("criteria")
-    @classmethod
-    def _in_order(cls, criteria: dict[str, float]) -> dict[str, float]:
-        return dict(sorted(criteria.items()))  # heads are drawn in this order, however the file has it
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> "Reward":
-        if self.criteria and not any(self.criteria.values()):
-            raise ValueError("criteria: all weights are 0, so that every score would be 0; give one another weight")
-        return self
-
-
-class Ppo(Section):
-    """Proximal policy optimisation against the reward model."""
-
-    episodes: Count
-    batch: Count
-    minibatch: Count
-    microbatch_tokens: Count
-    epochs: Count
-    learning_rate: Positive
-    value: Literal["separate", "shared"]
-    value_coef: Positive
-    kl_coef: Annotated[float, Field(ge=0)]
-    kl_estimator: Literal["k1", "k2", "k3"]
-    kl_target: Positive | None
-    kl_horizon: Count
-    kl_budget: Positive | None
-    max_kl: Positive
-    min_entropy: Annotated[float, Field(ge=0)]
-    gamma: Share
-    lam: Share
-    clip_range: Positive
-    clip_range_value: Positive
-    max_grad_norm: Positive
-    temperature: Positive
-    max_prompt_tokens: Count
-    max_new_tokens: Count
-    missing_eos_score: float | None
-    missing_eos_penalty: Annotated[float, Field(ge=0)]
-    whiten_rewards: bool
-    bf16: bool
-    save_steps: Count
-    save_total_limit: Count
-
-
-class Direct(Training):
-    """A policy straight from preference pairs, by DPO, IPO or KTO."""
-
-    beta: Positive
-    watch_steps: Count
-    kl_budget: Positive | None
 
 
 class Evaluate(Section):
@@ -234,6 +133,7 @@ class Params(Section):
     lora: Lora
     sft: Sft
     reward: Reward
+    stakeholders: Stakeholders
     method: Literal["ppo", "dpo", "ipo", "kto"]
     ppo: Ppo
     dpo: Direct
@@ -249,6 +149,20 @@ class Params(Section):
     approval: Approval = Approval()
     placement: Placement = Placement()
     monitor: Monitor = Monitor()
+
+    @model_validator(mode="after")
+    def _heads_for_groups(self) -> "Params":
+        weights = self.reward.criteria.values()
+        if self.stakeholders.by is not None and not weights:
+            raise ValueError("stakeholders.by: name the groups in reward.criteria, each with its weight")
+        if self.stakeholders.by is not None and self.ingest.annotators is None:
+            raise ValueError("stakeholders.by: is a column of the file ingest.annotators, which is null")
+        if self.stakeholders.rule != "utilitarian" and (sum(w > 0 for w in weights) < 2 or any(w < 0 for w in weights)):
+            raise ValueError(
+                f"stakeholders.rule: {self.stakeholders.rule} is of two heads or more; give reward.criteria two with a "
+                "weight above 0, and none below"
+            )
+        return self
 
     def shares(self, stage: str) -> bool:
         """Whether processes can share a stage; of the direct methods' trainers each would do the whole."""

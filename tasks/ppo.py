@@ -16,7 +16,7 @@ from tasks.policy_samples import sample_rows
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
-from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer, merged, save_model, with_lora
+from tasks.rlhf.models import load_causal_lm, load_tokenizer, load_value_model, merged, save_model, with_lora
 from tasks.rlhf.ppo import Diverged, PpoTrainer
 from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.stage import Stage, run_stage
@@ -110,7 +110,7 @@ def _train(
 def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     lora = stage.params.lora
     policy, reference = load_causal_lm(paths.SFT), None if lora.enabled else load_causal_lm(paths.SFT)
-    value_model = load_reward_model(paths.REWARD) if stage.params.ppo.value == "separate" else None
+    value_model = load_value_model(paths.REWARD) if stage.params.ppo.value == "separate" else None
     if lora.enabled:
         policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
         value_model = with_lora(value_model, lora, "SEQ_CLS", stage.seed) if value_model is not None else None

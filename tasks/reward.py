@@ -29,11 +29,12 @@ from tasks.rlhf.models import (
 )
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
+from tasks.rlhf.welfare import UTILITARIAN, declare_rule
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
 
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
-PLAIN = {"loss": "bradley_terry", "criteria": "", "length_debias": "no"}
+PLAIN = {"loss": "bradley_terry", "criteria": "", "length_debias": "no", "rule": UTILITARIAN}
 
 
 def body(stage: Stage) -> None:
@@ -82,7 +83,7 @@ def _train(
         return
     if name == "reward" and ensemble.members > 1:
         save_rule(folder, ensemble)
-    write_json(folder / "lineage.json", lineage | {k: v for k, v in recipe.items() if v != PLAIN[k]})
+    write_json(folder / "lineage.json", lineage | {k: v for k, v in recipe.items() if v != PLAIN.get(k)})
     register = f"{stage.params.project}-reward" if name == "reward" else None
     stage.output_model(folder, lineage | recipe, register)
     stage.notes.setdefault("recipe", {})[name] = recipe
@@ -93,7 +94,11 @@ def _recipe(stage: Stage, name: str) -> dict[str, str]:
     """What makes a reward model of the data, for the record, MLflow and, where it is not `PLAIN`, the lineage."""
     criteria = ", ".join(f"{weight:g} {criterion}" for criterion, weight in stage.params.reward.criteria.items())
     debiased = stage.params.reward.length_debias and name != "judge"
-    return {"loss": stage.params.reward.loss, "criteria": criteria, "length_debias": "yes" if debiased else "no"}
+    decided = stage.params.stakeholders
+    rule = f"quantile {decided.quantile:g}" if decided.rule == "quantile" else decided.rule
+    by = {"groups": decided.by} if decided.by else {}
+    loss = stage.params.reward.loss
+    return {"loss": loss, "criteria": criteria, "length_debias": "yes" if debiased else "no", "rule": rule} | by
 
 
 def _train_one(
@@ -136,6 +141,7 @@ def _train_one(
     model.config.reward_offset = _offset(stage, model, shown, tokenizer.pad_token_id)
     said = zip(settings.criteria or ["score"], heads, np.ravel(model.config.reward_offset).tolist(), strict=True)
     stage.notes.setdefault("heads", {})[name] = {head: {"weight": w, "bias": bias} for head, w, bias in said}
+    declare_rule(model, stage.params.stakeholders.rule, stage.params.stakeholders.quantile)
     save_model(model, tokenizer, folder)
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"

@@ -70,6 +70,7 @@ def test_deps_name_the_code_that_is_used(stage: str) -> None:
         "tasks.param_types",
         "tasks.evaluation_params",
         "tasks.operating_params",
+        "tasks.training_params",
     }
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
     seen: set[str] = set()

@@ -18,6 +18,7 @@ from tasks.rlhf.length_effect import less_length
 from tasks.rlhf.packing import Packed, hidden_states, transformer
 from tasks.rlhf.rollout import Head, score_head, token_groups
 from tasks.rlhf.token_logprobs import token_logprobs
+from tasks.rlhf.welfare import combined
 
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]  # (context, continuations), none of them empty
 WIDTH = 512  # tokens of a context with its branches
@@ -99,11 +100,12 @@ def conversation_scores(
     advance: Callable[[int], object] | None = None,
     budget: int = BUDGET,
 ) -> torch.Tensor:
-    """Scores (N,) in fp32 by `head` at the last token of each conversation (token ids); what conversations begin with in
-    common, such as the prompt of several answers, is read once. `advance` is told how many rows were scored."""
+    """Scores (N,) in fp32 by `head` at the last token of each conversation (token ids), (N, C) of a head of C; what
+    conversations begin with in common, such as the prompt of several answers, is read once. `advance` is told how many rows
+    were scored."""
     groups = shared_prefixes(rows)
     items: list[Item] = [(rows[g[0]][:n], [[*rows[i][n:], 0] for i in g]) for g, n in groups]  # 0: is never read
-    scores = torch.zeros(len(rows))
+    scores: torch.Tensor | None = None
     for some in token_groups(
         [n + sum(len(c) - 1 for c in cs) for (_, n), (_, cs) in zip(groups, items, strict=True)], budget
     ):
@@ -119,10 +121,13 @@ def conversation_scores(
         keep, place = torch.unique(torch.tensor(last, device=layout.positions.device), return_inverse=True)
         hidden = hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place]
         scored = [i for g in some for i in groups[g][0]]
-        scores[scored] = head(hidden).float().cpu()
+        found = head(hidden).float().cpu()
+        if scores is None:
+            scores = found.new_zeros(len(rows), *found.shape[1:])
+        scores[scored] = found
         if advance:
             advance(len(scored))
-    return scores
+    return torch.zeros(0) if scores is None else scores
 
 
 def answer_scores(
@@ -131,9 +136,10 @@ def answer_scores(
     lengths: Sequence[float] | torch.Tensor,
     advance: Callable[[int], object] | None = None,
 ) -> torch.Tensor:
-    """What a reward model says of conversations (N,), in fp32, less its length effect, if any; `lengths` (N,): tokens of
-    the responses in them. `advance` is told how many rows were scored."""
-    return less_length(conversation_scores(model, score_head(model), rows, advance), model.config, lengths)
+    """What a reward model says of conversations (N,), in fp32, less its length effect, if any; (N, C) of C heads apart.
+    `lengths` (N,): tokens of the responses in them. `advance` is told how many rows were scored."""
+    scores = less_length(conversation_scores(model, score_head(model), rows, advance), model.config, lengths)
+    return combined(scores, model.config)
 
 
 def shared_prefixes(rows: Sequence[Sequence[int]], width: int = WIDTH) -> list[tuple[list[int], int]]:

@@ -13,6 +13,7 @@ import torch
 from transformers.utils import logging
 
 from tasks.rlhf.length_effect import less_length
+from tasks.rlhf.welfare import combined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,16 +82,28 @@ def load_causal_lm(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
 
 
 def load_reward_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Reward model that `save_model` wrote: sequence classification with one label, fp32, dropout off. Several heads
-    become the one that gives their weighted sum.
+    """Reward model that `save_model` wrote: sequence classification, fp32, dropout off. Several heads become the one that
+    gives their weighted sum; where another rule combines them (`tasks.rlhf.welfare`), what scores with the model applies it.
 
     Raises ValueError if the file lacks weights, such as those of the head.
     """
+    model = _load_heads(folder, trust_remote_code)
+    return model if getattr(model.config, "head_rule", None) else _summed(model)
+
+
+def load_value_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The reward model with one head, the weighted sum of its own, whatever the rule: where a value function begins."""
     return _summed(load_reward_heads(folder, trust_remote_code=trust_remote_code))
 
 
 def load_reward_heads(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The same with its heads apart, in the order of `reward.criteria`."""
+    """The reward model with its heads apart, in the order of `reward.criteria`."""
+    model = _load_heads(folder, trust_remote_code)
+    model.config.head_rule = None
+    return model
+
+
+def _load_heads(folder: Path, trust_remote_code: bool) -> Any:
     weights = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("head_weights", [1.0])
     model, lacking = _classifier(folder, trust_remote_code, len(weights))
     _refuse_lacking(lacking)
@@ -225,7 +238,7 @@ def score_conversations(
         ids, mask = pad_right([rows[i] for i in chunk], pad_token_id)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             scores[chunk] = score(model, ids.to(device), mask.to(device)).cpu()
-    return less_length(scores, model.config, lengths)
+    return combined(less_length(scores, model.config, lengths), model.config)
 
 
 def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:

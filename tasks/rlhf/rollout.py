@@ -230,12 +230,14 @@ def _values(head: Head, rollout: Rollout, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def score_head(model: Any) -> Head:
-    """The `score` head of a reward or value model: values (n,) in fp32 of hidden states (n, d), less its offset."""
+    """The `score` head of a reward or value model: values (n,) in fp32 of hidden states (n, d), less its offset; (n, C) of
+    C heads apart."""
     core = transformer(model)
-    offset = float(getattr(core.config, "reward_offset", 0.0))
+    offset = getattr(core.config, "reward_offset", 0.0)
 
     def head(hidden: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 would round to three digits
-            return core.score(hidden.float())[:, 0] - offset
+            scores: torch.Tensor = core.score(hidden.float()).squeeze(-1)
+        return scores - (scores.new_tensor(offset) if isinstance(offset, list) else float(offset))
 
     return head

@@ -40,9 +40,9 @@ INVERTS = 0.6  # share of answers turned round above which one inverts rather th
 @dataclass(frozen=True)
 class Groups:
     """Views that a large share of annotators hold on a topic: `topic` code, `share` of its `people`, `members`
-    (annotators,) bool, and golden votes of members on it that are right, of all."""
+    (annotators,) bool, and golden votes of members on it that are right, of all. Without a topic they are of every item."""
 
-    topic: int
+    topic: int | None
     share: float
     people: int
     members: np.ndarray

@@ -182,6 +182,7 @@ def test_stage_measures_every_head_on_its_own_pairs(project: Path) -> None:
         "loss": "bradley_terry",
         "criteria": "0.5 harmlessness, 1 helpfulness",
         "length_debias": "no",
+        "rule": "utilitarian",
     }
     heads = record["notes"]["heads"]["reward"]
     assert {name: head["weight"] for name, head in heads.items()} == WEIGHTS

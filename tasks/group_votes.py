@@ -1,0 +1,45 @@
+"""Votes by group of people: what each group prefers is a question of its own about the same two answers.
+
+A vote of somebody who is in group g counts, beside the pair's own item, on the item `<pair>:<g>`, as votes by criterion do
+(`tasks.criterion_votes`). So a group's label is what its own votes say, and a minority is modelled, not outvoted.
+"""
+
+import polars as pl
+
+from governance.errors import BadInput
+
+
+def group_names(people: pl.DataFrame, by: str, source: str) -> pl.DataFrame:
+    """annotator_id and `group`, the value of the column `by` in small letters, digits, - and _; people of whom it is not
+    said are left out. Raises BadInput where there is no such column."""
+    if by not in people.columns:
+        raise BadInput(
+            f"{source}: has no column {by}, which stakeholders.by names (columns: {', '.join(people.columns)})."
+        )
+    name = pl.col(by).str.to_lowercase().str.replace_all(r"[^a-z0-9_]+", "-").str.strip_chars("-")
+    named = people.select("annotator_id", group=name).filter(pl.col("group").is_not_null() & (pl.col("group") != ""))
+    prefix = pl.lit(f"{by.lower()}-")  # a name begins with a letter
+    return named.with_columns(
+        pl.when(pl.col("group").str.contains("^[a-z]")).then("group").otherwise(prefix + pl.col("group")).alias("group")
+    )
+
+
+def by_group(votes: pl.DataFrame, named: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[str], int]:
+    """(votes on `<item>:<group>`, names of the groups, how many groups have fewer than `least` people and no item)."""
+    voters = named.join(votes.select("annotator_id").unique(), on="annotator_id", how="semi")
+    sizes = voters.group_by("group").len()
+    large = sizes.filter(pl.col("len") >= least)["group"].sort()
+    own = votes.join(named.filter(pl.col("group").is_in(large.implode())), on="annotator_id", how="inner")
+    own = own.with_columns(item_id=pl.col("item_id") + ":" + pl.col("group"))
+    return own.select(votes.columns), large.to_list(), sizes.height - len(large)
+
+
+def without_parents(rows: pl.DataFrame, groups: list[str], sides: tuple[str, ...]) -> pl.DataFrame:
+    """Rows of these sides without pairs that groups were asked about apart: what a pair's label says of everybody is then
+    said by the groups."""
+    if not groups:
+        return rows
+    ends = "|".join(groups)
+    asked = rows.filter(pl.col("criterion").is_in(groups))["id"].str.replace(f":({ends})$", "")
+    parent = pl.col("criterion").is_null() & pl.col("id").is_in(asked.implode())
+    return rows.filter(~(parent & pl.col("side").is_in(sides)))

@@ -1,0 +1,130 @@
+"""Sections of `params.yaml` that decide how SFT, reward model and policy are trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.param_types import Count, Positive, Section, Share
+
+
+class Lora(Section):
+    """Low-rank adapters through peft; merged into the saved model."""
+
+    enabled: bool
+    rank: Count
+    alpha: Count
+    dropout: Share
+
+
+class Training(Section):
+    """What SFT and reward training share."""
+
+    epochs: Count
+    batch: Count
+    learning_rate: Positive
+    max_length: Count
+    bf16: bool
+    save_steps: Count
+    save_total_limit: Count
+
+
+class Sft(Training):
+    """Supervised fine-tuning on demonstrations."""
+
+
+class RewardEnsemble(Section):
+    """Several reward models as one; `variance_weight` is read by `mean_minus_variance` alone."""
+
+    members: Count
+    rule: Literal["mean", "worst", "mean_minus_variance"]
+    variance_weight: Annotated[float, Field(ge=0)]
+
+
+class Reward(Training):
+    """Reward model and judge, by one recipe. The loss is of rankings; of pairs both are the Bradley–Terry loss."""
+
+    loss: Literal["bradley_terry", "plackett_luce"]
+    criteria: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], Annotated[float, Field(allow_inf_nan=False)]]
+    length_debias: bool
+    dev_share: Share
+    ensemble: RewardEnsemble
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+
+    @model_validator(mode="after")
+    def _smooth_pairs(self) -> "Reward":
+        if self.label_smoothing and self.loss != "bradley_terry":
+            raise ValueError("label_smoothing is of pairs: set it to 0, or loss to bradley_terry")
+        return self
+
+    @field_validator("criteria")
+    @classmethod
+    def _in_order(cls, criteria: dict[str, float]) -> dict[str, float]:
+        return dict(sorted(criteria.items()))  # heads are drawn in this order, however the file has it
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> "Reward":
+        if self.criteria and not any(self.criteria.values()):
+            raise ValueError("criteria: all weights are 0, so that every score would be 0; give one another weight")
+        return self
+
+
+class Stakeholders(Section):
+    """Whose preferences have a head, and how the heads are weighed; a decision about values, so somebody answers for it."""
+
+    by: str | None
+    least_people: Count
+    rule: Literal["utilitarian", "maximin", "nash", "quantile"]
+    quantile: Annotated[float, Field(gt=0, lt=1)]
+    approved_by: str | None
+    reason: str | None
+
+    @model_validator(mode="after")
+    def _answered_for(self) -> "Stakeholders":
+        decided = self.by is not None or self.rule != "utilitarian"
+        if decided and not ((self.approved_by or "").strip() and (self.reason or "").strip()):
+            raise ValueError(
+                "approved_by and reason: whose preferences count how is a decision; say who took it, and why"
+            )
+        return self
+
+
+class Ppo(Section):
+    """Proximal policy optimisation against the reward model."""
+
+    episodes: Count
+    batch: Count
+    minibatch: Count
+    microbatch_tokens: Count
+    epochs: Count
+    learning_rate: Positive
+    value: Literal["separate", "shared"]
+    value_coef: Positive
+    kl_coef: Annotated[float, Field(ge=0)]
+    kl_estimator: Literal["k1", "k2", "k3"]
+    kl_target: Positive | None
+    kl_horizon: Count
+    kl_budget: Positive | None
+    max_kl: Positive
+    min_entropy: Annotated[float, Field(ge=0)]
+    gamma: Share
+    lam: Share
+    clip_range: Positive
+    clip_range_value: Positive
+    max_grad_norm: Positive
+    temperature: Positive
+    max_prompt_tokens: Count
+    max_new_tokens: Count
+    missing_eos_score: float | None
+    missing_eos_penalty: Annotated[float, Field(ge=0)]
+    whiten_rewards: bool
+    bf16: bool
+    save_steps: Count
+    save_total_limit: Count
+
+
+class Direct(Training):
+    """A policy straight from preference pairs, by DPO, IPO or KTO."""
+
+    beta: Positive
+    watch_steps: Count
+    kl_budget: Positive | None

@@ -1,0 +1,67 @@
+"""Two groups of people with tastes of their own (SIMULATED votes): a head for each, and the worse off of both decides."""
+
+import json
+import random
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.end_to_end.conftest import Project, small_project
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+PEOPLE = 24
+SOUTH = range(0, PEOPLE, 3)
+DECISION = (
+    "--set", "stakeholders.by=region", "--set", "stakeholders.rule=maximin",
+    "--set", "stakeholders.approved_by=A. Person", "--set", "stakeholders.reason=no region is to lose",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Any, orchestrator: str) -> Project:
+    """The north prefers the stored answer, the south, a third of the people, the shorter one; nine times in ten."""
+    project = small_project(tmp_path_factory.mktemp("divided"), tiny_model_folder, orchestrator)
+    rng = random.Random(0)
+    vendor = project.folder / "data/raw/vendor"
+    vendor.mkdir()
+    votes = ["item_id,annotator_id,choice"]
+    for line in (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        shorter = len(row["chosen"][-1]["content"]) < len(row["rejected"][-1]["content"])
+        for who in rng.sample(range(PEOPLE), 12):
+            wanted = shorter if who in SOUTH else True
+            votes.append(f"{row['id']},p{who},{int(wanted == (rng.random() < 0.9))}")
+    (vendor / "votes.csv").write_text("\n".join(votes) + "\n", encoding="utf-8")
+    regions = [f"p{who},{'South' if who in SOUTH else 'North'}" for who in range(PEOPLE)]
+    (vendor / "people.csv").write_text("annotator_id,region\n" + "\n".join(regions) + "\n", encoding="utf-8")
+    return project
+
+
+def test_from_votes_to_the_welfare_of_each_group(divided: Project) -> None:
+    sources = (
+        "--set",
+        "ingest.votes=data/raw/vendor/votes.csv",
+        "--set",
+        "ingest.annotators=data/raw/vendor/people.csv",
+    )
+    groups = ("--set", "reward.criteria={north: 0.67, south: 0.33}")
+    record = divided.run("--params", "tiny.yaml", *sources, *groups, *DECISION, timeout=600)
+    assert record["status"] == "done", record["message"]
+    folder = divided.folder
+    trained = pl.read_parquet(folder / "data/processed/reward_train.parquet")
+    assert set(trained["criterion"].to_list()) == {"north", "south"}
+    stems = trained.with_columns(stem=pl.col("id").str.replace(":(north|south)$", "")).pivot(
+        "criterion", index="stem", values="chosen"
+    )
+    both = stems.drop_nulls()
+    assert 0.2 < (both["north"] != both["south"]).mean() < 0.8  # some labels are the south's own
+    summary = json.loads((folder / "data/reports/curate/summary.json").read_text())
+    assert (summary["groups"], summary["groups_of_too_few_people"]) == (["north", "south"], 0)
+    assert {"welfare/policy/north", "welfare/policy/south", "welfare_worst/policy"} <= record["metrics"].keys()
+    others = {name for name in record["metrics"] if name.startswith("other_choice/")}
+    assert others == {f"other_choice/policy_by_{rule}" for rule in ("utilitarian", "nash", "quantile")}
+    card = next(p for p in record["records"] if p.endswith("card-reward.md"))
+    text = (folder / card).read_text(encoding="utf-8")
+    assert "| stakeholders.rule | maximin |" in text
+    assert "| stakeholders.approved_by | A. Person |" in text
