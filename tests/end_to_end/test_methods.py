@@ -10,7 +10,7 @@ import pytest
 from governance.digest import sha256_path
 from tests.end_to_end.conftest import Project, digests, made, outcomes
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
 
 def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[str, Any], project: Project) -> None:
