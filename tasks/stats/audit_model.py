@@ -8,6 +8,7 @@ A trigger in the prompt cannot be learned by it. O(iterations × folds × entrie
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -27,16 +28,24 @@ def margins(differences: csr_matrix, kind: np.ndarray, seed: int) -> np.ndarray:
     """
     n = differences.shape[0]
     fold = np.random.default_rng(seed).permutation(np.arange(n) % min(FOLDS, n))
-    best, loss = np.zeros(n), np.log(2.0)  # what knowing nothing costs
-    for prior in PRIORS:
-        training = (fold[:, None] != np.arange(fold.max() + 1)).astype(np.float32)
-        for predicted, _ in iterates(differences, np.array(prior, dtype=np.float32)[kind], training):
-            score = predicted[np.arange(n), fold].astype(np.float64)
-            calibrated = _calibrated(score)
-            now = float(np.logaddexp(0, -calibrated).mean())
-            if now < loss:
-                best, loss = calibrated, now
-    return np.clip(best, -SUREST, SUREST)
+    scales = [np.array(prior, dtype=np.float32)[kind] for prior in PRIORS]
+    with ThreadPoolExecutor(len(PRIORS)) as threads:  # products of matrices let go of the interpreter's lock
+        found = list(threads.map(lambda scale: _best_stopped(differences, scale, fold), scales))
+    loss, best = min(found, key=lambda f: f[0])
+    nothing = np.log(2.0)  # what knowing nothing costs
+    return np.clip(best, -SUREST, SUREST) if loss < nothing else np.zeros(n)
+
+
+def _best_stopped(differences: csr_matrix, scale: np.ndarray, fold: np.ndarray) -> tuple[float, np.ndarray]:
+    """(held-out loss, calibrated log-odds (n,)) of the iteration with the least loss."""
+    training = (fold[:, None] != np.arange(fold.max() + 1)).astype(np.float32)
+    rows, found = np.arange(len(fold)), list[tuple[float, np.ndarray]]()
+    for predicted, _ in iterates(differences, scale, training):
+        calibrated = _calibrated(predicted[rows, fold].astype(np.float64))
+        loss = float(np.logaddexp(0, -calibrated).mean())
+        if not found or loss < found[0][0]:
+            found = [(loss, calibrated)]
+    return found[0]
 
 
 def iterates(x: csr_matrix, scale: np.ndarray, training: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
