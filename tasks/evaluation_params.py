@@ -18,7 +18,8 @@ class Judge(Section):
 
 
 class Suite(Section):
-    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each."""
+    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each;
+    `harness` and `inspect` name tasks of lm-evaluation-harness and Inspect (name: task)."""
 
     items: Count = 100
     samples: Count = 2
@@ -36,6 +37,8 @@ class Suite(Section):
     multiple_choice: dict[str, str] = Field(default_factory=dict)
     instructions: dict[str, str] = Field(default_factory=dict)
     problems: dict[str, str] = Field(default_factory=dict)
+    harness: dict[str, str] = Field(default_factory=dict)
+    inspect: dict[str, str] = Field(default_factory=dict)
 
 
 class Hypothesis(Section):
