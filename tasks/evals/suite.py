@@ -9,6 +9,7 @@ from governance.digest import write_json
 from governance.errors import BadInput
 from tasks.evals import (
     capability,
+    fine_tuning,
     hacking,
     harm,
     harness_tasks,
@@ -45,6 +46,7 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "multiple_choice": multiple_choice.run,
     "instructions": instructions.run,
     "capability": capability.run,
+    "fine_tuning": fine_tuning.run,
     "harness": harness_tasks.run,
     "inspect": inspect_tasks.run,
     "uncertainty": uncertainty.run,

@@ -13,6 +13,7 @@ from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")
 PROMPTS = [[{"role": "user", "content": text}] for text in ("Hello there.", "How are you?", "What is bread?")]
+NAMED = ("harness", "inspect", "fine_tuning")  # nothing to do unless params.yaml names tasks or files
 
 
 def figures(results: dict[str, dict[str, Any]], name: str) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -22,7 +23,7 @@ def figures(results: dict[str, dict[str, Any]], name: str) -> dict[tuple[str, st
 def test_every_evaluation_gives_complete_records(results: dict[str, dict[str, Any]]) -> None:
     assert set(results) == set(suite.EVALUATIONS)
     for name, content in results.items():
-        assert content["results"] or (name in suite.CHECKS and "names no task" in content["notes"][0])
+        assert content["results"] or (name in NAMED and "names no" in content["notes"][0])
         for r in content["results"]:
             assert r["n"] > 0 and r["seed"] == 7 and r["data"] and r["level"] == 0.95
             assert all(len(sha) == 64 for sha in (*r["data"].values(), *r["models"].values()))
