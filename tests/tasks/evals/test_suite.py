@@ -1,6 +1,7 @@
 """Every evaluation of the suite on tiny real models: records are complete, and say what must be true."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from governance.errors import BadInput
-from tasks.evals import suite
+from tasks.evals import ratings, suite
 from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")
@@ -47,6 +48,13 @@ def test_differences_are_those_of_the_means(results: dict[str, dict[str, Any]]) 
     policy, sft = (found[(f"capability/bits_per_byte/{m}", None)]["value"] for m in ("policy", "sft"))
     assert found[("capability/bits_per_byte/policy_minus_sft", None)]["value"] == pytest.approx(policy - sft)
     assert policy > 0 and math.isfinite(policy)
+
+
+def test_a_registered_copy_of_sft_is_rated_like_sft(bench_folder: Path, tmp_path: Path) -> None:
+    bench = replace(bench_of(bench_folder, tmp_path / "a.sqlite"), rated={"version 1": bench_folder / "sft"})
+    found = {r.metric.removeprefix("ratings/elo_above_sft/"): r for r in ratings.run(bench).results}
+    assert set(found) == {"base", "policy", "version_1"}
+    assert (found["version_1"].value, found["version_1"].low) == (pytest.approx(0), pytest.approx(0))
 
 
 def test_unknown_names_are_refused() -> None:
