@@ -10,6 +10,8 @@ import pytest
 
 from governance.errors import BadInput
 from tasks.evals import ratings, suite
+from tasks.evals.verdict import verdict
+from tasks.evaluation_params import Hypotheses
 from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")
@@ -41,6 +43,15 @@ def test_wins_and_losses_of_a_match_sum_to_one(results: dict[str, dict[str, Any]
         assert rate == pytest.approx(wins + ties / 2)
     people = found[("preference/agreement/people_with_people/pandalm", None)]["value"]
     assert 0.5 < people < 1
+
+
+def test_the_judges_agreement_with_people_stands_beside_the_win_rates(results: dict[str, dict[str, Any]]) -> None:
+    rows = results["preference"]["results"]
+    (line,) = verdict(Hypotheses(), rows)["judge"]
+    found = figures(results, "preference")[("preference/agreement/judge_with_people/pandalm", None)]
+    assert f"in {found['value']:.3f} (" in line and "people agree with each other in" in line
+    assert "was not measured" in verdict(Hypotheses(), [r for r in rows if "agreement" not in r["metric"]])["judge"][0]
+    assert verdict(Hypotheses(), results["harm"]["results"])["judge"] == []
 
 
 def test_differences_are_those_of_the_means(results: dict[str, dict[str, Any]]) -> None:
