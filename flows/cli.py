@@ -175,9 +175,15 @@ def monitor(
 
 
 @app.command()
-def approve(run: str, reason: Reason) -> None:
+def approve(
+    run: str,
+    reason: Reason,
+    override: Annotated[
+        bool, typer.Option("--override", help="Although a declared bound is broken; another person asked before.")
+    ] = False,
+) -> None:
     """Approve a release: show what is approved, record it, and make the policy `champion`."""
-    _decide(run, reason, approved=True)
+    _decide(run, reason, approved=True, override=override)
 
 
 @app.command()
@@ -186,11 +192,14 @@ def reject(run: str, reason: Reason) -> None:
     _decide(run, reason, approved=False)
 
 
-def _decide(run: str, reason: str, *, approved: bool) -> None:
+def _decide(run: str, reason: str, *, approved: bool, override: bool = False) -> None:
     from flows import project, release
 
     project.enter()
-    typer.echo(release.decide(run, reason, approved=approved, show=lambda text: typer.echo(text, err=True)))
+    said = release.decide(
+        run, reason, approved=approved, show=lambda text: typer.echo(text, err=True), override=override
+    )
+    typer.echo(said)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`attestrl evaluate`: the suite on the models of a run, its report, and what of it is kept: files, MLflow, ledger."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from tasks import lineage, params, paths
 LANGUAGE = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
 SCORERS = {"reward": paths.REWARD, "judge": paths.JUDGE}
 SIDES = {name: paths.PROCESSED / f"{name}.parquet" for name in ("reward_test", "eval_prompts", "sft", "reward_train")}
-RATED = 8  # the latest policies of the registry that are compared
 REPORT = "report.html"
 
 
@@ -62,7 +62,7 @@ def shown_report(run_id: str, ledger: Any) -> tuple[str, dict[str, str]]:
 
 
 def bench_of(record: dict[str, Any], settings: params.Params, *, rated: bool) -> Any:
-    """Models, data and settings of an evaluation of a run; `rated`: with the registry's latest policies."""
+    """Models, data and settings of an evaluation of a run; `rated`: with the registry's other policies."""
     from tasks.evals.bench import Bench
     from tasks.evals.response_cache import ResponseCache
 
@@ -124,17 +124,22 @@ def _downloaded(uri: str, sha256: str) -> Path:
 
 
 def _rated(policy: dict[str, Any]) -> dict[str, Path]:
-    """The latest other policies of the registry by version."""
+    """Every other policy of the registry by version; a version whose bytes are gone is left out, and that is said."""
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     versions = mlflow.MlflowClient().search_model_versions(f"name = '{policy['name']}'")
     others: dict[str, Path] = {}
     known = {policy["sha256"]}
     for v in sorted(versions, key=lambda v: -int(v.version)):
         sha256 = v.tags.get("sha256")
-        if sha256 and sha256 not in known and len(others) < RATED:
-            known.add(sha256)
+        if not sha256 or sha256 in known:
+            continue
+        known.add(sha256)
+        try:
             others[f"version {v.version}"] = _downloaded(f"models:/{v.name}/{v.version}", sha256)
+        except (MlflowException, OSError):
+            print(f"attestrl: {v.name} version {v.version}: is not rated, its files are gone.", file=sys.stderr)
     return others
 
 

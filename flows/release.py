@@ -40,9 +40,18 @@ def take_alias_away(ledger: Log, actor: str, name: str, alias: str, *, because: 
     ledger.append(Event.ALIAS_MOVED, run_id="", actor=actor, subject_digests={}, data=data)
 
 
-def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], None], actor: str | None = None) -> str:
+def decide(
+    run_id: str,
+    reason: str,
+    *,
+    approved: bool,
+    show: Callable[[str], None],
+    actor: str | None = None,
+    override: bool = False,
+) -> str:
     """Record a person's decision on a run's policy; an approval makes it `champion`. Gives a sentence. `actor` is who
-    types, unless the decision came another way.
+    types, unless the decision came another way; `override`: although the evaluation broke a bound, if another person asked
+    for it before.
 
     An approval is judged again from the evidence; where that says no, the refusal is recorded with what was shown.
     """
@@ -57,23 +66,26 @@ def decide(run_id: str, reason: str, *, approved: bool, show: Callable[[str], No
         if not policy:
             raise GateRefused(f"{run_id}: made no policy, so there is nothing to decide; see `attestrl show {run_id}`.")
         line, seen = evaluation.shown_report(run_id, ledger)
-        shown, judged = decision.shown(record) + line, None
+        shown, judged, overrides = decision.shown(record) + line, None, None
         if approved:
             decision.check_ledger(notary)
             try:
                 judged = _judge_again(record, ledger)
+                overrides = decision.check_bounds(list(ledger.entries(run_id)), actor, override=override)
             except GateRefused as refused:
                 show(shown)
                 decision.record_refusal(
-                    ledger, run_id=run_id, reason=reason, because=str(refused), actor=actor, shown_text=shown
+                    ledger, run_id=run_id, reason=reason, because=str(refused), actor=actor, shown_text=shown, seen=seen
                 )
                 sealing.seal(actor)
                 raise
             shown += decision.shown_again(judged)
+            if overrides:
+                shown += f"Overridden: {decision.BOUND}. First asked by {overrides['actor']}: {overrides['reason']}\n"
         show(shown)
         decision.record_decision(
             ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen,
-            judged=judged,
+            judged=judged, overrides=overrides,
         )  # fmt: skip
         if approved:
             move_alias(ledger, run_id, actor, policy, "champion")

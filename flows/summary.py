@@ -90,6 +90,8 @@ def print_evaluation(found: dict[str, Any]) -> None:
         bound = f"≥ {h['at_least']:g}" if h["at_least"] is not None else f"≤ {h['at_most']:g}"
         figure = "" if h["value"] is None else f" {h['value']:.3f} [{h['low']:.3f}, {h['high']:.3f}]"
         console.print(f"  {escape(h['metric'])} {bound}:{escape(figure)} {escape(h['means'])}")
+    for line in found["judge"]:
+        console.print(f"  {escape(line)}")
     console.print(f"→ the report is {escape(found['report'])}")
 
 

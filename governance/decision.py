@@ -18,6 +18,7 @@ from governance.notary import Notary
 from governance.records import check_unchanged
 
 SCHEMA = "attestrl/decision/1"
+BOUND = "the evaluation says that a declared bound is broken"
 
 
 def current_actor() -> str:
@@ -102,6 +103,31 @@ def judge_again(
     return verdict
 
 
+def check_bounds(entries: list[Entry], actor: str, *, override: bool) -> dict[str, str] | None:
+    """What an approval by `actor` overrides: {entry, actor, reason} of the person who asked before; None if the last
+    evaluation broke no bound.
+
+    Raises GateRefused for a broken bound, unless `override` and another person was refused for the same evaluation, and
+    BadInput if there is nothing to override.
+    """
+    evaluated = _last(entries, Event.EVALUATED)
+    if evaluated is None or evaluated.data["verdict"] != "broken":
+        if override:
+            raise BadInput("--override: no declared bound is broken, so there is nothing to override.")
+        return None
+    report = evaluated.subject_digests["report"]
+    asked = [
+        e for e in entries
+        if e.type == Event.REFUSED and e.subject_digests.get("evaluation report") == report
+        and e.data["because"].startswith(BOUND) and e.actor != actor
+    ]  # fmt: skip
+    if not override or not asked:
+        raise GateRefused(
+            f"{BOUND}; your wish and reason are recorded, and another person can now approve with --override and a reason."
+        )
+    return {"entry": asked[-1].entry_hash, "actor": asked[-1].actor, "reason": asked[-1].data["reason"]}
+
+
 def shown_again(verdict: Verdict) -> str:
     """What the person sees of the second judgement: every comparison that was made."""
     lines = [
@@ -121,9 +147,11 @@ def record_decision(
     shown_text: str,
     seen: dict[str, str] | None = None,
     judged: Verdict | None = None,
+    overrides: dict[str, str] | None = None,
 ) -> Entry:
-    """Append the decision; `seen`: SHA-256 of reports that were shown, by name; `judged`: the second verdict. Raises
-    BadInput for an empty reason, an unknown run, or a second decision."""
+    """Append the decision; `seen`: SHA-256 of reports that were shown, by name; `judged`: the second verdict; `overrides`:
+    who asked before, where a broken bound is overridden. Raises BadInput for an empty reason, an unknown run, or a second
+    decision."""
     check_reason(reason)
     entries = _undecided(ledger, run_id)
     digests = {"shown": sha256_bytes(shown_text.encode())} | (seen or {})
@@ -133,13 +161,23 @@ def record_decision(
     event = Event.APPROVED if approved else Event.REJECTED
     data: dict[str, Any] = {"schema": SCHEMA, "reason": reason.strip(), "shown": shown_text}
     data |= {"checked": judged.checked} if judged else {}
+    data |= {"overrides": overrides} if overrides else {}
     return ledger.append(event, run_id=run_id, actor=actor, subject_digests=digests, data=data)
 
 
-def record_refusal(ledger: Log, *, run_id: str, reason: str, because: str, actor: str, shown_text: str) -> Entry:
-    """Append that a person wanted to approve and the gate said no; the run stays undecided."""
+def record_refusal(
+    ledger: Log,
+    *,
+    run_id: str,
+    reason: str,
+    because: str,
+    actor: str,
+    shown_text: str,
+    seen: dict[str, str] | None = None,
+) -> Entry:
+    """Append that a person wanted to approve and was refused; the run stays undecided. `seen` as in `record_decision`."""
     data = {"schema": SCHEMA, "reason": reason.strip(), "because": because, "shown": shown_text}
-    digests = {"shown": sha256_bytes(shown_text.encode())}
+    digests = {"shown": sha256_bytes(shown_text.encode())} | (seen or {})
     return ledger.append(Event.REFUSED, run_id=run_id, actor=actor, subject_digests=digests, data=data)
 
 

@@ -17,8 +17,19 @@ class Judge(Section):
     timeout: Positive = 60.0
 
 
+class FineTuning(Section):
+    """A user's later fine-tune of the policy on problems (`data`, name: file): how full and LoRA fine-tunes train."""
+
+    data: dict[str, str] = Field(default_factory=dict)
+    learning_rate: Positive = 3e-4
+    lora_learning_rate: Positive = 2e-3
+    lora_rank: Count = 8
+    batch: Count = 8
+
+
 class Suite(Section):
-    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each."""
+    """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each;
+    `harness` and `inspect` name tasks of lm-evaluation-harness and Inspect (name: task)."""
 
     items: Count = 100
     samples: Count = 2
@@ -36,6 +47,9 @@ class Suite(Section):
     multiple_choice: dict[str, str] = Field(default_factory=dict)
     instructions: dict[str, str] = Field(default_factory=dict)
     problems: dict[str, str] = Field(default_factory=dict)
+    harness: dict[str, str] = Field(default_factory=dict)
+    inspect: dict[str, str] = Field(default_factory=dict)
+    fine_tuning: FineTuning = Field(default_factory=FineTuning)
 
 
 class Hypothesis(Section):

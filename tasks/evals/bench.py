@@ -77,6 +77,10 @@ class Bench:
             self._models[name] = load_tokenizer(folder), load_causal_lm(folder).eval()
         return self._models[name]
 
+    def unload(self, name: str) -> None:
+        """Let go of a model that nothing else needs."""
+        self._models.pop(name, None)
+
     def scorer(self, name: str) -> tuple[Any, Any]:
         """(tokenizer, reward model), loaded once."""
         if name not in self._models:

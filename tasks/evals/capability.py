@@ -22,23 +22,24 @@ NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 MARKS = re.compile(r"<<[^>]*>>")
 ANSWER_TOKENS = 96
 LONGEST = 256  # tokens of a written solution
+Problem = tuple[str, str, str]  # question, written solution, result
 
 
 def run(bench: Bench) -> Outcome:
     """Every file of `suite.problems`: question, answer that ends with `#### result`."""
     outcome = Outcome()
-    for name, path, rows in each(bench.settings.problems, _read):
+    for name, path, rows in each(bench.settings.problems, read_problems):
         some = [rows[i] for i in bench.some(len(rows))]
         clusters = np.arange(len(some))
-        figures = {"bits_per_byte": _bits, "exact_match": _matches}
+        figures = {"bits_per_byte": bits_per_byte, "exact_match": _matches}
         for figure, measure in figures.items():
             values = {m: measure(bench, m, some) for m in bench.policies}
             outcome.results += by_model(bench, f"capability/{figure}", values, clusters, {name: path}, None, STEPS)
     return outcome
 
 
-def _read(path: str) -> list[tuple[str, str, str]]:
-    """(question, written solution, result)."""
+def read_problems(path: str) -> list[Problem]:
+    """Problems of a file: question, answer that ends with `#### result` or holds a number."""
     rows = []
     for place, row in read_rows(path):
         answer = need(row, "answer", place)
@@ -49,7 +50,8 @@ def _read(path: str) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _bits(bench: Bench, model: str, rows: list[tuple[str, str, str]]) -> np.ndarray:
+def bits_per_byte(bench: Bench, model: str, rows: list[Problem]) -> np.ndarray:
+    """(n,) bits per byte of each written solution after its question."""
     tokenizer, _ = bench.language_model(model)
     prompts = encode_prompts(tokenizer, [user(q) for q, _, _ in rows], MAX_PROMPT_TOKENS)
     solutions = [tokenizer(s, add_special_tokens=False)["input_ids"][:LONGEST] for _, s, _ in rows]
@@ -58,7 +60,7 @@ def _bits(bench: Bench, model: str, rows: list[tuple[str, str, str]]) -> np.ndar
     return -np.array([s[0] for s in sums]) / math.log(2) / size
 
 
-def _matches(bench: Bench, model: str, rows: list[tuple[str, str, str]]) -> np.ndarray:
+def _matches(bench: Bench, model: str, rows: list[Problem]) -> np.ndarray:
     answers = bench.respond(
         model, [user(q) for q, _, _ in rows], samples=1, temperature=GREEDY, max_new_tokens=ANSWER_TOKENS
     )

@@ -18,8 +18,10 @@ def run(bench: Bench) -> Outcome:
     names = [*bench.policies, *bench.rated]
     scores = []
     for name in names:
-        answers = bench.respond(name, prompts)
-        scores.append(bench.score("judge", answers.ids, answers.lengths)[:: answers.samples])
+        answers = bench.respond(name, prompts, samples=1)
+        scores.append(bench.score("judge", answers.ids, answers.lengths))
+        if name in bench.rated:  # there may be many
+            bench.unload(name)
     stacked = np.stack(scores)  # (players, prompts)
     wins = (stacked[:, None] > stacked[None]) + 0.5 * (stacked[:, None] == stacked[None])
     wins *= (1 - np.eye(len(names)))[:, :, None]

@@ -9,8 +9,11 @@ from governance.digest import write_json
 from governance.errors import BadInput
 from tasks.evals import (
     capability,
+    fine_tuning,
     hacking,
     harm,
+    harness_tasks,
+    inspect_tasks,
     instructions,
     multiple_choice,
     novelty,
@@ -43,6 +46,9 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "multiple_choice": multiple_choice.run,
     "instructions": instructions.run,
     "capability": capability.run,
+    "fine_tuning": fine_tuning.run,
+    "harness": harness_tasks.run,
+    "inspect": inspect_tasks.run,
     "uncertainty": uncertainty.run,
     "reward_accuracy": reward_accuracy.run,
     "reward_perturbation": reward_perturbation.run,
@@ -51,6 +57,7 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "reward_best_of_n": reward_best_of_n.run,
     "reward_search": reward_search.run,
 }
+CHECKS = {"harness": harness_tasks.check, "inspect": inspect_tasks.check}  # what must be installed
 
 
 def check_names(names: Sequence[str]) -> list[str]:
@@ -62,7 +69,11 @@ def check_names(names: Sequence[str]) -> list[str]:
 
 
 def run(bench: Bench, names: Sequence[str], folder: Path) -> None:
-    """Write `<folder>/<name>.json` of each evaluation as soon as it is done."""
+    """Write `<folder>/<name>.json` of each evaluation as soon as it is done. Raises MissingComponent
+    before anything is measured if one of them cannot be."""
+    for name, check in CHECKS.items():
+        if name in names:
+            check(bench.settings)
     for name in names:
         started, used = time.monotonic(), time.process_time()
         outcome = EVALUATIONS[name](bench)

@@ -10,7 +10,8 @@ NOT_MEASURED = "not measured"
 
 
 def verdict(settings: Hypotheses, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """{verdict, sentence, hypotheses}: `broken` if a bound is, `kept` if all are, else `undecided`.
+    """{verdict, sentence, hypotheses, judge}: `broken` if a bound is, `kept` if all are, else `undecided`; `judge` says how
+    far the judge of the win rates agrees with people.
 
     `rows`: results as written. Hypotheses about figures that are not among them are named, and left out of the family.
     """
@@ -22,7 +23,28 @@ def verdict(settings: Hypotheses, rows: list[dict[str, Any]]) -> dict[str, Any]:
     lines = [_line(h, r, decided.get(id(h))) for h, r in found]
     kinds = [line["verdict"] for line in lines]
     overall = BROKEN if BROKEN in kinds else KEPT if kinds and set(kinds) == {KEPT} else UNDECIDED
-    return {"verdict": overall, "sentence": _sentence(overall, kinds), "hypotheses": lines}
+    return {"verdict": overall, "sentence": _sentence(overall, kinds), "hypotheses": lines, "judge": _judge(rows)}
+
+
+def _judge(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each judge and file of people's votes, to stand beside the win rates; none without win rates."""
+    if not any(r["metric"].startswith("preference/win_rate/") for r in rows):
+        return []
+    place = "preference/agreement/"
+    found = {
+        (*r["metric"].removeprefix(place).split("/", 1), r["slice"]): r for r in rows if r["metric"].startswith(place)
+    }
+    lines = []
+    for (who, file, part), r in found.items():
+        if who == "judge_with_people":
+            people = found.get(("people_with_people", file, part))
+            beside = f"; people agree with each other in {people['value']:.3f}" if people else ""
+            judge = part.removeprefix("judge: ") if part else "the judge"
+            lines.append(
+                f"Win rates: {judge} agrees with people in {r['value']:.3f} ({r['low']:.3f} – {r['high']:.3f}) of the votes "
+                f"on {r['n']} pairs of {file}{beside}."
+            )
+    return lines or ["Win rates: how far the judge agrees with people was not measured (suite.pairs names no votes)."]
 
 
 def _figure(hypothesis: Hypothesis, row: dict[str, Any]) -> Figure:

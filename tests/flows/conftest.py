@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def attestrl(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))} | {
-        "PYTHONPATH": str(ROOT)
-    }
+def attestrl(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """`changes`: of the environment."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
+    environment |= {"PYTHONPATH": str(ROOT)} | changes
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=folder,

@@ -127,8 +127,38 @@ def test_an_open_incident_blocks_a_release_until_it_is_closed(released: Path) ->
     assert attestrl(released, *closing).returncode == 0
 
 
+def test_a_broken_bound_needs_a_second_person_and_a_reason(released: Path, tmp_path: Path) -> None:
+    """Asked by one, approved by another on a copy of the project; nobody alone, and nobody without a reason."""
+    project = tmp_path / "project"
+    shutil.copytree(released, project, symlinks=True)
+    report = project / f".attestrl/evaluations/{RUN}/report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<h1>Evaluation</h1>")
+    broken = {"verdict": "broken", "sentence": "A bound is broken."}
+    log = Ledger(project / ".attestrl/ledger.jsonl")
+    digests = {"report": sha256_path(report)}
+    log.append("evaluation.made", run_id=RUN, actor="user:a", subject_digests=digests, data=broken)
+
+    def approve(who: str, *more: str, reason: str = "I know why") -> Any:
+        return attestrl(project, "approve", RUN, "--reason", reason, *more, LOGNAME=who)
+
+    for more in ((), ("--override",)):
+        done = approve("anna", *more)
+        assert (done.returncode, "declared bound is broken" in done.stderr) == (1, True), done.stderr
+    assert approve("bert").returncode == 1
+    assert approve("bert", "--override", reason=" ").returncode == 2
+    done = approve("bert", "--override", reason="the bound is met on our own prompts")
+    assert done.returncode == 0, done.stderr
+    approved = next(e for e in entries(project) if e.type == "decision.approved")
+    first = next(e for e in entries(project) if e.entry_hash == approved.data["overrides"]["entry"])
+    assert (approved.actor, first.actor) == ("user:bert", "user:anna") and first.type == "decision.refused"
+    assert "First asked by user:anna: I know why" in approved.data["shown"]
+
+
 def test_an_honest_approval_is_bound_to_what_was_shown(released: Path) -> None:
     assert attestrl(released, "approve", RUN, "--reason", " ").returncode == 2
+    needless = attestrl(released, "approve", RUN, "--reason", "read it all", "--override")
+    assert (needless.returncode, "nothing to override" in needless.stderr) == (2, True), needless.stderr
     done = attestrl(released, "approve", RUN, "--reason", "read it all")
     assert done.returncode == 0, done.stderr
     assert "champion now" in done.stdout

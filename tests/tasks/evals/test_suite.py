@@ -1,6 +1,7 @@
 """Every evaluation of the suite on tiny real models: records are complete, and say what must be true."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 
 from governance.errors import BadInput
-from tasks.evals import suite
+from tasks.evals import ratings, suite
+from tasks.evals.verdict import verdict
+from tasks.evaluation_params import Hypotheses
 from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")
 PROMPTS = [[{"role": "user", "content": text}] for text in ("Hello there.", "How are you?", "What is bread?")]
+NAMED = ("harness", "inspect", "fine_tuning")  # nothing to do unless params.yaml names tasks or files
 
 
 def figures(results: dict[str, dict[str, Any]], name: str) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -21,8 +25,8 @@ def figures(results: dict[str, dict[str, Any]], name: str) -> dict[tuple[str, st
 
 def test_every_evaluation_gives_complete_records(results: dict[str, dict[str, Any]]) -> None:
     assert set(results) == set(suite.EVALUATIONS)
-    for content in results.values():
-        assert content["results"]
+    for name, content in results.items():
+        assert content["results"] or (name in NAMED and "names no" in content["notes"][0])
         for r in content["results"]:
             assert r["n"] > 0 and r["seed"] == 7 and r["data"] and r["level"] == 0.95
             assert all(len(sha) == 64 for sha in (*r["data"].values(), *r["models"].values()))
@@ -41,11 +45,27 @@ def test_wins_and_losses_of_a_match_sum_to_one(results: dict[str, dict[str, Any]
     assert 0.5 < people < 1
 
 
+def test_the_judges_agreement_with_people_stands_beside_the_win_rates(results: dict[str, dict[str, Any]]) -> None:
+    rows = results["preference"]["results"]
+    (line,) = verdict(Hypotheses(), rows)["judge"]
+    found = figures(results, "preference")[("preference/agreement/judge_with_people/pandalm", None)]
+    assert f"in {found['value']:.3f} (" in line and "people agree with each other in" in line
+    assert "was not measured" in verdict(Hypotheses(), [r for r in rows if "agreement" not in r["metric"]])["judge"][0]
+    assert verdict(Hypotheses(), results["harm"]["results"])["judge"] == []
+
+
 def test_differences_are_those_of_the_means(results: dict[str, dict[str, Any]]) -> None:
     found = figures(results, "capability")
     policy, sft = (found[(f"capability/bits_per_byte/{m}", None)]["value"] for m in ("policy", "sft"))
     assert found[("capability/bits_per_byte/policy_minus_sft", None)]["value"] == pytest.approx(policy - sft)
     assert policy > 0 and math.isfinite(policy)
+
+
+def test_a_registered_copy_of_sft_is_rated_like_sft(bench_folder: Path, tmp_path: Path) -> None:
+    bench = replace(bench_of(bench_folder, tmp_path / "a.sqlite"), rated={"version 1": bench_folder / "sft"})
+    found = {r.metric.removeprefix("ratings/elo_above_sft/"): r for r in ratings.run(bench).results}
+    assert set(found) == {"base", "policy", "version_1"}
+    assert (found["version_1"].value, found["version_1"].low) == (pytest.approx(0), pytest.approx(0))
 
 
 def test_unknown_names_are_refused() -> None:
