@@ -72,11 +72,18 @@ def _make_again(run: str, as_json: bool) -> None:
 
 
 @app.command()
-def runs(as_json: Json = False) -> None:
+def runs(
+    watch: Annotated[bool, typer.Option("--watch", help="Show them as they go on, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the runs of this project, latest first."""
-    from flows import listing, project, summary
+    from flows import board, listing, project, sealing, summary
 
     project.enter()
+    if watch and as_json:
+        raise BadInput("--watch: is a table for people; leave --json out, or --watch.")
+    if watch:
+        board.watch(sealing.ledger())
     print_result(listing.runs(), as_json, summary.print_runs)
 
 
