@@ -250,6 +250,27 @@ def restore(
 
 
 @app.command()
+def migrate(
+    mlflow_database: Annotated[
+        str, typer.Option("--mlflow-database", envvar="MLFLOW_BACKEND_STORE_URI", help="The MLflow server's own.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Move the history of this project to the team's servers, with its ids and its evidence; nothing here is changed."""
+    from flows import project
+
+    project.enter()
+    from flows.migrate import migrate as move
+
+    moved = move(mlflow_database)
+    print_result(
+        moved,
+        as_json,
+        lambda m: typer.echo(", ".join(f"{number} {what}" for what, number in m.items()) + ". The ledger verifies."),
+    )
+
+
+@app.command()
 def doctor(
     production: Annotated[bool, typer.Option("--production", help="Look at the team's servers, too.")] = False,
     as_json: Json = False,

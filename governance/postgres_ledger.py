@@ -5,11 +5,11 @@ turns; what is reported as written was committed with `synchronous_commit`. Chan
 as in a file: nothing of the table but the lines in the order of their positions is believed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from governance.errors import MissingComponent
+from governance.errors import BadInput, MissingComponent
 from governance.ledger import Append, Appender, Log
 
 if TYPE_CHECKING:
@@ -53,6 +53,24 @@ class PostgresLedger(Log):
             )
             insert = "INSERT INTO attestrl_ledger (position, line) VALUES %s"
             execute_values(cursor, insert, waiting, page_size=_AT_ONCE)
+
+    def take_over(self, lines: Iterable[bytes]) -> int:
+        """Put the lines of another log into this one, which has none yet, as they are; gives their number. Raises
+        BadInput if there are any."""
+        from psycopg2.extras import execute_values
+
+        with self._connection() as database, database.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            if not _has_table(cursor):
+                cursor.execute(_TABLE)
+            cursor.execute("SELECT EXISTS (SELECT FROM attestrl_ledger)")
+            if cursor.fetchone() == (True,):
+                raise BadInput("the ledger in PostgreSQL (ATTESTRL_LEDGER_URL) holds entries; name an empty one.")
+            numbered = list(enumerate(lines))
+            execute_values(
+                cursor, "INSERT INTO attestrl_ledger (position, line) VALUES %s", numbered, page_size=_AT_ONCE
+            )
+            return len(numbered)
 
     def lines(self, after: int = 0) -> Iterator[bytes]:
         """See `Log.lines`: one snapshot, read in pieces."""
