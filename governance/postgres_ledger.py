@@ -2,9 +2,12 @@
 
 A table holds each line's bytes by position. A writer takes an advisory lock for its transaction, so that writers take
 turns; what is reported as written was committed with `synchronous_commit`. Changed, missing or moved lines are found
-as in a file: nothing of the table but the lines in the order of their positions is believed.
+as in a file: nothing of the table but the lines in the order of their positions is believed. Whoever used the server before
+waits while it is restarted.
 """
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,9 @@ CREATE TABLE IF NOT EXISTS attestrl_ledger (
 )
 """
 _AT_ONCE = 2000
+RESTART_SECONDS = 120.0  # that a server which answered before may be away
+POLL_SECONDS = 0.5
+_answered: set[str] = set()  # servers that this process has reached
 
 
 class PostgresLedger(Log):
@@ -93,7 +99,7 @@ class PostgresLedger(Log):
             raise MissingComponent("the ledger in PostgreSQL needs psycopg2; pip install psycopg2-binary.") from None
         database: Any = None
         try:
-            database = psycopg2.connect(self.url, connect_timeout=10)
+            database = self._connect()
             with database:
                 yield database
         except psycopg2.Error as error:
@@ -102,6 +108,26 @@ class PostgresLedger(Log):
         finally:
             if database is not None:
                 database.close()
+
+    def _connect(self) -> "connection":
+        """A connection. A server that answered this process before is waited for: it is being restarted."""
+        import psycopg2
+
+        deadline = time.monotonic() + (RESTART_SECONDS if self.url in _answered else 0)
+        said = False
+        while True:
+            try:
+                database = psycopg2.connect(self.url, connect_timeout=10)
+            except psycopg2.OperationalError:
+                if time.monotonic() >= deadline:
+                    raise
+                if not said:
+                    logging.getLogger(__name__).warning("attestrl: the ledger in PostgreSQL does not answer; waiting for it.")
+                said = True
+                time.sleep(POLL_SECONDS)
+            else:
+                _answered.add(self.url)
+                return database
 
 
 def _has_table(cursor: Any) -> bool:
