@@ -122,7 +122,9 @@ class PostgresLedger(Log):
                 if time.monotonic() >= deadline:
                     raise
                 if not said:
-                    logging.getLogger(__name__).warning("attestrl: the ledger in PostgreSQL does not answer; waiting for it.")
+                    logging.getLogger(__name__).warning(
+                        "attestrl: the ledger in PostgreSQL does not answer; waiting for it."
+                    )
                 said = True
                 time.sleep(POLL_SECONDS)
             else:
