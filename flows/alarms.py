@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from flows import containment, sealing
+from flows import containment, notify, sealing
 from flows.servers import is_healthy
 from governance import incidents
 from governance.entry import Event
@@ -86,5 +86,6 @@ def _emit(alarms: list[dict[str, Any]]) -> bool:
             payload=alarm,
             id=uuid.uuid5(uuid.NAMESPACE_OID, alarm["alarm_id"]),
         )
+        notify.tell(f"Alarm {alarm['alarm_id']} of run {alarm['run_id']}", alarm["sentence"])
     EventsWorker.instance().drain()
     return True

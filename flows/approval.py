@@ -17,7 +17,7 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.states import Completed, Failed
 
-from flows import evaluation, listing, project, release, sealing
+from flows import evaluation, listing, notify, project, release, sealing
 from governance import decision
 from governance.entry import Event
 from governance.errors import AttestError
@@ -67,6 +67,7 @@ def tend(ledger: Log, history: Readable, now: datetime) -> None:
     for run_id, hours in keep_time(ledger, history, now).items():
         resource = {"prefect.resource.id": f"attestrl.run.{run_id}", "prefect.resource.name": run_id}
         emit_event(REMINDER, resource=resource, payload={"run_id": run_id, "waiting_hours": hours})
+        notify.tell(f"Run {run_id} still waits for a decision", f"For {hours:.0f} hours; `attestrl show {run_id}`.")
     waiting = decision.awaiting(history)
     for run_id in waiting:
         name, key = f"{FLOW}/{DEPLOYMENT}", f"release-{run_id}"

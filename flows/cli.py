@@ -72,11 +72,18 @@ def _make_again(run: str, as_json: bool) -> None:
 
 
 @app.command()
-def runs(as_json: Json = False) -> None:
+def runs(
+    watch: Annotated[bool, typer.Option("--watch", help="Show them as they go on, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the runs of this project, latest first."""
-    from flows import listing, project, summary
+    from flows import board, listing, project, sealing, summary
 
     project.enter()
+    if watch and as_json:
+        raise BadInput("--watch: is a table for people; leave --json out, or --watch.")
+    if watch:
+        board.watch(sealing.ledger())
     print_result(listing.runs(), as_json, summary.print_runs)
 
 
@@ -249,6 +256,27 @@ def restore(
 
     made = make(archive.absolute(), to.absolute())
     print_result(made, as_json, lambda m: typer.echo(f"{len(m['files'])} files are as they were; the ledger verifies."))
+
+
+@app.command()
+def migrate(
+    mlflow_database: Annotated[
+        str, typer.Option("--mlflow-database", envvar="MLFLOW_BACKEND_STORE_URI", help="The MLflow server's own.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Move the history of this project to the team's servers, with its ids and its evidence; nothing here is changed."""
+    from flows import project
+
+    project.enter()
+    from flows.migrate import migrate as move
+
+    moved = move(mlflow_database)
+    print_result(
+        moved,
+        as_json,
+        lambda m: typer.echo(", ".join(f"{number} {what}" for what, number in m.items()) + ". The ledger verifies."),
+    )
 
 
 @app.command()

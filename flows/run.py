@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import cycles, documents, exclusive, preflight, recovery, run_records, sealing, servers, snapshot, watch
+from flows import (
+    cycles,
+    documents,
+    exclusive,
+    notify,
+    preflight,
+    recovery,
+    run_records,
+    sealing,
+    servers,
+    snapshot,
+    watch,
+)
 from flows.stages import Outcome
 from governance import causes
 from governance.causes import Cause
@@ -94,14 +106,21 @@ def execute(
             if cause:
                 watch.bring(cause)
             status, message, code = _run_stages(run, ready)
-            return run_records.close(run, status, message, code)
+            return _close(run, ready, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
             if run.closed:
                 raise
             if known := explained(error):
-                return run_records.close(run, "failed", str(known), known.exit_code)
-            run_records.close(run, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)
+                return _close(run, ready, "failed", str(known), known.exit_code)
+            _close(run, ready, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)
             raise
+
+
+def _close(run: Run, server: Callable[[], str], status: str, message: str, code: int) -> dict[str, Any]:
+    """Write how the run ended, and tell whom it concerns."""
+    record = run_records.close(run, status, message, code)
+    notify.run_ended(record, lambda: _prefect_at(server()))
+    return record
 
 
 def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:

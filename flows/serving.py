@@ -21,11 +21,11 @@ from typing import Any
 
 import typer
 
-from flows import exclusive, schedules, sealing
+from flows import board, exclusive, schedules, sealing, warm
 from flows.schedules import Plan
 from flows.servers import is_healthy, prefect_server
 from flows.watch import Watcher
-from governance import causes
+from governance import causes, decision
 from governance.causes import Cause
 from governance.decision import current_actor
 from governance.errors import BadInput, MissingComponent, explained
@@ -111,6 +111,7 @@ def serve(cron: str | None) -> None:
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
         logging.getLogger("asyncio").addFilter(lambda _: False)
         warnings.filterwarnings("ignore", message="coroutine 'Runner.astop' was never awaited")
+        warm.install()
         threading.Thread(target=_watch, args=(ledger,), daemon=True).start()
         options: dict[str, Any] = {"limit": AT_ONCE, "query_seconds": ASK_SECONDS, "pause_on_shutdown": False}
         while True:
@@ -140,12 +141,14 @@ def _watch(ledger: Log) -> None:
             typer.echo(f"attestrl: {sentence}", err=True)
 
     history, watcher, sent = History(ledger), Watcher(say), dict[str, tuple[Cause, float]]()
+    seen = board.Board(ledger)
     while True:
         try:
             time.sleep(params.load(paths.PARAMS).triggers.every_seconds)
             _note_killed(ledger, history)
             approval.tend(ledger, history, datetime.now(UTC))
             _announce(ledger, history, watcher, sent)
+            board.write_metrics(seen.rows(), len(decision.awaiting(history)), paths.home() / board.METRICS)
         except Exception as error:  # whatever it is, the next look comes
             say(str(explained(error) or f"a look at the triggers failed: {type(error).__name__}: {error}"))
 

@@ -2,14 +2,17 @@
 
 A table holds each line's bytes by position. A writer takes an advisory lock for its transaction, so that writers take
 turns; what is reported as written was committed with `synchronous_commit`. Changed, missing or moved lines are found
-as in a file: nothing of the table but the lines in the order of their positions is believed.
+as in a file: nothing of the table but the lines in the order of their positions is believed. Whoever used the server before
+waits while it is restarted.
 """
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from governance.errors import MissingComponent
+from governance.errors import BadInput, MissingComponent
 from governance.ledger import Append, Appender, Log
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ CREATE TABLE IF NOT EXISTS attestrl_ledger (
 )
 """
 _AT_ONCE = 2000
+RESTART_SECONDS = 120.0  # that a server which answered before may be away
+POLL_SECONDS = 0.5
+_answered: set[str] = set()  # servers that this process has reached
 
 
 class PostgresLedger(Log):
@@ -54,6 +60,24 @@ class PostgresLedger(Log):
             insert = "INSERT INTO attestrl_ledger (position, line) VALUES %s"
             execute_values(cursor, insert, waiting, page_size=_AT_ONCE)
 
+    def take_over(self, lines: Iterable[bytes]) -> int:
+        """Put the lines of another log into this one, which has none yet, as they are; gives their number. Raises
+        BadInput if there are any."""
+        from psycopg2.extras import execute_values
+
+        with self._connection() as database, database.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            if not _has_table(cursor):
+                cursor.execute(_TABLE)
+            cursor.execute("SELECT EXISTS (SELECT FROM attestrl_ledger)")
+            if cursor.fetchone() == (True,):
+                raise BadInput("the ledger in PostgreSQL (ATTESTRL_LEDGER_URL) holds entries; name an empty one.")
+            numbered = list(enumerate(lines))
+            execute_values(
+                cursor, "INSERT INTO attestrl_ledger (position, line) VALUES %s", numbered, page_size=_AT_ONCE
+            )
+            return len(numbered)
+
     def lines(self, after: int = 0) -> Iterator[bytes]:
         """See `Log.lines`: one snapshot, read in pieces."""
         with self._connection() as database:
@@ -75,7 +99,7 @@ class PostgresLedger(Log):
             raise MissingComponent("the ledger in PostgreSQL needs psycopg2; pip install psycopg2-binary.") from None
         database: Any = None
         try:
-            database = psycopg2.connect(self.url, connect_timeout=10)
+            database = self._connect()
             with database:
                 yield database
         except psycopg2.Error as error:
@@ -84,6 +108,28 @@ class PostgresLedger(Log):
         finally:
             if database is not None:
                 database.close()
+
+    def _connect(self) -> "connection":
+        """A connection. A server that answered this process before is waited for: it is being restarted."""
+        import psycopg2
+
+        deadline = time.monotonic() + (RESTART_SECONDS if self.url in _answered else 0)
+        said = False
+        while True:
+            try:
+                database = psycopg2.connect(self.url, connect_timeout=10)
+            except psycopg2.OperationalError:
+                if time.monotonic() >= deadline:
+                    raise
+                if not said:
+                    logging.getLogger(__name__).warning(
+                        "attestrl: the ledger in PostgreSQL does not answer; waiting for it."
+                    )
+                said = True
+                time.sleep(POLL_SECONDS)
+            else:
+                _answered.add(self.url)
+                return database
 
 
 def _has_table(cursor: Any) -> bool:

@@ -1,5 +1,5 @@
-"""Sections of `params.yaml` on what happens around the stages: evidence, incidents, what starts runs, who decides, where
-stages run, what is watched after release."""
+"""Sections of `params.yaml` on what happens around the stages: evidence, incidents, what starts runs, who decides, who is
+told, where stages run, what is watched after release."""
 
 from typing import Annotated, Literal
 
@@ -57,6 +57,12 @@ class Approval(Section):
 
     remind_hours: Positive | None = 24
     timeout_hours: Positive | None = 336
+
+
+class Notify(Section):
+    """Prefect notification blocks, such as slack-webhook/team, that are told of what needs a person."""
+
+    blocks: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]] = Field(default_factory=list)
 
 
 class Need(Section):

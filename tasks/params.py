@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from governance.errors import BadInput
 from tasks.evaluation_params import Hypotheses, Suite
-from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Placement, Triggers
+from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
 from tasks.training_params import Direct, Lora, Ppo, Reward, Sft, Stakeholders
@@ -147,6 +147,7 @@ class Params(Section):
     incidents: Incidents = Incidents()
     triggers: Triggers = Triggers()
     approval: Approval = Approval()
+    notify: Notify = Notify()
     placement: Placement = Placement()
     monitor: Monitor = Monitor()
 

@@ -32,6 +32,11 @@ class Postgres:
     def url(self, database: str, user: str = SUPERUSER, password: str = PASSWORD, scheme: str = "postgresql") -> str:
         return f"{scheme}://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def options(self) -> str:
+        """With which it is started."""
+        return f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+
     def psql(self, file: Path, **variables: str) -> None:
         """Run a file of statements as the superuser."""
         given = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
@@ -72,8 +77,7 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres(folder, binaries, free_port())
     methods = ["-A", "scram-sha-256", "--pwfile", "password"]
     _as_owner(folder, str(binaries / "initdb"), "-D", "data", "-U", SUPERUSER, *methods, "-N")
-    options = f"-p {server.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    server.control("-o", options, "start")
+    server.control("-o", server.options, "start")
     try:
         yield server
     finally:

@@ -1,6 +1,7 @@
 """The audit log in a real PostgreSQL server: same bytes, same verification, several writers."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from governance.ledger import Ledger, Log
 from governance.notary import Notary
 from governance.places import Folder
 from governance.postgres_ledger import PostgresLedger
-from tests.servers import postgres
+from tests.servers import Postgres, free_port, postgres
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,13 @@ def server() -> Iterator[str]:
     """URL of a server that runs for these tests alone."""
     with postgres() as found:
         yield found.url("postgres")
+
+
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A server that a test may stop."""
+    with postgres() as found:
+        yield found
 
 
 def sql(url: str, *statements: str) -> None:
@@ -142,3 +150,37 @@ def test_a_server_that_is_down_is_one_sentence(call: Callable[[Log], object]) ->
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
     assert time.monotonic() - started < 30
+
+
+def test_a_server_that_is_restarted_is_waited_for(own_server: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+    log = PostgresLedger(own_server.url("postgres"))
+    add(log, 3)
+    own_server.control("-m", "fast", "stop")
+    start = threading.Timer(2, own_server.control, ("-o", own_server.options, "start"))
+    start.start()
+    add(log, 2)
+    start.join()
+    found = log.verify()
+    assert (found.ok, found.entries) == (True, 5)
+    assert caplog.text.count("does not answer; waiting for it") == 1
+
+
+def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    began = time.monotonic()
+    with pytest.raises(MissingComponent):
+        list(PostgresLedger(f"postgresql://x:y@127.0.0.1:{free_port()}/z").lines())
+    assert time.monotonic() - began < 5
+
+
+def test_the_lines_of_another_log_are_taken_over_as_they_are(
+    ledger: PostgresLedger, server: str, tmp_path: Path
+) -> None:
+    file = Ledger(tmp_path / "ledger.jsonl")
+    add(file, 5)
+    with pytest.raises(BadInput, match="holds entries"):
+        ledger.take_over(file.lines())
+    sql(server, "DROP TABLE attestrl_ledger")
+    assert ledger.take_over(file.lines()) == 5
+    assert list(ledger.lines()) == list(file.lines())
+    add(ledger, 1)
+    assert ledger.verify().entries == 6

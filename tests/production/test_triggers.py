@@ -27,7 +27,7 @@ from tests.production.conftest import SECRETS, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("stack")]
 RUN_SECONDS = 1200
-MOST = 12  # seconds of an undisturbed machine from event to run; about 8 were measured (docs/production.md)
+MOST = 5  # seconds of an undisturbed machine from event to run (docs/production.md)
 SOON = timedelta(seconds=45)
 
 
