@@ -1,14 +1,18 @@
-"""The table of samples that the stage `ppo` leaves in its report and in MLflow."""
+"""What the stage `ppo` begins with, and the table of samples that it leaves in its report and in MLflow."""
 
 import contextlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
+from tasks import params, ppo
+from tasks.rlhf.models import load_reward_model, load_tokenizer
 from tests.conftest import run_stage_in
 
 PPO = {"episodes": 32, "batch": 8, "minibatch": 4, "epochs": 1, "max_prompt_tokens": 48, "max_new_tokens": 12}
@@ -39,3 +43,14 @@ def test_samples_are_shown_every_so_often(project: Path) -> None:
     with contextlib.chdir(project):
         shown = mlflow.load_table("samples.json", run_ids=[record["mlflow_run_id"]])
     assert shown["response"].tolist() == [r["response"] for r in rows]
+
+
+def test_the_value_model_starts_from_the_reward_model(trained_project: Path) -> None:
+    """Every weight and the offset, in a model of its own."""
+    with contextlib.chdir(trained_project):
+        stage = SimpleNamespace(params=params.load(Path("params.yaml")), seed=0)
+        value_model = ppo._trainer(stage, load_tokenizer(Path("data/models/sft"))).value_model
+        reward = load_reward_model(Path("data/models/reward"))
+    assert value_model.config.reward_offset == reward.config.reward_offset != 0
+    for (name, own), (_, other) in zip(value_model.named_parameters(), reward.named_parameters(), strict=True):
+        assert torch.equal(own, other), name

@@ -73,6 +73,28 @@ def test_ratio_is_one_at_the_first_minibatch(tiny_model_folder: Path, value: str
     assert first["objective/kl"] == pytest.approx(0, abs=1e-4)  # the policy is the reference still
 
 
+def test_logits_of_policy_and_reference_are_divided_by_the_temperature(tiny_model_folder: Path) -> None:
+    """Against the ordinary way, one row alone; policy and reference differ, so that neither hides the other."""
+    t = trainer(tiny_model_folder, temperature=0.5)
+    for model, seed in ((t.policy, 1), (t.reference, 2)):
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    experience = t.collect(PROMPTS)
+    rollout = experience.rollout
+    for row in range(4):
+        prompt = rollout.prompt_ids[row][rollout.prompt_mask[row].bool()]
+        answer = rollout.response_ids[row][rollout.mask[row].bool()]
+        with torch.no_grad():
+            logits = [
+                m(torch.cat([prompt, answer])[None]).logits[0, len(prompt) - 1 : -1] for m in (t.policy, t.reference)
+            ]
+        own, other = ((x / 0.5).log_softmax(-1).gather(1, answer[:, None])[:, 0] for x in logits)
+        assert torch.allclose(rollout.logprobs[row, : len(answer)], own, atol=1e-5)
+        assert torch.allclose(experience.kl[row, : len(answer)], own - other, atol=1e-5)
+        assert (own - other).abs().max() > 1e-2
+
+
 @VALUES
 def test_result_does_not_depend_on_the_microbatch(tiny_model_folder: Path, value: str) -> None:
     """One step; plain gradient descent would show a difference that Adam's normalised step hides or blows up."""
