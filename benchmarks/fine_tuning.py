@@ -3,7 +3,7 @@
     python -m benchmarks.fine_tuning [--project FOLDER] [--problems FILE] [--items 100] [--seeds 7 8 9]
 
 Needs a project folder in which a run has ended. A seed draws problems, prompts, responses, batches and adapters; the
-policy is the same. One line of JSON: for each seed the figures at equal gain with their intervals over prompts, and the
+policy is the same. One line of JSON: for each seed the gains and the figures at equal gain with their intervals over prompts, and the
 mean over seeds with the interval of Student's t.
 """
 
@@ -30,7 +30,7 @@ KEPT = ("value", "low", "high", "n")
 
 
 def measured(project: Path, problems: str, items: int, seed: int) -> tuple[dict[str, Any], list[str]]:
-    """({metric: figure}, notes) at equal gain of one seed."""
+    """({metric: figure}, notes) of one seed: gains, and what is lost at equal gain."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(
             settings=Suite(items=items, fine_tuning=FineTuning(data={"problems": problems})),
@@ -43,8 +43,9 @@ def measured(project: Path, problems: str, items: int, seed: int) -> tuple[dict[
             max_length=256,
         )
         outcome = fine_tuning.run(bench)
-    rows = [asdict(r) for r in outcome.results if "_at_equal_gain/" in r.metric]
-    return {r["metric"].split("/", 2)[2]: {k: r[k] for k in KEPT} for r in rows}, outcome.notes
+    rows = [asdict(r) for r in outcome.results if "_at_equal_gain/" in r.metric or "/gain/" in r.metric]
+    named = {r["metric"].split("/", 2)[2] + (f", {r['slice']}" if r["slice"] else ""): r for r in rows}
+    return {name: {k: r[k] for k in KEPT} for name, r in named.items()}, outcome.notes
 
 
 def over_seeds(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class FineTuning(Section):
     """A user's later fine-tune of the policy on problems (`data`, name: file): how full and LoRA fine-tunes train."""
 
     data: dict[str, str] = Field(default_factory=dict)
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = 5e-5
     lora_learning_rate: Positive = 2e-3
     lora_rank: Count = 8
     batch: Count = 8

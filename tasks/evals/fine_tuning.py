@@ -142,9 +142,11 @@ def _at_equal_gain(
     where: Mapping[str, Path | str],
 ) -> None:
     """What each method loses at the largest gain that all reach, and how much more one loses than another."""
-    equal = min(max(g for g, _ in points) for points in curves.values())
+    most = {m: max(g for g, _ in points[1:]) for m, points in curves.items()}
+    equal = min(most.values())
     if equal <= 0:
-        outcome.notes.append(f"{name}: not every method gains, so there is no equal gain to compare them at.")
+        said = ", ".join(f"{m} {g:.4g}" for m, g in most.items())
+        outcome.notes.append(f"{name}: not every method gains, so there is no equal gain to compare at (most: {said}).")
         return
     outcome.notes.append(f"{name}: compared at a gain of {equal:.4g} bits per byte.")
     n = len(np.unique(clusters))
