@@ -198,7 +198,17 @@ def _seconds(column: pl.Series) -> tuple[np.ndarray, int]:
         missing = parsed.is_null() & column.is_not_null()
         rest = column.filter(missing).str.to_datetime(form, strict=False)
         parsed = parsed.scatter(missing.arg_true(), rest.dt.epoch("s"))
+    if parsed.null_count() > column.null_count():
+        missing = parsed.is_null() & column.is_not_null()
+        parsed = parsed.scatter(missing.arg_true(), _since_1970(column.filter(missing)))
     return parsed.fill_null(UNKNOWN).to_numpy(), parsed.null_count() - column.null_count()
+
+
+def _since_1970(column: pl.Series) -> pl.Series:
+    """Seconds of times that are written as a number of seconds (nine or ten digits) or milliseconds; null of others."""
+    digits = pl.col("time").str.extract(r"^(\d{9,13})(?:\.\d+)?$").cast(pl.Int64)
+    seconds = pl.when(digits < 10**11).then(digits).otherwise(digits // 1000)
+    return column.to_frame("time").select(seconds.alias("time"))["time"]
 
 
 def _known(items: keys.Keys, golden: pl.DataFrame | None) -> tuple[np.ndarray, dict[int, str]]:

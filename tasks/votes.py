@@ -41,7 +41,8 @@ NEEDED = ("item_id", "annotator_id", "choice")
 ALIASES = {"label": "choice", "gold": "gold_choice", "submitted_at": "created_at", "worker_id": "annotator_id"}
 DEFAULTS = {"simulated": False, "a_is_chosen": True}
 YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "yes": 1, "no": 0, "true": 1, "false": 0, "a": 1, "b": 0}
-UNDECIDED = dict.fromkeys(("tie", "0.5", ".5", "equal", "same", "both", "draw"), TIE) | dict.fromkeys(
+YES_NO |= {f"{what}_{side}": YES_NO[side] for what in ("response", "answer", "model") for side in "ab"}
+UNDECIDED = dict.fromkeys(("tie", "0.5", ".5", "equal", "same", "both", "draw", "tie (bothbad)"), TIE) | dict.fromkeys(
     ("can't say", "can’t say", "cannot say", "unsure", "don't know", "not sure", "neither", "skip", "n/a"), CANNOT_SAY
 )
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from governance.errors import BadInput
+from tasks.polls import poll
 from tasks.pseudonyms import pseudonymise
 from tasks.votes import GOLDEN, VOTES, read_golden, read_votes, refuse_foreign_golden
 
@@ -29,6 +30,19 @@ def test_words_and_numbers_are_choices(tmp_path: Path) -> None:
     votes, _ = read_votes(str(tmp_path / "v.csv"))
     assert votes["choice"].to_list() == [1, 0, 1, 0]
     assert votes["annotator_id"].to_list() == ["a", "b", "c", "d"]
+    (tmp_path / "w.csv").write_text(
+        "item_id,worker_id,label\ni,a,model_a\ni,b,Response_B\ni,c,answer_a\ni,d,tie (bothbad)\n"
+    )
+    assert read_votes(str(tmp_path / "w.csv"))[0]["choice"].to_list() == [1, 0, 1, None]
+
+
+def test_times_as_a_number_are_those_since_1970() -> None:
+    times = ["2023-11-14T22:13:20Z", "1700000000", "1700000000.25", "1700000000999", "17", "soon"]
+    votes = pl.DataFrame({"item_id": list("ijklmn"), "annotator_id": ["x"] * 6, "choice": [1] * 6, "created_at": times})
+    cast = poll([votes], None)
+    assert cast.ballots.time is not None
+    assert sorted(cast.ballots.time.tolist()) == [-1, -1] + [1_700_000_000] * 4
+    assert cast.undated == 2
 
 
 def test_parquet_and_csv_are_the_same(tmp_path: Path) -> None:
