@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tasks.params import Poisoning
 from tasks.stats.family_wise import adjusted
+from tasks.stats.in_order import ahead
 from tasks.stats.near_duplicates import floods
 from tasks.stats.tokens import tokenize
 from tasks.stats.word_table import Beside, Words, WordTable
@@ -85,7 +86,7 @@ def _read(chunks: Iterable[pl.DataFrame], said: list[pl.Expr]) -> Texts:
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
     columns, names = [], [expression.meta.output_name() for expression in said]
     texts, words = {name: StoredTexts() for name in names}, {name: WordTable() for name in names}
-    for chunk in chunks:
+    for chunk in ahead(chunks):
         columns.append(chunk.select(name for name in COLUMNS if name in chunk.columns))
         for rows in chunk.iter_slices(SLICE):
             for column in rows.select(said).iter_columns():

@@ -22,6 +22,7 @@ from scipy import sparse
 from scipy.special import expit
 
 from tasks.stats.ballots import UNKNOWN, Ballots, slices
+from tasks.stats.in_order import in_order
 from tasks.stats.mixture import Mixture, fit_mixture
 from tasks.stats.tastes import Tastes, crowd_tastes, cue_signs
 
@@ -220,7 +221,9 @@ class ResponseModel:
         positive = (self.clarity > 0).astype(np.float32)
         evidence = np.zeros((b.n_annotators, len(SKILL)), dtype=np.float32)
         total = np.zeros(len(self.clarity))
-        for items, rows in islice(self._chunks(), 0, None, stride):
+
+        def chunk(part: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+            items, rows = part
             said = log_response[self._cast(rows)]
             post = log_prior + np.add.reduceat(
                 said + self.emission[self.level[rows]], self.starts[items] - rows.start, axis=0
@@ -243,13 +246,20 @@ class ResponseModel:
                 by_skill[rows] = cast[:, BY_SKILL]
             np.log(cast, out=cast)
             each = np.ones(len(cast), np.float32)
-            evidence += sparse.csr_matrix((each, (who, np.arange(len(cast)))), shape=(b.n_annotators, len(cast))) @ cast
+            own = sparse.csr_matrix((each, (who, np.arange(len(cast)))), shape=(b.n_annotators, len(cast))) @ cast
             np.exp(post, out=post)
             post /= post.sum(axis=1, keepdims=True)
-            total += post.sum(axis=0)
+            by_level = None
             if levels is not None and len(levels) > 1:
                 which = (self.level[rows], np.arange(len(cast)))
-                levels += sparse.csr_matrix((each, which), shape=(len(levels), len(cast))) @ post[item]
+                by_level = sparse.csr_matrix((each, which), shape=(len(levels), len(cast))) @ post[item]
+            return own, post.sum(axis=0), by_level
+
+        for own, weights, by_level in in_order(chunk, islice(self._chunks(), 0, None, stride)):
+            evidence += own
+            total += weights
+            if levels is not None and by_level is not None:
+                levels += by_level
         return evidence, (total + 1e-3) / (total + 1e-3).sum()
 
 
