@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from governance.errors import MissingComponent
+from governance.errors import BadInput, MissingComponent
 from tasks import params, paths
 
 
@@ -55,7 +55,10 @@ def run_ended(record: dict[str, Any], server: Callable[[], Any]) -> None:
     try:
         if not params.load(paths.PARAMS).notify.blocks:
             return
+    except BadInput:  # what the run itself failed on, and said
+        return
+    try:
         with server():
             tell(subject, "\n".join([f"Project {record['project']}.", *lines, *record["next"]]))
-    except Exception as error:  # params.yaml may be what the run failed on, and Prefect what did not start
+    except Exception as error:  # Prefect may be what did not start
         print(f"attestrl: nobody could be told how run {run_id} ended: {_said(error)}", file=sys.stderr)

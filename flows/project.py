@@ -7,7 +7,7 @@ from typing import Any
 
 from governance.digest import write_atomic
 from governance.errors import BadInput
-from tasks import environment, params, paths
+from tasks import environment, params, paths, yaml_reader
 
 SHIPPED = Path(__file__).resolve().parent.parent
 
@@ -39,37 +39,29 @@ def set_params(overlay: Path | None, assignments: list[str]) -> None:
     """
     if overlay is None and not assignments:
         return
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    document = yaml.load(paths.PARAMS.read_text(encoding="utf-8"))
+    document = yaml_reader.parse(yaml_reader.read_text(paths.PARAMS), str(paths.PARAMS), keep_comments=True)
+    if not isinstance(document, dict):
+        raise BadInput(f"{paths.PARAMS}: has no keys; restore it from git.")
     if overlay is not None:
         _merge(document, _read_overlay(overlay))
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key:
             raise BadInput(f"--set {assignment}: is not key=value, as in --set ppo.kl_coef=0.1.")
-        _assign(document, key.split("."), YAML(typ="safe").load(text), assignment)
+        _assign(document, key.split("."), yaml_reader.parse(text, f"--set {assignment}"), assignment)
     params.parse(_plain(document), "--params and --set" if overlay else "--set")
     written = StringIO()
-    yaml.dump(document, written)
+    yaml_reader.round_trip().dump(document, written)
     write_atomic(paths.PARAMS, written.getvalue())
 
 
 def _read_overlay(path: Path) -> dict[str, Any]:
-    import yaml
-
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder; name a YAML file with --params.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_reader.parse(yaml_reader.read_text(path), str(path))
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file; name a YAML file with --params.") from None
-    except (UnicodeDecodeError, yaml.YAMLError):
-        raise BadInput(f"{path}: is not valid YAML in UTF-8.") from None
     if not isinstance(content, dict):
         raise BadInput(f"{path}: has no keys; a parameters file holds sections as params.yaml does.")
     return content

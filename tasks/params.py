@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from governance.errors import BadInput
+from tasks import yaml_reader
 from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
@@ -194,18 +195,10 @@ def parse(raw: Any, where: str) -> Params:
 
 def load(path: Path) -> Params:
     """Read and check `params.yaml`."""
-    import yaml
-
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml_reader.parse(yaml_reader.read_text(path), str(path))
     except FileNotFoundError:
         raise BadInput(
             f"{path}: there is no such file; run inside a project folder or name one with --params."
         ) from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: is not UTF-8 text; save it as UTF-8.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadInput(f"{path}:{at} is not valid YAML: {getattr(error, 'problem', error)}.") from None
     return parse(raw, str(path))

@@ -105,6 +105,7 @@ def _seconds(arguments: list[str], project: Project) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.slow
 def test_dvc_alone_does_the_same_work(first: dict[str, Any], project: Project) -> None:
     """Without Prefect a coefficient that is changed back re-makes ppo and evaluate, and gives the bytes of the flow."""
     file = project.folder / "params.yaml"

@@ -51,6 +51,32 @@ def test_wrong_values_change_nothing(here: Path, assignment: str, word: str) -> 
     assert (here / "params.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("content", "assignment", "words"),
+    [
+        (None, "a=[", "--set a=.*is not valid YAML"),
+        (None, "ppo={kl_coef: 1, kl_coef: 2}", "duplicate key"),
+        (b"", "seed=3", "params.yaml: has no keys"),
+        (b"seed: 1\nproject: x\n\tx: 1\n", "seed=3", "params.yaml: line 3"),
+        (b"seed: 1\nseed: 2\n", "seed=3", "params.yaml: line 2.*duplicate key"),
+        (b"x: \xff\n", "seed=3", "params.yaml: is not UTF-8"),
+    ],
+)
+def test_what_is_no_yaml_is_one_sentence(content: bytes | None, assignment: str, words: str, here: Path) -> None:
+    file = here / "params.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    before = file.read_bytes()
+    with pytest.raises(BadInput, match=words):
+        project.set_params(None, [assignment])
+    assert file.read_bytes() == before
+
+
+def test_a_folder_is_no_overlay(here: Path) -> None:
+    with pytest.raises(BadInput, match="is a folder"):
+        project.set_params(here, [])
+
+
 def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=r"dvc\.yaml"):
