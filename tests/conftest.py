@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file run in one process, as they share what is slow to make; groups may span files. The longest
     groups begin, so that no worker is left alone with one at the end."""
