@@ -46,11 +46,21 @@ def close_abandoned(ledger: Log, history: Readable) -> None:
 def _end_mlflow_runs() -> None:
     """A stage that `dvc repro` runs beside us is alive, and stays open."""
     import mlflow
-    import psutil
 
     client = mlflow.MlflowClient(lineage.tracking_uri())
     experiments = [e.experiment_id for e in client.search_experiments()]
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
         process = run.data.tags.get("attestrl.process")
-        if process and not psutil.pid_exists(int(process)):
+        if process and not _began_before(int(process), run.info.start_time):
             client.set_terminated(run.info.run_id, status="KILLED")
+
+
+def _began_before(process: int, moment: int) -> bool:
+    """Whether a process is there that began before `moment`, in ms since 1970: after a restart of the machine its number
+    may be another one's. A second more is allowed, as the clock of a process counts in ticks."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(process).create_time() * 1000 <= moment + 1000)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,6 +1,10 @@
 """A run whose process was killed: the next one says so, and its evidence can be exported like any other's."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,3 +44,12 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
     before = ledger.path.read_bytes()
     recovery.close_abandoned(ledger, ledger)
     assert ledger.path.read_bytes() == before
+
+
+def test_a_number_that_another_process_has_now_is_no_sign_of_life() -> None:
+    now = int(time.time() * 1000)
+    assert recovery._began_before(os.getpid(), now)
+    assert not recovery._began_before(os.getpid(), now - 10**9)  # what this process cannot have started
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    assert not recovery._began_before(ended.pid, now)
