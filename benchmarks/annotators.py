@@ -60,6 +60,8 @@ POWER_BAD = ("inverted", "random", "always_first", "overconfident", "flipper40",
 
 def child(folder: Path) -> None:
     """Check the votes in `folder`; one JSON line with time after imports and peak memory."""
+    import pyarrow.compute  # noqa: F401
+
     from tasks import demographics, onboarding, params, votes  # noqa: F401
     from tasks.check_annotators import run_check_annotators
 

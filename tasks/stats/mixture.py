@@ -9,8 +9,8 @@ that matter, Carlin and Louis 2000, ch. 3). With few votes each, one best σ may
 middle would be accused.
 
 Annotators come in cells, such as "impossibly fast": the share of the unreliable is fitted for each cell and shrunk to
-the crowd's (covariate-assisted false-discovery control, Cai and Sun 2009). O(annotators × classes) a step, two products
-of a matrix and a vector.
+the crowd's (covariate-assisted false-discovery control, Cai and Sun 2009). O(annotators × classes × shapes) a step, two
+products of matrices for all shapes at once.
 """
 
 from collections.abc import Sequence
@@ -32,33 +32,36 @@ FAR = 12.0  # a fit that is less likely by as much in log terms has no weight
 
 
 @dataclass(frozen=True)
+class _Fits:
+    """A fit for each shape, (shapes, …): `of_cell` (…, cells, classes) weights of the classes in each cell; `centre`; `share`
+    (…, cells) of the unreliable; `within` (…, classes) among the unreliable, `careless` (…, classes) among the
+    tolerated that have free weights."""
+
+    of_cell: np.ndarray
+    centre: np.ndarray
+    share: np.ndarray
+    within: np.ndarray
+    careless: np.ndarray
+    log_likelihood: np.ndarray
+
+
+@dataclass(frozen=True)
 class Mixture:
-    """`posterior`: (annotators, classes); `weights`: (classes,) of the crowd; `centre` and `spread` of honest skills."""
+    """`posterior`: (annotators, classes); `weights`: (classes,) of the crowd; `centre` and `spread` of honest skills;
+    `fits`: of which it is the average, to begin another one from."""
 
     posterior: np.ndarray
     weights: np.ndarray
     centre: float
     spread: float
+    fits: _Fits
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """`of_cell`: (cells, classes) weights of the classes in each cell; `share` of the unreliable; `within`: (classes,)
-    among the unreliable, `careless`: among the tolerated that have free weights."""
-
-    of_cell: np.ndarray
-    centre: float
-    share: float
-    share_in_cell: np.ndarray
-    within: np.ndarray
-    careless: np.ndarray
-    log_likelihood: float
-
-
-def skill_weights(skills: np.ndarray, centre: float, spread: float, tail: float) -> np.ndarray:
-    """(skills,) weights of Student's t on an uneven grid; they sum to 1."""
-    density = (1 + ((skills - centre) / spread) ** 2 / tail) ** (-(tail + 1) / 2) * np.gradient(skills)
-    weights: np.ndarray = density / density.sum()
+def skill_weights(skills: np.ndarray, centre: np.ndarray, spread: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """(shapes, skills) weights of Student's t on an uneven grid, from (shapes,) parameters; they sum to 1."""
+    far = (skills - centre[:, None]) / spread[:, None]
+    density = (1 + far**2 / tail[:, None]) ** (-(tail[:, None] + 1) / 2) * np.gradient(skills)
+    weights: np.ndarray = density / density.sum(axis=1, keepdims=True)
     return weights
 
 
@@ -68,85 +71,101 @@ def fit_mixture(
     tolerated: np.ndarray,
     cells: np.ndarray | None = None,
     tails: Sequence[float] = TYPICAL_TAIL,
+    start: Mixture | None = None,
 ) -> Mixture:
     """Fit to `evidence` (annotators, classes): the first classes are honest ones at `skills`, the rest have free
-    weights; `tolerated`: (classes,) bool, which of all classes are not unreliable. `cells`: (annotators,) codes."""
+    weights; `tolerated`: (classes,) bool, which of all classes are not unreliable. `cells`: (annotators,) codes. `start`: a mixture
+    of the same classes, cells and tails for evidence that differs little."""
     cells = np.zeros(len(evidence), dtype=np.int64) if cells is None else cells
     names, cell, sizes = np.unique(cells, return_inverse=True, return_counts=True)
     order = np.argsort(cell, kind="stable")
     scaled = np.exp(evidence - evidence.max(axis=1, keepdims=True))[order]
     parts = np.split(scaled, np.cumsum(sizes)[:-1])
-    fit = _start(tolerated, len(skills), len(names))
-    fitted_to = [part[:: max(1, len(evidence) // MOST)] for part in parts]
-    shapes = list(product(tails, SPREADS))
-    fits = []
-    for tail, spread in shapes:
-        fit = _fitted(fit, fitted_to, skills, tolerated, spread, tail)
-        fits.append(fit)
-    likely = np.array([f.log_likelihood + _log_prior(s) for f, (_, s) in zip(fits, shapes, strict=True)])
+    fitted_to = [np.ascontiguousarray(part[:: max(1, len(evidence) // MOST)].T) for part in parts]
+    tail, spread = np.array(list(product(tails, SPREADS))).T
+    fits = start.fits if start else _start(tolerated, len(skills), len(names), len(tail))
+    fits = _fitted(fits, fitted_to, skills, tolerated, spread, tail)
+    likely = fits.log_likelihood + _log_prior(spread)
     odds = np.where(likely > likely.max() - FAR, np.exp(likely - likely.max()), 0.0)
     odds /= odds.sum()
     posterior = np.zeros_like(scaled)
-    for weight, found in zip(odds, fits, strict=True):
-        if weight > 0:
-            posterior[order] += weight * np.concatenate(
-                [_posterior(*of) for of in zip(parts, found.of_cell, strict=True)]
-            )
-    within = sizes / sizes.sum()
+    for k in np.flatnonzero(odds):
+        posterior[order] += odds[k] * np.concatenate(
+            [_posterior(*of) for of in zip(parts, fits.of_cell[k], strict=True)]
+        )
     return Mixture(
         posterior,
-        sum((w * (within @ f.of_cell) for w, f in zip(odds, fits, strict=True)), np.zeros(len(tolerated))),
-        float(odds @ [f.centre for f in fits]),
-        float(odds @ [s for _, s in shapes]),
+        odds @ (fits.of_cell * (sizes / sizes.sum())[:, None]).sum(axis=1),
+        float(odds @ fits.centre),
+        float(odds @ spread),
+        fits,
     )
 
 
-def _log_prior(spread: float) -> float:
-    return float(-SPREAD_STRENGTH * (np.log(spread) + (PRIOR_SPREAD / spread) ** 2 / 2))
+def _log_prior(spread: np.ndarray) -> np.ndarray:
+    log_prior: np.ndarray = -SPREAD_STRENGTH * (np.log(spread) + (PRIOR_SPREAD / spread) ** 2 / 2)
+    return log_prior
 
 
-def _start(tolerated: np.ndarray, honest: int, cells: int) -> _Fit:
+def _start(tolerated: np.ndarray, honest: int, cells: int, shapes: int) -> _Fits:
     bad = ~tolerated
     free = tolerated & (np.arange(len(tolerated)) >= honest)
     within = np.where(bad, 1.0 / max(1, bad.sum()), 0.0)
     careless = np.where(free, 0.1 / max(1, free.sum()), 0.0)
-    return _Fit(np.zeros((cells, 0)), 1.0, PRIOR_SHARE, np.full(cells, PRIOR_SHARE), within, careless, -np.inf)
+    return _Fits(
+        np.zeros((shapes, cells, len(tolerated))),
+        np.ones(shapes),
+        np.full((shapes, cells), PRIOR_SHARE),
+        np.tile(within, (shapes, 1)),
+        np.tile(careless, (shapes, 1)),
+        np.full(shapes, -np.inf),
+    )
 
 
 def _fitted(
-    fit: _Fit, parts: list[np.ndarray], skills: np.ndarray, tolerated: np.ndarray, spread: float, tail: float
-) -> _Fit:
-    """EM from `fit` at this spread and tail; `parts`: evidence of the annotators of each cell, as likelihoods."""
-    n, honest, bad = sum(map(len, parts)), len(skills), ~tolerated
-    sizes = np.array([len(part) for part in parts])
-    fit = replace(fit, log_likelihood=-np.inf)
+    fits: _Fits,
+    parts: list[np.ndarray],
+    skills: np.ndarray,
+    tolerated: np.ndarray,
+    spread: np.ndarray,
+    tail: np.ndarray,
+) -> _Fits:
+    """EM from `fits` at each (shapes,) spread and tail, all of them a step at a time, until none gains any more; `parts`:
+    (classes, annotators) likelihoods of the annotators of each cell."""
+    sizes = np.array([part.shape[1] for part in parts])
+    n, honest, bad = sizes.sum(), len(skills), ~tolerated
+    fits = replace(fits, log_likelihood=np.full(len(tail), -np.inf))
     for _ in range(STEPS):
-        fine = fit.careless.copy()
-        fine[:honest] = (1 - fit.careless.sum()) * skill_weights(skills, fit.centre, spread, tail)
-        share = fit.share_in_cell[:, None]
-        of_cell = share * fit.within + (1 - share) * fine
-        likelihood = [np.maximum(part @ w, 1e-300) for part, w in zip(parts, of_cell, strict=True)]
-        in_cell = of_cell * np.stack([part.T @ (1 / of) for part, of in zip(parts, likelihood, strict=True)])
-        total, found = in_cell.sum(axis=0), in_cell[:, bad].sum(axis=1)
-        precise = total[:honest] * (tail + 1) / (tail + ((skills - fit.centre) / spread) ** 2)  # t as a scale mixture
-        updated = (found.sum() + PRIOR_SHARE) / (n + 1)
+        fine = fits.careless.copy()
+        fine[:, :honest] = (1 - fits.careless.sum(axis=1, keepdims=True)) * skill_weights(
+            skills, fits.centre, spread, tail
+        )
+        share = fits.share[:, :, None]
+        of_cell = share * fits.within[:, None] + (1 - share) * fine[:, None]
+        in_cell, log_likelihood = np.empty_like(of_cell), np.zeros(len(tail))
+        for cell, part in enumerate(parts):
+            likelihood = np.maximum(of_cell[:, cell] @ part, 1e-300)
+            in_cell[:, cell] = of_cell[:, cell] * ((1 / likelihood) @ part.T)
+            log_likelihood += np.log(likelihood).sum(axis=1)
+        total, found = in_cell.sum(axis=1), in_cell[:, :, bad].sum(axis=2)
+        far = (skills - fits.centre[:, None]) / spread[:, None]
+        precise = total[:, :honest] * (tail[:, None] + 1) / (tail[:, None] + far**2)  # t as a scale mixture
+        updated = ((found.sum(axis=1) + PRIOR_SHARE) / (n + 1))[:, None]
         within = np.where(bad, total + PRIOR_SHARE / max(1, bad.sum()), 0.0)
-        careless = np.where(tolerated, total, 0.0) / max(total[tolerated].sum(), 1e-300)
-        careless[:honest] = 0.0
-        log_likelihood = float(sum(np.log(of).sum() for of in likelihood))
-        gained = log_likelihood - fit.log_likelihood
-        fit = _Fit(
+        careless = np.where(tolerated, total, 0.0) / np.maximum(total[:, tolerated].sum(axis=1, keepdims=True), 1e-300)
+        careless[:, :honest] = 0.0
+        gained = log_likelihood - fits.log_likelihood
+        fits = _Fits(
             of_cell,
-            float((precise @ skills + SPREAD_STRENGTH) / (precise.sum() + SPREAD_STRENGTH)),
-            updated,
+            (precise @ skills + SPREAD_STRENGTH) / (precise.sum(axis=1) + SPREAD_STRENGTH),
             (found + CELL_STRENGTH * updated) / (sizes + CELL_STRENGTH),
-            within / max(within.sum(), 1e-300),
+            within / np.maximum(within.sum(axis=1, keepdims=True), 1e-300),
             careless,
             log_likelihood,
         )
-        if abs(gained) < TOLERANCE:
+        if (np.abs(gained) < TOLERANCE).all():
             break
-    return fit
+    return fits
 
 
 def _posterior(part: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ TRUSTED = TOLERATED & (SKILL > USEFUL)
 SLIP = 0.01
 PASSES = 8
 MOVED = 0.01
-CHUNK = 40_000
+CHUNK = 8_000
 LEARNING_VOTES = 200_000  # a sample of so many votes is enough to begin with
 CERTAIN = 60.0
 LEVELS = 10  # of confidence, by quantiles
@@ -89,6 +89,7 @@ class ResponseModel:
         self.emission = np.zeros((n_levels + 1, len(GRID)), dtype=np.float32)  # log; the last row: no confidence given
         self.response = np.tile(expit(self.clarity).astype(np.float32), (ballots.n_annotators, 1))
         self.tastes: Tastes | None = None
+        self.mixture: Mixture | None = None
 
     def fit(self) -> Mixture:
         """Pass over a share of the items until annotators' mean responses stay, then over all of them."""
@@ -111,11 +112,16 @@ class ResponseModel:
         """Take what items, annotators and confidence are like from every `stride`-th chunk of items."""
         levels = np.zeros(self.emission.shape)
         evidence, prior = self._pass(levels=levels, stride=stride)
-        mixture = fit_mixture(evidence, SKILLS, TOLERATED)
+        mixture = self._mixture(evidence)
         self._learn_confidence(levels)
         self.clarity, self.prior = _regrid(self.clarity * mixture.centre, prior)
         self._update(mixture)
         return mixture
+
+    def _mixture(self, evidence: np.ndarray) -> Mixture:
+        """Fitted from where the last one was: from pass to pass evidence differs little."""
+        self.mixture = fit_mixture(evidence, SKILLS, TOLERATED, start=self.mixture)
+        return self.mixture
 
     def judge(self) -> Crowd:
         """A last pass that keeps what each vote says."""
@@ -124,7 +130,7 @@ class ResponseModel:
         right = np.empty(votes, dtype=np.float32)
         by_skill = np.empty((votes, len(BY_SKILL)), dtype=np.float32)
         evidence, _ = self._pass(right=right, by_skill=by_skill)
-        mixture = fit_mixture(evidence, SKILLS, TOLERATED)
+        mixture = self._mixture(evidence)
         residual = _residual(self.ballots.choice, by_skill[:, TYPICAL])
         return Crowd(evidence, mixture, self.clarity, self.prior, right, residual, by_skill)
 
@@ -136,7 +142,7 @@ class ResponseModel:
         stride = self._stride()
         by_skill = np.empty((len(signs), len(BY_SKILL)), dtype=np.float32)
         evidence, _ = self._pass(by_skill=by_skill, stride=stride)
-        reads = fit_mixture(evidence, SKILLS, TOLERATED).posterior[:, TRUSTED].sum(axis=1)
+        reads = self._mixture(evidence).posterior[:, TRUSTED].sum(axis=1)
         rows = np.concatenate([np.arange(r.start, r.stop) for _, r in islice(self._chunks(), 0, None, stride)])
         cast = by_skill[rows, TYPICAL]
         self.tastes = crowd_tastes(

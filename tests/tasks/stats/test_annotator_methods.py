@@ -191,7 +191,8 @@ def test_the_mixture_recovers_its_parameters() -> None:
     assert found.weights[5] == pytest.approx(0.05, abs=0.003)
     assert found.centre == pytest.approx(1.0, abs=0.03)
     assert found.posterior[1900:, 5].min() > 0.99
-    assert skill_weights(skills, 1.0, 0.3, 8.0).sum() == pytest.approx(1.0)
+    shapes = np.array([0.3, 0.5]), np.array([8.0, 4.0])
+    assert skill_weights(skills, np.ones(2), *shapes).sum(axis=1) == pytest.approx(1.0)
 
 
 def test_a_crowd_with_few_votes_each_has_no_narrow_middle() -> None:
