@@ -64,6 +64,9 @@ def verify(
     """Verify a bundle, with the program that lies in every bundle. Needs no project."""
     from governance.verify_bundle import verify as verify_bundle
 
+    for named in (bundle, key):
+        if named and not named.exists():
+            raise BadInput(f"{named}: there is no such file; correct the path.")
     reasons, facts = verify_bundle(str(bundle), str(key) if key else None)
 
     def people(_: Any) -> None:

@@ -132,6 +132,7 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     documents.check_declared(settings)
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
+    preflight.check_store(paths.STAGES[: paths.STAGES.index(run.until) + 1])
     parameters = settings.model_dump(mode="json", by_alias=True)
     changed = _changed(run.history, parameters)
     versions = watch.versions(settings)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import cycles, documents, processing, release, sealing, signing, snapshot
-from flows.stages import Outcome, read_record
+from flows.stages import Outcome
 from governance import gate, incidents
 from governance.digest import sha256_path
 from governance.entry import Entry, Event
 from governance.records import SCHEMA, write_run_record
 from tasks import params, paths
+from tasks.lineage import read_record
 
 if TYPE_CHECKING:
     from flows.run import Run
