@@ -10,6 +10,7 @@ bundle can change the copy in it.
 import argparse
 import base64
 import hashlib
+import io
 import json
 import stat
 import struct
@@ -472,7 +473,7 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
     reasons: list[str] = []
     facts: list[str] = []
     try:
-        trusted = by_fingerprint([public_key(Path(key).read_bytes(), key)]) if key else {}
+        trusted = by_fingerprint([public_key(Path(key).read_bytes(), key)]) if key is not None else {}
         files = read_folder(Path(path)) if Path(path).is_dir() else read_zip(path)
         manifest, keys, keyid = check_manifest(files, trusted)
         check_files(files, manifest["files"], reasons)
@@ -498,7 +499,7 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
         facts = [
             f"run {run_id}: {run.get('status')}, release gate: {run.get('gate', {}).get('verdict')}",
             f"{len(files)} files as in the manifest, signed by key {keyid}"
-            + ("" if key else ", which the bundle itself names: compare it with the one that you were given"),
+            + ("" if key is not None else ", which the bundle itself names: compare it with the one that you were given"),
             f"{len(entries)} ledger entries, under the checkpoint of {checkpoint['size']} entries"
             f" of {checkpoint['time']}, signed by key {by}",
             f"models signed: {', '.join(signed) or 'none'}",
@@ -523,8 +524,8 @@ def main() -> int:
     parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent), help="zip file or folder")
     parser.add_argument("--key", help="public key (PEM) that must have signed it")
     arguments = parser.parse_args()
-    for stream in (sys.stdout, sys.stderr):  # a name in a bundle may hold what a terminal cannot show
-        stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal does not have
+        sys.stdout.reconfigure(errors="backslashreplace")
     reasons, facts = verify(arguments.bundle, arguments.key)
     for reason in reasons:
         print(f"refused: {plain(reason)}")

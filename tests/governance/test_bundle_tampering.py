@@ -88,6 +88,7 @@ def test_another_key_is_refused(exported: Exported, tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("nonsense")
     says(refused(tmp_path, exported.files, tmp_path / "bad.pem"), "is not a public key")
     says(refused(tmp_path, exported.files, tmp_path / "absent.pem"), "cannot be read")
+    says(verify(str(exported.zip), "")[0], "cannot be read")  # a variable of a script that was never set
 
 
 def edited_entry(files: Files) -> Files:
