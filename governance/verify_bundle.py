@@ -496,10 +496,10 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
         check_lineage(files, entries, reasons)
         signed = check_model_signatures(files, entries, keys, reasons)
         check_mapping(parse(files["mapping.json"], "mapping.json"), files, reasons)
+        told = "" if key is not None else ", which the bundle itself names: compare it with the one that you were given"
         facts = [
             f"run {run_id}: {run.get('status')}, release gate: {run.get('gate', {}).get('verdict')}",
-            f"{len(files)} files as in the manifest, signed by key {keyid}"
-            + ("" if key is not None else ", which the bundle itself names: compare it with the one that you were given"),
+            f"{len(files)} files as in the manifest, signed by key {keyid}{told}",
             f"{len(entries)} ledger entries, under the checkpoint of {checkpoint['size']} entries"
             f" of {checkpoint['time']}, signed by key {by}",
             f"models signed: {', '.join(signed) or 'none'}",
