@@ -67,7 +67,7 @@ def verify(
     for named in (bundle, key):
         if named and not named.exists():
             raise BadInput(f"{named}: there is no such file; correct the path.")
-    reasons, facts = verify_bundle(str(bundle), str(key) if key else None)
+    reasons, facts = verify_bundle(str(bundle), str(key) if key is not None else None)
 
     def people(_: Any) -> None:
         for line in [f"refused: {r}" for r in reasons] or facts:

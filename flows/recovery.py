@@ -38,8 +38,9 @@ def close_abandoned(ledger: Log, history: Readable) -> None:
     """Say in the ledger of runs that were started and never ended that they were killed."""
     with ledger.batch() as add:
         for run_id in sorted(open_runs(history)):
-            digests = run_records.write_abandoned(paths.home() / "records" / run_id, list(ledger.entries(run_id)))
-            data = {"status": "killed", "message": run_records.ABANDONED}
+            left = list(ledger.entries(run_id))
+            digests = run_records.write_abandoned(paths.home() / "records" / run_id, left)
+            data = {"status": "killed", "message": run_records.ABANDONED, "entries": len(left)}
             add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)
 
 

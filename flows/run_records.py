@@ -63,7 +63,8 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     digests = {"run.json": sha256_path(run.folder / "run.json")} | {
         p.relative_to(run.folder).as_posix(): sha256_path(p) for p in made
     }
-    run.log(event, digests, status=status, message=message)
+    before = sum(1 for _ in run.ledger.entries(run.run_id))
+    run.log(event, digests, status=status, message=message, entries=before)
     run.closed = True
     if policy and verdict["verdict"] == "pass":
         release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")
