@@ -32,7 +32,7 @@ from governance.entry import Entry, Event
 from governance.errors import explained
 from governance.history import History, Readable
 from governance.ledger import Log
-from tasks import lineage, params, paths
+from tasks import lineage, outages, params, paths
 
 
 @dataclass
@@ -95,13 +95,14 @@ def execute(
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
+        facts["place"] = paths.place()
         if cause:
             run.entries.append(causes.begin(run.ledger, cause, run_id, run.actor, **facts))
         else:
             run.log(Event.RUN_STARTED, **facts, cause=None)
         status, message, code = "failed", "", 1
         try:
-            recovery.recover_store()
+            recovery.recover_store(run.ledger, run.history)
             prepare()
             if cause:
                 watch.bring(cause)
@@ -157,6 +158,8 @@ def _prefect_at(url: str) -> Iterator[None]:
 def _through_prefect(run: Run) -> tuple[str, str, int]:
     from flows.pipeline import pipeline
 
+    outages.announce_prefect()
+
     state = pipeline(
         run.until, run.parent, lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o), return_state=True
     )
@@ -196,6 +199,7 @@ def _start_parent(run: Run) -> str:
         "attestrl.run_id": run.run_id,
         "attestrl.actor": run.actor,
         "attestrl.process": str(os.getpid()),
+        "attestrl.place": paths.place(),
         "git_commit": lineage.git_commit(),
     }
     if run.cause:

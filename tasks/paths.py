@@ -1,6 +1,7 @@
 """Where everything is, relative to the project's root (stages run there)."""
 
 import os
+import secrets
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -25,6 +26,15 @@ STAGES = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sf
 def home() -> Path:
     """Folder of the untracked state: MLflow store, ledger, records, keys. `ATTESTRL_HOME` moves it."""
     return Path(os.environ.get("ATTESTRL_HOME", ".attestrl")).absolute()
+
+
+def place() -> str:
+    """Names this state folder among those that share an audit log or an MLflow store; made with the first run."""
+    file = home() / "place"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(secrets.token_hex(8), encoding="ascii")
+    return file.read_text(encoding="ascii")
 
 
 def report(stage: str) -> Path:

@@ -245,7 +245,7 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
     import mlflow
 
     lineage.connect(settings.project)
-    tags = {"attestrl.stage": name, "attestrl.process": str(os.getpid())}
+    tags = {"attestrl.stage": name, "attestrl.process": str(os.getpid()), "attestrl.place": paths.place()}
     if parent := os.environ.get("ATTESTRL_PARENT_RUN"):
         tags["mlflow.parentRunId"] = parent
     started, cpu = time.monotonic(), _cpu_seconds()
