@@ -9,6 +9,7 @@ what it pushes is named by its content and nobody waits for its answer.
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tasks import lineage, operating_params, paths
 ALIVE = "attestrl.stage.alive"  # the event that is a sign of life
 ATTEMPTS = 3
 POLL_SECONDS = 1.0
+REMOTE_SECONDS = 120.0  # that a DVC remote may be away or full when a stage's work is to go through it
+AGAIN_SECONDS = 2.0
 START_SECONDS = 120.0  # that a worker may take until the first sign of life: it starts a process
 
 
@@ -47,12 +50,19 @@ def run_stage(name: str, parent_run: str, need: operating_params.Need, settings:
     return finished(name, "made", seconds)
 
 
-def call_dvc(*arguments: str) -> None:
-    """Run a command of DVC. Raises MissingComponent with DVC's own sentence."""
-    done = subprocess.run(dvc(*arguments, "--quiet"), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
-        raise MissingComponent(f"dvc {arguments[0]}: {said[-1].removeprefix('ERROR: ')}")
+def call_dvc(*arguments: str, patience: float = 0.0) -> None:
+    """Run a command of DVC, for as many seconds again as there is `patience` with a remote that is away or full. Raises
+    MissingComponent with DVC's own sentence."""
+    deadline, waits = time.monotonic() + patience, False
+    while (done := subprocess.run(dvc(*arguments), capture_output=True, text=True, check=False)).returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
+        said = f"dvc {arguments[0]}: {errors[0].removeprefix('ERROR: ')}"  # the last one only counts the others
+        if time.monotonic() >= deadline:
+            raise MissingComponent(said)
+        if not waits:
+            print(f"attestrl: {said}; trying again for {patience:g} s.", file=sys.stderr)
+        waits = True
+        time.sleep(AGAIN_SECONDS)
 
 
 def _order(
@@ -169,4 +179,4 @@ def _take_over(name: str, entry: dict[str, Any]) -> None:
         lock.setdefault("schema", "2.0")
         lock.setdefault("stages", {})[name] = entry
     leftovers.keep_dvc_lock()
-    call_dvc("pull", "--force", name)
+    call_dvc("pull", "--force", name, patience=REMOTE_SECONDS)

@@ -20,7 +20,7 @@ from prefect.states import Completed
 
 from flows.background import repeated
 from flows.checkpoint_store import CheckpointStore
-from flows.elsewhere import ALIVE, call_dvc
+from flows.elsewhere import ALIVE, REMOTE_SECONDS, call_dvc
 from flows.leftovers import DVC_LOCK
 from flows.stages import Outcome, run_stage
 from governance.errors import BadInput, MissingComponent, explained
@@ -53,7 +53,7 @@ def _work(order: dict[str, Any]) -> dict[str, Any]:
         outcome = run_stage(order["stage"], order["parent_run"])
     if outcome.outcome == "failed":
         return _failed(outcome)
-    call_dvc("push", order["stage"])
+    call_dvc("push", order["stage"], patience=REMOTE_SECONDS)
     store.remove()
     from dvc.utils.serialize import load_yaml  # YAML 1.2, in which 5e-05 is a number
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +110,21 @@ def test_no_remote_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingComponent, match="a worker needs a DVC remote"):
         CheckpointStore("ppo")
+
+
+@pytest.mark.slow
+def test_a_remote_that_is_away_is_waited_for(
+    tmp_path: Path, machine: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine("a")
+    Path("made").write_text("the work of hours")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "made"], check=True)
+    (tmp_path / "remote").write_text("in the way")
+    with pytest.raises(MissingComponent, match=r"dvc push: unexpected error - .*Not a directory"):
+        elsewhere.call_dvc("push")
+    back = threading.Timer(4, (tmp_path / "remote").unlink)
+    back.start()
+    elsewhere.call_dvc("push", patience=60)
+    back.join()
+    assert capsys.readouterr().err.count("trying again for 60 s") == 1
+    assert [p.read_text() for p in (tmp_path / "remote").rglob("*") if p.is_file()] == ["the work of hours"]
