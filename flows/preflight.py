@@ -6,7 +6,8 @@ from pathlib import Path
 
 from flows import removal
 from governance import retention
-from tasks import base, params, reading
+from governance.errors import BadInput
+from tasks import base, params, principles, reading
 
 
 def check(settings: params.Params) -> None:
@@ -21,3 +22,7 @@ def check(settings: params.Params) -> None:
             reading.hub_name(source)
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
+    if settings.principles.used:
+        principles.read_principles(settings.principles)
+    elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
+        raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")
