@@ -49,6 +49,9 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
         texts[f"{stem}.md"] = datasheet(facts, declared)
         texts[f"{stem}.json"] = json.dumps(document(facts, declared), indent=1, ensure_ascii=False) + "\n"
     texts |= {f"card-{m.kind}.md": model_card(m) for _, m in models}
+    if shaped := _notes(done):
+        audit = _json(paths.report("reward") / "principles.json") if "reward" in shaped else None
+        texts["principles.json"] = json.dumps(shaped | {"audit": audit}, indent=1, ensure_ascii=False) + "\n"
     texts |= inventory.texts(folder.name, datasets, models, outcomes, settings)
     for name, text in texts.items():
         write_atomic(folder / name, text)
@@ -189,8 +192,27 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         cpu_seconds=record.get("cpu_seconds"),
         watts_per_core=settings.evidence.watts_per_core,
         limits=_limits(name),
+        principles=_principles(name, done),
         simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
     )
+
+
+def _notes(done: set[str]) -> dict[str, dict[str, Any]]:
+    """What the stages say of the principles that shaped what they trained on."""
+    notes = {stage: read_record(stage)["notes"].get("principles") for stage in ("sft", "reward") if stage in done}
+    return {stage: note for stage, note in notes.items() if note}
+
+
+def _principles(name: str, done: set[str]) -> list[dict[str, Any]]:
+    """Those that shaped a model, with the rows that each did: SFT by revisions, what comes of SFT by these as well, and reward
+    model and policy by pairs."""
+    kinds = {"sft": ("sft",), "judge": ("sft",), "reward": ("sft", "reward"), "policy": ("sft", "reward")}.get(name, ())
+    found: dict[str, dict[str, Any]] = {}
+    for stage, note in _notes(done).items():
+        for p in note["principles"] if stage in kinds else ():
+            row = found.setdefault(p["id"], {**p, "revisions": 0, "pairs": 0})
+            row["revisions" if stage == "sft" else "pairs"] = p["rows"]
+    return list(found.values())
 
 
 def _reward_of(method: str) -> str:
@@ -200,7 +222,7 @@ def _reward_of(method: str) -> str:
 def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:
     """Figures with intervals where an evaluation gave them, else those of the stage's record."""
     words = {
-        "reward": ("accuracy/test", "rewards/", "calibration/", "length/correlation"),
+        "reward": ("accuracy/test", "rewards/", "calibration/", "length/correlation", "principles/"),
         "judge": ("accuracy/judge",),
         "policy": ("policy",),
         "sft": ("sft",),

@@ -18,7 +18,7 @@ from uuid import UUID
 from flows import leftovers
 from flows.stages import Outcome, dvc, finished
 from governance.errors import BadInput, MissingComponent
-from tasks import lineage, operating_params, paths
+from tasks import lineage, operating_params, params, paths
 
 ALIVE = "attestrl.stage.alive"  # the event that is a sign of life
 ATTEMPTS = 3
@@ -93,7 +93,9 @@ def _inputs(name: str) -> list[str]:
     import yaml
 
     described = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    deps = [d for d in described[name].get("deps", []) if not _git("ls-files", "--", d)]
+    principles = params.load(paths.PARAMS).principles.file
+    named = [d.replace("${principles.file}", principles) for d in described[name].get("deps", [])]
+    deps = [d for d in named if not _git("ls-files", "--", d)]
     before = paths.STAGES[: paths.STAGES.index(name)]
     return deps + [r for r in (paths.report(s).as_posix() for s in before) if Path(r).is_dir()]
 

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from flows import removal
 from governance import retention
+<<<<<<< HEAD
 from governance.errors import MissingComponent
 from tasks import base, lineage, params, reading
+=======
+from governance.errors import BadInput
+from tasks import base, params, principles, reading
+>>>>>>> wip-principles
 
 
 def check(settings: params.Params) -> None:
@@ -23,6 +28,7 @@ def check(settings: params.Params) -> None:
             reading.hub_name(source)
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
+<<<<<<< HEAD
 
 
 def check_store(stages: Sequence[str]) -> None:
@@ -35,3 +41,9 @@ def check_store(stages: Sequence[str]) -> None:
             f"{', '.join(unknown)}: it was deleted, or is another one; bring it back (`attestrl restore`, `attestrl "
             "migrate`), or make every stage again with `dvc repro --force`, then run again."
         )
+=======
+    if settings.principles.used:
+        principles.read_principles(settings.principles)
+    elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
+        raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")
+>>>>>>> wip-principles

@@ -34,7 +34,8 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 class ModelFacts:
     """What is known of a model. `metrics` are rows of {name, value, low, high, n, slice}, `slice` the group that
     a figure is of; `base` is the name of the base model
-    as params.yaml has it, `seconds` the time of the stage that made the model."""
+    as params.yaml has it, `seconds` the time of the stage that made the model, `principles`
+    rows of {id, text, source, reason, approved_by, revisions, pairs}: how many rows of each kind one shaped."""
 
     name: str
     kind: str
@@ -54,6 +55,7 @@ class ModelFacts:
     seconds: float | None = None
     cpu_seconds: float | None = None
     watts_per_core: float | None = None
+    principles: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def energy(self) -> str | None:

@@ -4,17 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from tasks.param_types import Count, Positive, Section
-
-
-class Judge(Section):
-    """An OpenAI-compatible endpoint that judges beside the held-out reward model; `key` names the environment variable
-    that holds its key."""
-
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    model: str
-    key: str = "OPENAI_API_KEY"
-    timeout: Positive = 60.0
+from tasks.param_types import Count, Endpoint, Positive, Section
 
 
 class FineTuning(Section):
@@ -29,7 +19,7 @@ class FineTuning(Section):
 
 class Suite(Section):
     """`attestrl evaluate`: the files it reads beside the run's own held-out sides (name: file), and how much of each;
-    `harness` and `inspect` name tasks of lm-evaluation-harness and Inspect (name: task)."""
+    `judge` judges beside the held-out reward model; `harness` and `inspect` name tasks of lm-evaluation-harness and Inspect (name: task)."""
 
     items: Count = 100
     samples: Count = 2
@@ -38,7 +28,7 @@ class Suite(Section):
     best_of: Annotated[int, Field(ge=2)] = 8
     resamples: Count = 1000
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    judge: Judge | None = None
+    judge: Endpoint | None = None
     pairs: dict[str, str] = Field(default_factory=dict)
     harmful: dict[str, str] = Field(default_factory=dict)
     harmless: dict[str, str] = Field(default_factory=dict)

@@ -14,3 +14,12 @@ class Section(BaseModel):
     """A part of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Endpoint(Section):
+    """A model behind an OpenAI-compatible endpoint; `key` names the environment variable that holds its key."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    model: str
+    key: str = "OPENAI_API_KEY"
+    timeout: Positive = 60.0

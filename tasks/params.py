@@ -15,7 +15,7 @@ from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
-from tasks.training_params import Direct, Lora, Ppo, Reward, Sft, Stakeholders
+from tasks.training_params import Direct, Lora, Ppo, Principles, Reward, Sft, Stakeholders
 
 
 class Panel(Section):
@@ -135,6 +135,7 @@ class Params(Section):
     sft: Sft
     reward: Reward
     stakeholders: Stakeholders
+    principles: Principles
     method: Literal["ppo", "dpo", "ipo", "kto"]
     ppo: Ppo
     dpo: Direct

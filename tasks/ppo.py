@@ -12,6 +12,7 @@ from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of, read_record
 from tasks.plots import save_curves
 from tasks.policy_samples import sample_rows
+from tasks.principles import PAIRS as PRINCIPLE_PAIRS
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
@@ -41,6 +42,8 @@ def body(stage: Stage) -> None:
     stage.input_model(paths.SFT)
     stage.input_model(paths.REWARD)
     lineage = _lineage(table)
+    if method != "ppo" and stage.params.principles.pairs:  # PPO has them through the reward model
+        lineage["principle_pairs_sha256"] = sha256_path(stage.input_table(PRINCIPLE_PAIRS, "training"))
     tokenizer = load_tokenizer(paths.SFT)
     checkpoints = checkpoints_of(stage, lineage)
     policy, history, samples = train(stage, tokenizer, checkpoints)

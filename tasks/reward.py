@@ -12,6 +12,8 @@ from tasks import paths
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
+from tasks.principle_pairs import by_principles
+from tasks.principles import with_principle_pairs
 from tasks.rankings import rankings_of
 from tasks.reward_criteria import heads_of
 from tasks.reward_length import debias
@@ -44,14 +46,22 @@ def body(stage: Stage) -> None:
     stage.input_table(DEMONSTRATIONS, "centring")
     tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
     sides = {"reward": ("reward_train", paths.REWARD), "judge": ("judge_train", paths.JUDGE)}
+    preferred, principle_rows, of_pairs = by_principles(stage)
+    added = {"reward": preferred, "judge": preferred.clear()}  # the judge stays people's
     tables = {n: stage.input_table(paths.PROCESSED / f"{side}.parquet", "training") for n, (side, _) in sides.items()}
-    rows = {name: _rows(stage, tokenizer, table) for name, table in tables.items()}  # both, before any training
+    rows = {
+        name: _rows(stage, tokenizer, table, added[name]) for name, table in tables.items()
+    }  # both, before any training
     kept: list[Checkpoints] = []
     for name, (_, folder) in sides.items():
-        _train(stage, name, tables[name], rows[name], tokenizer, folder, kept)
+        lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(tables[name])}
+        lineage |= of_pairs if name == "reward" else {}
+        _train(stage, name, tables[name], rows[name], tokenizer, folder, lineage, kept)
     if stage.follows:
         return
-    report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": measured(stage, rows["reward"][1])}
+    stage.log_metrics({r["name"]: r["value"] for r in principle_rows if r["value"] is not None})
+    figures = measured(stage, rows["reward"][1]) + principle_rows
+    report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": figures}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
     for checkpoints in kept:  # not before: a kill while the judge is trained takes the reward model, too
@@ -65,6 +75,7 @@ def _train(
     rows: tuple[list[RankedRow], list[RankedRow]],
     tokenizer: Any,
     folder: Path,
+    lineage: dict[str, str],
     kept: list[Checkpoints],
 ) -> None:
     """Train and save one model, or an ensemble's members, on `rows` (training, dev). Checkpoints of each training are
@@ -72,7 +83,6 @@ def _train(
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
     curves: list[dict[str, float]] = []
-    lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
     recipe = _recipe(stage, name)
     for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
         # two heads that start alike would err alike
@@ -155,11 +165,14 @@ def _train_one(
     return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}, history
 
 
-def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[RankedRow], list[RankedRow]]:
-    """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both."""
+def _rows(
+    stage: Stage, tokenizer: Any, table: Path, preferred: pl.DataFrame
+) -> tuple[list[RankedRow], list[RankedRow]]:
+    """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both. `preferred`: further rows, by principles."""
     frame = pl.read_parquet(table)
     if frame.height < 2:
         raise BadInput(f"{table}: has {frame.height} valid pairs; a reward model needs at least two.")
+    frame = with_principle_pairs(frame, preferred)
     _refuse_margins(stage, frame, table)
     longest = stage.params.reward.max_length
     rankings = rankings_of(frame, str(table))

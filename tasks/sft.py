@@ -10,6 +10,7 @@ from tasks import paths
 from tasks.checkpoints import checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
+from tasks.revisions import revised
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
 from tasks.rlhf.resume import Resume
@@ -24,7 +25,9 @@ DEV_SHARE = 0.1
 def body(stage: Stage) -> None:
     """Write `data/models/sft`."""
     base = stage.input_model(paths.BASE)
-    rows = pl.read_parquet(stage.input_table(DATA, "training"))
+    rows = pl.read_parquet(stage.input_table(DATA, "training")).select("id", "messages")
+    revisions, of_revisions = revised(stage, rows)
+    rows = pl.concat([rows, revisions])
     tokenizer = load_tokenizer(base, trust_remote_code=stage.params.base.trust_remote_code)
     model = load_causal_lm(base, trust_remote_code=stage.params.base.trust_remote_code)
     messages = rows["messages"].to_list()
@@ -43,7 +46,7 @@ def body(stage: Stage) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "CAUSAL_LM", stage.seed) if stage.params.lora.enabled else model
-    lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)}
+    lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)} | of_revisions
     checkpoints = checkpoints_of(stage, lineage)
     if found := checkpoints.latest():
         stage.notes["resumed_from_step"] = {"sft": found.step}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.param_types import Count, Positive, Section, Share
+from tasks.param_types import Count, Endpoint, Positive, Section, Share
 
 
 class Lora(Section):
@@ -86,6 +86,25 @@ class Stakeholders(Section):
                 "approved_by and reason: whose preferences count how is a decision; say who took it, and why"
             )
         return self
+
+
+class Principles(Section):
+    """Constitutional AI: revisions that SFT learns from, and preferences that the reward model learns from, by principles."""
+
+    file: Annotated[str, Field(min_length=1)]
+    approved_by: str | None
+    revisions: Annotated[int, Field(ge=0)]
+    pairs: Annotated[int, Field(ge=0)]
+    audit: Count
+    max_tokens: Count
+    max_new_tokens: Count
+    temperature: Positive
+    endpoint: Endpoint | None
+
+    @property
+    def used(self) -> bool:
+        """Whether a run reads the file at all."""
+        return self.revisions > 0 or self.pairs > 0
 
 
 class Ppo(Section):

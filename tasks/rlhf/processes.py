@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,13 @@ class Shared:
             tensor = tensor.clone()
             distributed.all_reduce(tensor)
         return tensor
+
+
+def from_first(make: Callable[[], Made]) -> Made:
+    """What the first process makes, in every process; the others wait for it."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return make()
+    box: list[Any] = [make() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(box)
+    made: Made = box[0]
+    return made

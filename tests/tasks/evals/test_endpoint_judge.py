@@ -11,7 +11,7 @@ import pytest
 from governance.errors import BadInput, MissingComponent
 from tasks.evals import preference
 from tasks.evals.endpoint_judge import EndpointJudge
-from tasks.evaluation_params import Judge
+from tasks.param_types import Endpoint
 from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")
@@ -60,7 +60,7 @@ def served() -> Iterator[Callable[[Reply], Server]]:
 
 def judge(server: Server) -> EndpointJudge:
     return EndpointJudge(
-        Judge(url=f"http://127.0.0.1:{server.server_port}/v1", model="m", key="TEST_JUDGE_KEY", timeout=5)
+        Endpoint(url=f"http://127.0.0.1:{server.server_port}/v1", model="m", key="TEST_JUDGE_KEY", timeout=5)
     )
 
 
@@ -102,9 +102,9 @@ def test_a_refused_key_is_said(served: Callable[[Reply], Server]) -> None:
 
 
 def test_no_server(served: Callable[[Reply], Server], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.evals.endpoint_judge.TRIES", 1)
+    monkeypatch.setattr("tasks.chat_endpoint.TRIES", 1)
     server = served(longer)
-    nobody = EndpointJudge(Judge(url="http://127.0.0.1:9/v1", model="m"))
+    nobody = EndpointJudge(Endpoint(url="http://127.0.0.1:9/v1", model="m"))
     with pytest.raises(MissingComponent, match="does not answer"):
         nobody.prefer([(PROMPT, "a", "b")])
     assert not server.seen

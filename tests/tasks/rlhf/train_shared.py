@@ -10,6 +10,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from tasks.rlhf.processes import from_first
 from tests.tasks.rlhf.test_ppo import PROMPTS, trainer
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     state = PartialState(cpu=True)
     if kind == "dies" and state.process_index == 1:
         raise RuntimeError("rank 1 was told to fail")
+    assert from_first(lambda: state.process_index) == 0
     value = "shared" if kind == "shared" else "separate"
     t = trainer(model, value=value, minibatch=15, epochs=1, episodes=64, max_new_tokens=8)
     t.optimizer = torch.optim.SGD([p for _, p in t._trainable()], lr=0.05)

@@ -1,0 +1,36 @@
+"""What a run refuses before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import preflight
+from governance.errors import BadInput
+from tasks import params
+from tests.flows.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"file": "data/raw/nowhere.yaml"}, "principles.file: data/raw/nowhere.yaml: there is no such file"),
+        (
+            {"file": "data/raw/nowhere.yaml", "pairs": 5},
+            "principles.file: data/raw/nowhere.yaml: there is no such file",
+        ),
+        ({"pairs": 5}, "entry no-harm: field approved_by: names nobody"),
+        ({"revisions": 5, "approved_by": " "}, "entry no-harm: field approved_by: names nobody"),
+    ],
+)
+def test_principles_are_looked_at_first(
+    changes: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    preflight.check(params.parse(raw, "params.yaml"))
+    raw["principles"] |= changes
+    with pytest.raises(BadInput, match=sentence):
+        preflight.check(params.parse(raw, "params.yaml"))
