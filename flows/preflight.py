@@ -7,13 +7,8 @@ from pathlib import Path
 
 from flows import removal
 from governance import retention
-<<<<<<< HEAD
-from governance.errors import MissingComponent
-from tasks import base, lineage, params, reading
-=======
-from governance.errors import BadInput
-from tasks import base, params, principles, reading
->>>>>>> wip-principles
+from governance.errors import BadInput, MissingComponent
+from tasks import base, lineage, params, principles, reading
 
 
 def check(settings: params.Params) -> None:
@@ -28,7 +23,10 @@ def check(settings: params.Params) -> None:
             reading.hub_name(source)
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
-<<<<<<< HEAD
+    if settings.principles.used:
+        principles.read_principles(settings.principles)
+    elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
+        raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")
 
 
 def check_store(stages: Sequence[str]) -> None:
@@ -41,9 +39,3 @@ def check_store(stages: Sequence[str]) -> None:
             f"{', '.join(unknown)}: it was deleted, or is another one; bring it back (`attestrl restore`, `attestrl "
             "migrate`), or make every stage again with `dvc repro --force`, then run again."
         )
-=======
-    if settings.principles.used:
-        principles.read_principles(settings.principles)
-    elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
-        raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")
->>>>>>> wip-principles
