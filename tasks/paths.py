@@ -10,6 +10,7 @@ VALID = Path("data/interim/valid")
 AUDITS = VALID / "audits"
 AUDIT_NAMES = AUDITS / "names.json"  # there also if nothing is audited: DVC keeps no empty folder
 PROCESSED = Path("data/processed")
+ROUNDS = Path("data/raw/rounds")
 MODELS = Path("data/models")
 REPORTS = Path("data/reports")
 
@@ -25,6 +26,11 @@ STAGES = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sf
 def home() -> Path:
     """Folder of the untracked state: MLflow store, ledger, records, keys. `ATTESTRL_HOME` moves it."""
     return Path(os.environ.get("ATTESTRL_HOME", ".attestrl")).absolute()
+
+
+def rounds() -> list[Path]:
+    """Files of labels on policies' answers, one a round (`flows/rounds.py`)."""
+    return sorted(ROUNDS.glob("round-*.jsonl"))
 
 
 def report(stage: str) -> Path:
