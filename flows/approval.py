@@ -19,8 +19,9 @@ from prefect.states import Completed, Failed
 
 from flows import evaluation, listing, notify, project, release, sealing
 from governance import decision
+from governance.digest import sha256_bytes
 from governance.entry import Event
-from governance.errors import AttestError
+from governance.errors import AttestError, GateRefused
 from governance.history import Readable
 from governance.ledger import Log
 from tasks import params, paths
@@ -36,6 +37,7 @@ class Decision(RunInput):
     approve: bool
     reason: str
     who: str
+    shown: str = ""  # SHA-256 of what the form shows; it comes back as it is
 
 
 @flow(name=FLOW, persist_result=False)
@@ -45,8 +47,8 @@ def release_waits(run_id: str) -> State[Any]:
     ledger = sealing.ledger()
     if run_id not in decision.awaiting(ledger):
         return Completed(message=f"{run_id} waits for no decision")
-    shown = decision.shown(listing.load(run_id)) + evaluation.shown_report(run_id, ledger)[0]
-    form = Decision.with_initial_data(description=f"```\n{shown}\n```")
+    shown = _shown(run_id, ledger)
+    form = Decision.with_initial_data(description=f"```\n{shown}\n```", shown=sha256_bytes(shown.encode()))
     hours = params.load(paths.PARAMS).approval.timeout_hours
     limit = timedelta(hours=hours) if hours else FOREVER
     answer = suspend_flow_run(wait_for_input=form, timeout=int(limit.total_seconds()))
@@ -57,9 +59,18 @@ def release_waits(run_id: str) -> State[Any]:
 
 
 def decide(run_id: str, answer: Decision) -> str:
-    """Record what the form says."""
+    """Record what the form says. Raises GateRefused where the person saw something else than what would be recorded."""
+    if answer.shown not in ("", sha256_bytes(_shown(run_id, sealing.ledger()).encode())):
+        raise GateRefused(
+            f"{run_id}: what the form showed has changed since; `attestrl approve` or `reject` shows it as it is now."
+        )
     who = " ".join(answer.who.split()) or "nobody"
     return release.decide(run_id, answer.reason, approved=answer.approve, show=print, actor=f"prefect-form:{who}")
+
+
+def _shown(run_id: str, ledger: Log) -> str:
+    """What a person reads before deciding."""
+    return decision.shown(listing.load(run_id)) + evaluation.shown_report(run_id, ledger)[0]
 
 
 def tend(ledger: Log, history: Readable, now: datetime) -> None:

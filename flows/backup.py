@@ -142,6 +142,8 @@ def _listed(*arguments: str) -> list[str]:
 
 def _unpack(source: Path, into: Path) -> dict[str, Any]:
     """Unpack the archive and compare every file with its digest. Raises BadInput if anything is other than it was."""
+    if not source.exists():
+        raise BadInput(f"{source}: there is no such file; correct the path.")
     try:
         with tarfile.open(source, "r:") as tar:
             if not all(m.isfile() for m in tar.getmembers()):

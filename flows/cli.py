@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from flows import evidence_command, incident_command, ledger_command, privacy_command
-from flows.printing import Json, print_result
-from governance.errors import BadInput, explained
+from flows.printing import Json, print_error, print_result
+from governance.errors import AttestError, BadInput, explained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -194,25 +195,26 @@ def approve(
     override: Annotated[
         bool, typer.Option("--override", help="Although a declared bound is broken; another person asked before.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Approve a release: show what is approved, record it, and make the policy `champion`."""
-    _decide(run, reason, approved=True, override=override)
+    _decide(run, reason, as_json, approved=True, override=override)
 
 
 @app.command()
-def reject(run: str, reason: Reason) -> None:
+def reject(run: str, reason: Reason, as_json: Json = False) -> None:
     """Refuse a release: show what is refused, and record it."""
-    _decide(run, reason, approved=False)
+    _decide(run, reason, as_json, approved=False)
 
 
-def _decide(run: str, reason: str, *, approved: bool, override: bool = False) -> None:
+def _decide(run: str, reason: str, as_json: bool, *, approved: bool, override: bool = False) -> None:
     from flows import project, release
 
     project.enter()
     said = release.decide(
         run, reason, approved=approved, show=lambda text: typer.echo(text, err=True), override=override
     )
-    typer.echo(said)
+    print_result({"status": "done", "exit_code": 0, "message": said}, as_json, lambda m: typer.echo(m["message"]))
 
 
 @app.command()
@@ -342,15 +344,30 @@ def poisoning(
 
 
 def main() -> None:
-    """Entry point: a person's mistake ends in one sentence and its exit code, never in a traceback."""
+    """Entry point: a mistake, a person's or ours, ends in one sentence and its exit code, never in a traceback."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        _explain_usage(error)
+        sys.exit(error.exit_code)
     except Exception as error:
-        known = explained(error)
-        if known is None:
-            raise
-        typer.echo(f"attestrl: {known}", err=True)
+        known = explained(error) or _unforeseen(error)
+        print_error(str(known), known.exit_code)
         sys.exit(known.exit_code)
+    sys.exit(code)
+
+
+def _explain_usage(error: TyperException) -> None:
+    said = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if said:  # nothing is said where nothing was asked: the help stands there by then
+        print_error(f"{said}; `{context.command_path if context else 'attestrl'} --help` says more.", error.exit_code)
+
+
+def _unforeseen(error: Exception) -> AttestError:
+    from tasks.stage import unforeseen
+
+    return unforeseen("attestrl", error)
 
 
 if __name__ == "__main__":

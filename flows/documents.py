@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import inventory
-from flows.stages import Outcome, read_record
+from flows.stages import Outcome
 from governance import disclosure
 from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
 from governance.digest import sha256_path, write_atomic, write_json
 from governance.model_card import ModelFacts, model_card
 from tasks import params, paths
+from tasks.lineage import read_record
 
 MODELS = {
     "base": ("base", paths.BASE),

@@ -64,7 +64,10 @@ def verify(
     """Verify a bundle, with the program that lies in every bundle. Needs no project."""
     from governance.verify_bundle import verify as verify_bundle
 
-    reasons, facts = verify_bundle(str(bundle), str(key) if key else None)
+    for named in (bundle, key):
+        if named and not named.exists():
+            raise BadInput(f"{named}: there is no such file; correct the path.")
+    reasons, facts = verify_bundle(str(bundle), str(key) if key is not None else None)
 
     def people(_: Any) -> None:
         for line in [f"refused: {r}" for r in reasons] or facts:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.stages import Outcome, read_record
+from flows.stages import Outcome
 from governance import bom
 from governance.croissant import croissant
 from governance.datasheet import DatasetFacts, Declared
@@ -18,6 +18,7 @@ from governance.digest import sha256_bytes, sha256_path
 from governance.model_card import ModelFacts
 from governance.provenance import StageFacts, statement
 from tasks import params
+from tasks.lineage import read_record
 
 LOCK = Path("requirements.lock")
 Datasets = Sequence[tuple[DatasetFacts, Declared]]

@@ -5,7 +5,7 @@ from typing import Any
 from flows import sealing
 from governance import freshness
 from governance.errors import BadInput
-from governance.records import list_runs, load_run
+from governance.records import list_runs, load_run, run_folders
 from tasks import paths
 
 
@@ -15,16 +15,21 @@ def runs() -> list[dict[str, Any]]:
 
 
 def load(run_id: str) -> dict[str, Any]:
-    """One run; 'latest' names the last. Raises BadInput for an unknown one."""
+    """One run; 'latest' names the last, a part of an id the only run whose id has it at its beginning or its end. Raises
+    BadInput for an unknown one."""
+    known = {folder.name: folder for folder in run_folders(paths.home())}
     if run_id == "latest":
-        known = list_runs(paths.home())
         if not known:
             raise BadInput("there are no runs yet; `attestrl run` makes the first.")
-        return _with_notices(dict(known[-1]))
-    folder = paths.home() / "records" / run_id
-    if "/" in run_id or not (folder / "run.json").is_file():
+        return _with_notices(load_run(list(known.values())[-1]))
+    meant = (
+        [run_id] if run_id in known else [k for k in known if run_id and (k.startswith(run_id) or k.endswith(run_id))]
+    )
+    if not meant:
         raise BadInput(f"{run_id}: there is no such run; `attestrl runs` lists them.")
-    return _with_notices(load_run(folder))
+    if len(meant) > 1:
+        raise BadInput(f"{run_id}: is the beginning or the end of {len(meant)} runs' ids; `attestrl runs` lists them.")
+    return _with_notices(load_run(known[meant[0]]))
 
 
 def _with_notices(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """What can be told to be wrong before anything starts: inputs that are not there, a base that is no model folder, data that
 may not be kept any more."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import removal
 from governance import retention
-from tasks import base, params, reading
+from governance.errors import MissingComponent
+from tasks import base, lineage, params, reading
 
 
 def check(settings: params.Params) -> None:
@@ -21,3 +23,15 @@ def check(settings: params.Params) -> None:
             reading.hub_name(source)
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
+
+
+def check_store(stages: Sequence[str]) -> None:
+    """Raises MissingComponent if MLflow's store does not have the runs that made what lies in the workspace: a skipped
+    stage would point at nothing."""
+    unknown = lineage.unknown_stages(stages)
+    if unknown:
+        raise MissingComponent(
+            f"the MLflow store does not have the runs that made the outputs of "
+            f"{', '.join(unknown)}: it was deleted, or is another one; bring it back (`attestrl restore`, `attestrl "
+            "migrate`), or make every stage again with `dvc repro --force`, then run again."
+        )

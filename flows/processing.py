@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from flows import sealing
-from flows.stages import read_record
 from governance import descent, retention
 from governance.entry import Entry, Event
 from governance.records import list_runs
 from governance.template import render
 from tasks import params, paths
+from tasks.lineage import read_record
 
 
 def sources() -> list[Path]:

@@ -2,7 +2,7 @@
 this project is alive.
 """
 
-from flows import leftovers, run_records
+from flows import delivery, leftovers, run_records
 from governance.entry import Event
 from governance.history import Readable
 from governance.ledger import Log
@@ -17,17 +17,19 @@ def recover(ledger: Log, history: Readable) -> None:
     close_abandoned(ledger, history)
 
 
-def recover_store() -> None:
-    """Close in MLflow what a dead process left running."""
+def recover_store(ledger: Log, history: Readable) -> None:
+    """Tell MLflow what it has not been told, and close there what a dead process left running."""
     if lineage.has_store():
+        delivery.deliver_kept(ledger, history)
         _end_mlflow_runs()
 
 
 def open_runs(history: Readable) -> set[str]:
-    """Runs that were started and have not ended: at most one of them is alive."""
+    """Runs that were started here and have not ended: at most one of them is alive. Other machines may write into the same
+    ledger, each for its own state folder."""
     found: set[str] = set()
     for entry in history.entries():
-        if entry.type == Event.RUN_STARTED:
+        if entry.type == Event.RUN_STARTED and entry.data.get("place", paths.place()) == paths.place():
             found.add(entry.run_id)
         elif entry.type in (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED):
             found.discard(entry.run_id)
@@ -38,20 +40,27 @@ def close_abandoned(ledger: Log, history: Readable) -> None:
     """Say in the ledger of runs that were started and never ended that they were killed."""
     with ledger.batch() as add:
         for run_id in sorted(open_runs(history)):
-            digests = run_records.write_abandoned(paths.home() / "records" / run_id, list(ledger.entries(run_id)))
-            data = {"status": "killed", "message": run_records.ABANDONED}
+            left = list(ledger.entries(run_id))
+            digests = run_records.write_abandoned(paths.home() / "records" / run_id, left)
+            data = {"status": "killed", "message": run_records.ABANDONED, "entries": len(left)}
             add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)
 
 
 def _end_mlflow_runs() -> None:
-    """A stage that `dvc repro` runs beside us is alive, and stays open."""
+    """End there what this place's runs left open: its earlier runs are over, and with them their stages, wherever they ran.
+    A stage that `dvc repro` runs beside us is alive, and stays open."""
     import mlflow
 
     client = mlflow.MlflowClient(lineage.tracking_uri())
     experiments = [e.experiment_id for e in client.search_experiments()]
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
-        process = run.data.tags.get("attestrl.process")
-        if process and not _began_before(int(process), run.info.start_time):
+        tags = run.data.tags
+        if "attestrl.process" not in tags:
+            continue
+        of_a_run = tags.get("mlflow.parentRunId")
+        owner = client.get_run(of_a_run).data.tags if of_a_run else tags
+        alive = not of_a_run and _began_before(int(tags["attestrl.process"]), run.info.start_time)
+        if not alive and owner.get("attestrl.place", paths.place()) == paths.place():
             client.set_terminated(run.info.run_id, status="KILLED")
 
 

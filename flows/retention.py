@@ -15,13 +15,13 @@ from typing import Any
 
 from flows import artifacts, exclusive, git_history, removal, sealing
 from flows.processing import sources
-from flows.stages import read_record
 from governance import descent, retention
 from governance.digest import canonical_json, sha256_bytes, sha256_path
 from governance.entry import Event
 from governance.erasure import Removal
 from governance.retention import Retention
 from tasks import paths
+from tasks.lineage import read_record
 from tasks.review_store import ReviewStore
 
 DELETED = "deleted"

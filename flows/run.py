@@ -33,7 +33,7 @@ from governance.entry import Entry, Event
 from governance.errors import explained
 from governance.history import History, Readable
 from governance.ledger import Log
-from tasks import lineage, params, paths
+from tasks import lineage, outages, params, paths
 
 
 @dataclass
@@ -97,13 +97,14 @@ def execute(
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
+        facts["place"] = paths.place()
         if cause:
             run.entries.append(causes.begin(run.ledger, cause, run_id, run.actor, **facts))
         else:
             run.log(Event.RUN_STARTED, **facts, cause=None)
         status, message, code = "failed", "", 1
         try:
-            recovery.recover_store()
+            recovery.recover_store(run.ledger, run.history)
             prepare()
             if cause:
                 watch.bring(cause)
@@ -135,6 +136,7 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     documents.check_declared(settings)
     digests = {"params.yaml": sha256_path(paths.PARAMS)}
     run.parent = _start_parent(run)
+    preflight.check_store(paths.STAGES[: paths.STAGES.index(run.until) + 1])
     parameters = settings.model_dump(mode="json", by_alias=True)
     changed = _changed(run.history, parameters)
     versions = watch.versions(settings)
@@ -161,6 +163,8 @@ def _prefect_at(url: str) -> Iterator[None]:
 
 def _through_prefect(run: Run) -> tuple[str, str, int]:
     from flows.pipeline import pipeline
+
+    outages.announce_prefect()
 
     state = pipeline(
         run.until, run.parent, lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o), return_state=True
@@ -201,6 +205,7 @@ def _start_parent(run: Run) -> str:
         "attestrl.run_id": run.run_id,
         "attestrl.actor": run.actor,
         "attestrl.process": str(os.getpid()),
+        "attestrl.place": paths.place(),
         "git_commit": lineage.git_commit(),
     }
     if run.cause:

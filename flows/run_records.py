@@ -1,4 +1,4 @@
-"""What a run leaves: verdict, datasheets, cards, `run.json`, its last ledger entry, its summary in MLflow."""
+"""What a run leaves: verdict, datasheets, cards, `run.json`, its last ledger entry."""
 
 import json
 import time
@@ -7,13 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import cycles, documents, processing, release, sealing, signing, snapshot
-from flows.stages import Outcome, read_record
+from flows import cycles, delivery, documents, processing, sealing, signing, snapshot
+from flows.stages import Outcome
 from governance import gate, incidents
 from governance.digest import sha256_path
 from governance.entry import Entry, Event
 from governance.records import SCHEMA, write_run_record
 from tasks import params, paths
+from tasks.lineage import read_record
 
 if TYPE_CHECKING:
     from flows.run import Run
@@ -62,13 +63,11 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     digests = {"run.json": sha256_path(run.folder / "run.json")} | {
         p.relative_to(run.folder).as_posix(): sha256_path(p) for p in made
     }
-    run.log(event, digests, status=status, message=message)
+    before = sum(1 for _ in run.ledger.entries(run.run_id))
+    run.log(event, digests, status=status, message=message, entries=before)
     run.closed = True
-    if policy and verdict["verdict"] == "pass":
-        release.move_alias(run.ledger, run.run_id, run.actor, policy, "candidate")
+    delivery.deliver(run.ledger, run.history, record)
     sealing.seal(run.actor)
-    if run.parent:
-        _tell_mlflow(run, record)
     return record
 
 
@@ -202,22 +201,3 @@ def _next(run_id: str, verdict: str, status: str) -> list[str]:
     if status in ("failed", "killed"):
         return ["attestrl run  goes on from the stage that failed"]
     return [look, f"attestrl show {run_id}  shows this again"]
-
-
-def _tell_mlflow(run: "Run", record: dict[str, Any]) -> None:
-    """Summary on the parent run: outcomes as tags, figures tied to the policy, records as artifacts."""
-    import mlflow
-    from mlflow.entities import RunTag
-
-    client = mlflow.MlflowClient()
-    tags = {"attestrl.status": record["status"], "attestrl.gate": record["gate"]["verdict"]}
-    for outcome in run.outcomes:
-        tags[f"stage.{outcome.name}"] = outcome.outcome
-        tags[f"stage.{outcome.name}.mlflow_run_id"] = outcome.mlflow_run_id or ""
-    client.log_batch(run.parent, tags=[RunTag(k, v) for k, v in tags.items()])
-    model_id = record["policy"]["model_id"] if record["policy"] else None
-    for name, figure in record["metrics"].items():
-        client.log_metric(run.parent, name, figure["value"], model_id=model_id)
-    client.log_artifacts(run.parent, str(run.folder), "records")
-    ended = {"failed": "FAILED", "refused": "FAILED", "killed": "KILLED"}.get(record["status"], "FINISHED")
-    client.set_terminated(run.parent, status=ended)

@@ -18,6 +18,7 @@ from flows import leftovers
 from governance.digest import sha256_path
 from governance.errors import MissingComponent, about_the_disk
 from tasks import paths
+from tasks.lineage import read_record
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,6 @@ def dvc(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dvc", *arguments]
 
 
-def read_record(stage: str) -> dict[str, Any]:
-    """What the stage wrote about itself; empty if it never ran."""
-    file = paths.report(stage) / "record.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
 def changed_stages() -> set[str]:
     """Stages that DVC would run or restore now, as far as can be told before any of them runs."""
     done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False)
@@ -61,8 +56,12 @@ def changed_stages() -> set[str]:
 
 
 def _outside_input_changed(stage: str) -> bool:
-    """Whether an input that dvc.yaml does not list (a file elsewhere on the disk) differs from what was read."""
-    for name, digest in read_record(stage).get("inputs", {}).items():
+    """Whether an input that dvc.yaml does not list (a file elsewhere on the disk) differs from what was read, or nothing
+    tells any more what was read."""
+    record = read_record(stage)
+    if not record and (paths.report(stage) / "record.json").is_file():
+        return True
+    for name, digest in record.get("inputs", {}).items():
         path = Path(name)
         if path.exists() and sha256_path(path) != digest:
             return True

@@ -12,7 +12,6 @@ from typing import Any
 
 from flows import project, rounds, schedules
 from flows.elsewhere import call_dvc
-from flows.stages import read_record
 from governance import causes
 from governance.causes import Cause
 from governance.digest import sha256_path, write_atomic
@@ -20,6 +19,7 @@ from governance.entry import Event
 from governance.errors import AttestError, MissingComponent
 from governance.history import Readable
 from tasks import params, paths, pseudonyms, suppression
+from tasks.lineage import read_record
 
 HUB_LOOKS = 30  # of so many looks one asks the hub
 

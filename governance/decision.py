@@ -22,10 +22,15 @@ BOUND = "the evaluation says that a declared bound is broken"
 
 
 def current_actor() -> str:
-    """Who types: `user:<login>`, or the numeric id where no name is known."""
-    try:
+    """Who types: `user:<login>`, or the numeric id where no name is known. The account of the process counts, not the
+    variables LOGNAME and USER, which whoever types may set to another person's name."""
+    if os.name != "posix":
         return f"user:{getpass.getuser()}"
-    except (KeyError, OSError, ImportError):
+    import pwd
+
+    try:
+        return f"user:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
         return f"user:uid-{os.getuid()}"
 
 

@@ -45,14 +45,19 @@ _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",",
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the standard library's encoder, four times as fast, writes the same bytes: there are no floats, which RFC
-    8785 writes in JavaScript's way, no integers that it refuses, and no names that it might sort in another order."""
+    """Whether the standard library's encoder, many times as fast, writes the same bytes: there are no integers that RFC
+    8785 refuses, no floats that JavaScript writes otherwise than Python, and no names that it might sort in another
+    order."""
     kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return abs(value) < 1 << 53
+    if kind is float:  # 1.0 is 1 in JavaScript, and an exponent is written from other sizes on
+        return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
     if kind is dict:
-        return all(type(k) is str and k.isascii() and _is_plain(v) for k, v in value.items())
-    if kind is list:
-        return all(map(_is_plain, value))
-    return kind in (str, bool) or value is None or (kind is int and abs(value) < 1 << 53)
+        return all(type(name) is str and name.isascii() and _is_plain(inner) for name, inner in value.items())
+    return kind is list and all(map(_is_plain, value))
 
 
 @contextlib.contextmanager

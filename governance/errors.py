@@ -61,6 +61,8 @@ def explained(error: BaseException) -> AttestError | None:
         if type(cause).__name__ == "RestException":  # MLflow's client, of what its server answered
             said = " ".join(str(cause).split())[:300]
             return MissingComponent(f"the MLflow server refused: {said}; look at the permissions of this user.")
+        if type(cause).__name__ == "MaxRetryError" and "/mlflow" in str(cause):  # of urllib3, after minutes of waiting
+            return MissingComponent("the MLflow server does not answer; start it, then run again to go on from here.")
         if about := about_the_disk(str(cause)):
             return MissingComponent(about)
     return None

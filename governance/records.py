@@ -22,14 +22,23 @@ def load_run(folder: Path) -> dict[str, Any]:
     file = folder / "run.json"
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError
     except ValueError:
-        raise BadInput(f"{file}: is not JSON, so it was changed after its run; restore it or move it away.") from None
+        raise BadInput(
+            f"{file}: is not the record of a run, so it was changed after it; restore it or move it away."
+        ) from None
     return record
 
 
+def run_folders(home: Path) -> list[Path]:
+    """Folder of every run with a record, oldest first (run ids begin with the time)."""
+    return [file.parent for file in sorted((home / "records").glob("*/run.json"))]
+
+
 def list_runs(home: Path) -> list[dict[str, Any]]:
-    """Every run with a record, oldest first (run ids begin with the time)."""
-    return [load_run(file.parent) for file in sorted((home / "records").glob("*/run.json"))]
+    """Every run with a record, oldest first."""
+    return [load_run(folder) for folder in run_folders(home)]
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -33,6 +33,7 @@ def index(content: dict[str, bytes], entries: list[Entry], covering: Stored, map
         outcomes=outcomes,
         started=entries[0],
         decisions=[(DECISIONS[Event(e.type)], e) for e in entries if e.type in DECISIONS],
+        since=_since(entries),
         failed=[e for e in entries if e.type == Event.STAGE_FAILED],
         found=_found(content, entries),
         lineage=picture(nodes_of(stages, outcomes, run["gate"]["verdict"])),
@@ -69,4 +70,24 @@ def _found(content: dict[str, bytes], entries: list[Entry]) -> list[str]:
     for e in entries:
         if e.type == Event.DATA_QUARANTINED:
             said.append(f"{e.data['stage']}: {e.data['rows']} rows were set aside and not trained on.")
+    return said
+
+
+def _since(entries: list[Entry]) -> list[str]:
+    """What became known of the run beside its own stages and the decisions on it, in sentences."""
+    said = []
+    for e in entries:
+        match e.type:
+            case Event.EVALUATED:
+                said.append(f"{e.ts}: it was evaluated again: {e.data['sentence']}")
+            case Event.EVALUATION_STALE:
+                said.append(f"{e.ts}: its evaluation is stale: {e.data['reason']} (run {e.data['because']}).")
+            case Event.EXPIRED:
+                said.append(f"{e.ts}: nobody decided on its release in time, so it cannot be approved any more.")
+            case Event.ALARM:
+                said.append(f"{e.ts}: monitoring of its policy found a drift of {e.data['series']}.")
+            case Event.INCIDENT_OPENED:
+                said.append(f"{e.ts}: incident {e.data['incident_id']} ({e.data['severity']}): {e.data['summary']}")
+            case Event.INCIDENT_CLOSED:
+                said.append(f"{e.ts}: incident {e.data['incident_id']} was closed: {e.data['cause']}")
     return said

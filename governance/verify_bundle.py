@@ -10,22 +10,35 @@ bundle can change the copy in it.
 import argparse
 import base64
 import hashlib
+import io
 import json
 import stat
 import struct
 import sys
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 MOST_FILES = 10_000
 MOST_BYTES = 512 * 1024 * 1024
 MANIFEST = "manifest.json"
+FORMAT = "attestrl-evidence/1"
+LEDGER = ("ledger/entries.jsonl", "ledger/proofs.json", "ledger/checkpoint.json")
+ALWAYS = ("index.html", "mapping.json", "verify.py", "run/run.json", *LEDGER)
+FOLDERS = ("run/", "schemas/")
+ROWS = {  # of each table that must be there; Annex XI is asked for of general-purpose models alone
+    "eu_ai_act_annex_iv": 23,
+    "eu_ai_act_articles": 9,
+    "iso_42001_annex_a": 38,
+    "nist_ai_rmf": 72,
+    "gdpr": 6,
+}
 ENDS = ("run.ended", "run.failed", "run.killed")
 
 Keys = dict[str, ec.EllipticCurvePublicKey]  # by fingerprint
@@ -56,6 +69,18 @@ def bad_name(name: str) -> str:
     return ""
 
 
+def twins(names: list[str]) -> list[str]:
+    """Reasons to refuse names that one file system tells apart and another does not: by case, or by how a letter is
+    composed."""
+    first: dict[str, str] = {}
+    reasons = []
+    for name in dict.fromkeys(names):
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            reasons.append(f"{name!r}: is the same name as {other!r} on some systems")
+    return reasons
+
+
 def read_zip(path: str) -> dict[str, bytes]:
     """Content of every file by its name. Nothing is written to the disk."""
     try:
@@ -65,7 +90,7 @@ def read_zip(path: str) -> dict[str, bytes]:
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise Refused(f"{path}: is not a readable zip file ({error})") from None
     infos = archive.infolist()
-    reasons: list[str] = []
+    reasons: list[str] = twins([info.filename for info in infos])
     seen: set[str] = set()
     for info in infos:
         if why := bad_name(info.orig_filename):
@@ -118,7 +143,9 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     total = 0
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
+        if why := bad_name(name):
+            reasons.append(f"{name!r}: {why}")
+        elif path.is_symlink():
             reasons.append(f"{name!r}: a symbolic link")
         elif path.is_file():
             total += path.stat().st_size
@@ -143,10 +170,15 @@ def no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def no_number(text: str) -> float:
+    """Refuse NaN and the infinities, which JSON does not have."""
+    raise ValueError(f"{text} is not a number")
+
+
 def parse(data: bytes, what: str) -> Any:
     """JSON document."""
     try:
-        return json.loads(data, object_pairs_hook=no_twins)
+        return json.loads(data, object_pairs_hook=no_twins, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{what}: is not JSON ({error})") from None
 
@@ -155,8 +187,8 @@ def public_key(pem: bytes, what: str) -> tuple[ec.EllipticCurvePublicKey, str]:
     """Key on P-256 and its fingerprint."""
     try:
         key = serialization.load_pem_public_key(pem)
-    except ValueError:
-        raise Refused(f"{what}: is not a public key in PEM") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise Refused(f"{what}: is not a public key in PEM that can be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise Refused(f"{what}: is not a key on the curve P-256")
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -213,6 +245,14 @@ def check_entries(data: bytes, run_id: str, reasons: list[str]) -> Entries:
         entries.append(entry)
     if not entries:
         raise Refused("ledger/entries.jsonl: holds no entry")
+    if entries[0]["type"] != "run.started":
+        reasons.append("ledger/entries.jsonl: does not begin with the start of the run: entries were left out")
+    for place, entry in enumerate(entries):
+        if entry["type"] in ENDS and place < entry["data"].get("entries", 0):
+            reasons.append(
+                f"ledger/entries.jsonl: has {place} entries before the end of the run, which names "
+                f"{entry['data']['entries']}: some were left out"
+            )
     return entries
 
 
@@ -300,13 +340,10 @@ def check_lineage(files: dict[str, bytes], entries: Entries, reasons: list[str])
                 f"stage {stage}: used a stale {name} ({digest[:12]}); {made[name][0]} made {made[name][1][:12]}"
             )
     documents = {}
-    for name in ("lineage/policy", "lineage/reward", "reports/evaluate", "reports/reward"):
+    for name in ("lineage/policy", "lineage/reward", "reports/evaluate", "reports/reward", "evaluation"):
         if f"run/{name}.json" in files:
             documents[name] = parse(files[f"run/{name}.json"], f"run/{name}.json")
-    bases = {n: d.get("base_sha256") for n, d in documents.items() if n != "reports/reward"}
-    if len(set(bases.values())) > 1 or None in bases.values():
-        told = ", ".join(f"{n} {str(b)[:12]}" for n, b in sorted(bases.items()))
-        reasons.append(f"policy, reward model and evaluation name different bases: {told}")
+    check_base(documents, reasons)
     for name, field, folder in (
         ("reports/evaluate", "policy_sha256", "data/models/policy"),
         ("reports/evaluate", "reward_sha256", "data/models/reward"),
@@ -316,6 +353,16 @@ def check_lineage(files: dict[str, bytes], entries: Entries, reasons: list[str])
             reasons.append(
                 f"run/{name}.json: speaks of another {folder.rpartition('/')[2]} model than the one made: stale"
             )
+
+
+def check_base(documents: dict[str, dict[str, Any]], reasons: list[str]) -> None:
+    """Policy, reward model and evaluation name one base."""
+    bases = {n: documents[n].get("base_sha256") for n in documents if n not in ("reports/reward", "evaluation")}
+    evaluated = documents.get("evaluation", {}).get("models", {})
+    bases |= {"evaluation": evaluated["base"]} if "base" in evaluated else {}
+    if len(set(bases.values())) > 1 or None in bases.values():
+        told = ", ".join(f"{n} {str(b)[:12]}" for n, b in sorted(bases.items()))
+        reasons.append(f"policy, reward model and evaluation name different bases: {told}")
 
 
 def check_model_signatures(files: dict[str, bytes], entries: Entries, keys: Keys, reasons: list[str]) -> list[str]:
@@ -357,7 +404,13 @@ def folder_digest(listed: dict[str, str]) -> str:
 
 
 def check_mapping(mapping: dict[str, Any], files: dict[str, bytes], reasons: list[str]) -> None:
-    """Every row says where its evidence is, or why there is none; what it names is there."""
+    """Every table has its rows, and each says where its evidence is, or why there is none; what it names is there, and
+    only where the run's declarations name a row is it not applicable."""
+    rows = {table["id"]: {row["id"] for row in table["rows"]} for table in mapping["tables"]}
+    for name, number in ROWS.items():
+        if len(rows.get(name, ())) != number:
+            reasons.append(f"mapping.json: {name} has {len(rows.get(name, ()))} of its {number} rows")
+    declared = files.get("run/declarations.yaml", b"").decode()
     for table in mapping["tables"]:
         for row in table["rows"]:
             what = f"mapping.json: {table['id']} {row['id']}"
@@ -367,6 +420,8 @@ def check_mapping(mapping: dict[str, Any], files: dict[str, bytes], reasons: lis
                         reasons.append(f"{what}: names {e['file']}, which does not exist")
                     elif sha256(files[e["file"]]) != e["sha256"]:
                         reasons.append(f"{what}: {e['file']} does not have the digest that it names")
+            if row["status"] == "not applicable" and row["id"] not in declared:
+                reasons.append(f"{what}: is not applicable, but nobody declared it in run/declarations.yaml")
             told = row["evidence"] if row["status"] == "evidence" else row["note"]
             if row["status"] not in ("evidence", "needs a person", "not applicable") or not told:
                 reasons.append(f"{what}: says neither where the evidence is nor why there is none")
@@ -381,7 +436,7 @@ def check_manifest(files: dict[str, bytes], trusted: Keys) -> tuple[dict[str, An
         raise Refused(f"{MANIFEST}: is missing: this is not an evidence bundle")
     outer = parse(files[MANIFEST], MANIFEST)
     try:
-        inner = json.loads(base64.b64decode(outer["payload"]))
+        inner = parse(base64.b64decode(outer["payload"]), MANIFEST)
         told = by_fingerprint([public_key(k["public"].encode(), f"{MANIFEST}: a key") for k in inner["keys"]])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Refused(f"{MANIFEST}: is not a signed list of files") from None
@@ -389,20 +444,28 @@ def check_manifest(files: dict[str, bytes], trusted: Keys) -> tuple[dict[str, An
     revoked = {k["keyid"] for k in manifest["keys"] if k["status"] == "revoked"}
     if keyid in revoked:
         raise Refused(f"{MANIFEST}: is signed by a revoked key ({keyid[:16]})")
+    if manifest["format"] != FORMAT:
+        raise Refused(f"{MANIFEST}: is of the format {manifest['format']}, and this program reads {FORMAT}")
     return manifest, {k: v for k, v in told.items() if k not in revoked} | (trusted or {}), keyid
 
 
 def check_files(files: dict[str, bytes], listed: dict[str, str], reasons: list[str]) -> None:
-    """Exactly the listed files, each with its digest."""
+    """Exactly the listed files, each with its digest; what every bundle has among them, and nothing of another kind."""
+    reasons += twins([*files])
     for name in sorted(files.keys() | listed.keys()):
         if name == MANIFEST:
             continue
+        if name not in ALWAYS and not name.startswith(FOLDERS):
+            reasons.append(f"{name}: is no file of a bundle")
         if name not in files:
             reasons.append(f"{name}: is missing")
         elif name not in listed:
             reasons.append(f"{name}: is not in the manifest: it was added")
         elif sha256(files[name]) != listed[name]:
             reasons.append(f"{name}: was changed: its SHA-256 is not the one in the manifest")
+    reasons += [
+        f"{name}: is missing, and every bundle has it" for name in ALWAYS if name not in files.keys() | listed.keys()
+    ]
 
 
 def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
@@ -410,7 +473,7 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
     reasons: list[str] = []
     facts: list[str] = []
     try:
-        trusted = by_fingerprint([public_key(Path(key).read_bytes(), key)]) if key else {}
+        trusted = by_fingerprint([public_key(Path(key).read_bytes(), key)]) if key is not None else {}
         files = read_folder(Path(path)) if Path(path).is_dir() else read_zip(path)
         manifest, keys, keyid = check_manifest(files, trusted)
         check_files(files, manifest["files"], reasons)
@@ -433,9 +496,10 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
         check_lineage(files, entries, reasons)
         signed = check_model_signatures(files, entries, keys, reasons)
         check_mapping(parse(files["mapping.json"], "mapping.json"), files, reasons)
+        told = "" if key is not None else ", which the bundle itself names: compare it with the one that you were given"
         facts = [
             f"run {run_id}: {run.get('status')}, release gate: {run.get('gate', {}).get('verdict')}",
-            f"{len(files)} files as in the manifest, signed by key {keyid}" + ("" if key else " (named by the bundle)"),
+            f"{len(files)} files as in the manifest, signed by key {keyid}{told}",
             f"{len(entries)} ledger entries, under the checkpoint of {checkpoint['size']} entries"
             f" of {checkpoint['time']}, signed by key {by}",
             f"models signed: {', '.join(signed) or 'none'}",
@@ -449,19 +513,26 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
     return reasons, facts
 
 
+def plain(text: str) -> str:
+    """One line: what a bundle says may not move the cursor or begin a line of its own."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Verify an AttestRL evidence bundle, offline.")
     parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent), help="zip file or folder")
     parser.add_argument("--key", help="public key (PEM) that must have signed it")
     arguments = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal does not have
+        sys.stdout.reconfigure(errors="backslashreplace")
     reasons, facts = verify(arguments.bundle, arguments.key)
     for reason in reasons:
-        print(f"refused: {reason}")
+        print(f"refused: {plain(reason)}")
     if reasons:
         return 1
     for fact in facts:
-        print(fact)
+        print(plain(fact))
     print("verified: evidence, not a declaration of compliance")
     return 0
 

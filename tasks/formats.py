@@ -24,6 +24,7 @@ Messages = list[dict[str, str]]
 Rename = Callable[[str], str]  # of a person
 PIECE = 1000  # rows as Python objects at a time: as Arrow they take a fraction of the memory
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # the transcript form of HH-RLHF
+OPEN = re.compile(r"(\n\n)?Human: .*\n\nAssistant:\s*", re.DOTALL)
 OPTIONAL: Schema = {
     "source": pl.String,
     "annotator_id": pl.String,
@@ -112,9 +113,9 @@ def _demonstration_rows(source: str, advance: Advance, rename: Rename) -> Iterat
 def _preference(raw: Row, place: str, rename: Rename) -> tuple[Row, str]:
     """(pair, name of its format)."""
     chosen, rejected = (_parsed(_need(raw, side, place)) for side in ("chosen", "rejected"))
-    explicit = raw.get("prompt") is not None
+    explicit = raw.get("prompt") is not None and not (_is_whole(chosen) and _is_whole(rejected))
     if explicit:
-        prompt = _messages(raw["prompt"], "user", place, "prompt")
+        prompt = _prompt(raw["prompt"], place)
         sides = [_messages(v, "assistant", place, n) for v, n in ((chosen, "chosen"), (rejected, "rejected"))]
     else:
         sides = [_conversation(v, place, n) for v, n in ((chosen, "chosen"), (rejected, "rejected"))]
@@ -129,6 +130,18 @@ def _preference(raw: Row, place: str, rename: Rename) -> tuple[Row, str]:
         raise BadInput(f"{place}: mixes formats: of chosen and rejected, one is text and the other messages.")
     form = f"{'text' if strings[0] else 'messages'} with {'a' if explicit else 'no'} field prompt"
     return row, form
+
+
+def _is_whole(side: Any) -> bool:
+    """Whether an answer is a conversation that begins with its prompt, whatever a field prompt says beside it."""
+    return _are_messages(side) and side[0]["role"] in ("system", "user")
+
+
+def _prompt(value: Any, place: str) -> Messages:
+    """Messages of the field prompt: also of a transcript that stops where the assistant is to speak."""
+    if isinstance(value, str) and OPEN.fullmatch(value):
+        return _conversation(value, place, "prompt")[:-1]
+    return _messages(value, "user", place, "prompt")
 
 
 def _of_criterion(name: str, criterion: str | None) -> str:

@@ -6,10 +6,12 @@ Nothing here imports MLflow before it must: a run says that it has begun before 
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from governance.digest import sha256_path
-from tasks import paths
+from tasks import outages, paths
 
 
 def git_commit() -> str:
@@ -46,6 +48,7 @@ def connect(project: str) -> str:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 
+    outages.announce_mlflow()
     paths.home().mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(tracking_uri())
     found = mlflow.get_experiment_by_name(project)
@@ -55,10 +58,37 @@ def connect(project: str) -> str:
     return str(mlflow.set_experiment(project).experiment_id)
 
 
+def read_record(stage: str) -> dict[str, Any]:
+    """What the stage wrote about itself; empty if it never ran, and if the file is damaged: DVC sees that it is another
+    one, and brings it back or makes the stage again."""
+    file = paths.report(stage) / "record.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def unknown_stages(stages: Iterable[str]) -> list[str]:
+    """Those whose record names a run that the store does not have."""
+    import mlflow
+    from mlflow.entities import ViewType
+
+    client = mlflow.MlflowClient()
+    named = {s: i for s in stages if (i := read_record(s).get("mlflow_run_id"))}
+    if not named:
+        return []
+    experiments = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ALL)]
+    wanted = ", ".join(f"'{i}'" for i in named.values())
+    known = client.search_runs(experiments, f"attributes.run_id IN ({wanted})", ViewType.ALL, max_results=len(named))
+    there = {run.info.run_id for run in known}
+    return [s for s, i in named.items() if i not in there]
+
+
 def model_id_of(folder: Path) -> str | None:
     """MLflow id of the logged model whose files are in `folder`, from the record of the stage that made them."""
-    for record in sorted(paths.REPORTS.glob("*/record.json")):
-        model_id = json.loads(record.read_text()).get("models", {}).get(folder.as_posix())
+    for stage in paths.STAGES:
+        model_id = read_record(stage).get("models", {}).get(folder.as_posix())
         if model_id:
             return str(model_id)
     return None

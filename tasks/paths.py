@@ -1,6 +1,7 @@
 """Where everything is, relative to the project's root (stages run there)."""
 
 import os
+import secrets
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -31,6 +32,15 @@ def home() -> Path:
 def rounds() -> list[Path]:
     """Files of labels on policies' answers, one a round (`flows/rounds.py`)."""
     return sorted(ROUNDS.glob("round-*.jsonl"))
+
+
+def place() -> str:
+    """Names this state folder among those that share an audit log or an MLflow store; made with the first run."""
+    file = home() / "place"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(secrets.token_hex(8), encoding="ascii")
+    return file.read_text(encoding="ascii")
 
 
 def report(stage: str) -> Path:

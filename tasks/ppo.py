@@ -1,6 +1,5 @@
 """Stage `ppo`: the policy, from the SFT model, against the reward model, or by the `method` that is named instead."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput, GateRefused
 from tasks import paths
 from tasks.checkpoints import Checkpoints, checkpoints_of
-from tasks.lineage import lineage_of
+from tasks.lineage import lineage_of, read_record
 from tasks.plots import save_curves
 from tasks.policy_samples import sample_rows
 from tasks.progress import bar
@@ -55,7 +54,7 @@ def body(stage: Stage) -> None:
     write_jsonl(stage.report / "samples.jsonl", samples)
     save_curves(history, panels, stage.report / "curves.png", method.upper(), x="step")
     stage.log_artifact(stage.report / "curves.png")
-    stage.log_history(history)
+    stage.log_history(history, paths.POLICY, table)
     last = {k: v for row in history for k, v in row.items() if k not in ("step", "epoch")}
     stage.log_metrics(last, step=history[-1]["step"], model=paths.POLICY, table=table)
     checkpoints.remove()
@@ -143,9 +142,7 @@ def _lineage(table: Path) -> dict[str, str]:
 
 def _reward_version() -> str:
     """Registered version of the reward model, from the record of the stage that made it."""
-    record = Path(paths.report("reward") / "record.json")
-    notes = json.loads(record.read_text()).get("notes", {}) if record.is_file() else {}
-    return str(notes.get("registered", {}).get("version", "unregistered"))
+    return str(read_record("reward").get("notes", {}).get("registered", {}).get("version", "unregistered"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tasks.progress import Advance, nobody
 Row = dict[str, Any]
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
+FOREIGN_ENDINGS = (".tsv", ".xlsx", ".xls", ".ods", ".zip", ".zst", ".bz2", ".xz", ".arrow", ".feather", ".pkl", ".db")
 HUB_TIMEOUT = 10.0  # seconds
 BATCH = 1000
 
@@ -34,6 +35,8 @@ def read_rows(source: str, advance: Advance = nobody) -> Iterator[tuple[str, Row
         rows = _saved_dataset(path, advance)
     elif not path.exists():
         rows = _hub_dataset(source)
+    elif path.suffix.lower() in FOREIGN_ENDINGS:
+        raise BadInput(f"{source}: {path.suffix} is not read; save it as JSON lines (.jsonl), CSV or Parquet.")
     else:
         rows = {"csv": _csv, "parquet": _parquet}.get(kind(source), _json_lines)(path, advance)
     found = False
@@ -132,6 +135,8 @@ def _header(cells: list[str], place: str) -> list[str]:
     header = [cell.strip() for cell in cells]
     if header[0].startswith("{"):
         raise BadInput(f"{place}: is JSON, not the names of columns; give the file the ending .jsonl.")
+    if len(header) == 1 and (found := re.search(r"[;\t|]", header[0])):
+        raise BadInput(f"{place}: the cells are separated by {found.group()!r}; separate them by commas.")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise BadInput(f"{place}: names the column {twice[0]!r} twice; give every column a name of its own.")
@@ -145,6 +150,8 @@ def parquet_batches(path: Path, advance: Advance, batch: int = BATCH) -> Iterato
 
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
     total = path.stat().st_size
+    if path.suffix == ".gz":
+        raise BadInput(f"{path}: Parquet is compressed by itself; unpack it, and name the file without .gz.")
     try:
         file = pq.ParquetFile(path, pre_buffer=False)  # holds the pages at hand, not a row group's
         for found in file.iter_batches(batch):

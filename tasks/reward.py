@@ -71,6 +71,7 @@ def _train(
     added to `kept`."""
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
+    curves: list[dict[str, float]] = []
     lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(table)}
     recipe = _recipe(stage, name)
     for k in range(1, (ensemble.members if name == "reward" else 1) + 1):
@@ -78,7 +79,9 @@ def _train(
         seed = stage.seed + (name == "judge") + 2 * (k - 1)
         member = name if k == 1 else f"{name}-{k}"
         kept.append(checkpoints_of(stage, lineage, member))
-        best |= _train_one(stage, member, *rows, tokenizer, member_folder(folder, k), seed, kept[-1])
+        figures, history = _train_one(stage, member, *rows, tokenizer, member_folder(folder, k), seed, kept[-1])
+        best |= figures
+        curves += [{(k if k == "step" else f"{member}/{k}"): v for k, v in row.items()} for row in history]
     if stage.follows:
         return
     if name == "reward" and ensemble.members > 1:
@@ -87,6 +90,7 @@ def _train(
     register = f"{stage.params.project}-reward" if name == "reward" else None
     stage.output_model(folder, lineage | recipe, register)
     stage.notes.setdefault("recipe", {})[name] = recipe
+    stage.log_history(curves, folder, table)
     stage.log_metrics(best, model=folder, table=table)
 
 
@@ -110,8 +114,8 @@ def _train_one(
     folder: Path,
     seed: int,
     checkpoints: Checkpoints,
-) -> dict[str, float]:
-    """Train one model and save it in `folder`; gives the figures of its best evaluation."""
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Train one model and save it in `folder`; gives the figures of its best evaluation, and the rows of its curves."""
     settings = stage.params.reward
     trust = stage.params.base.trust_remote_code
     heads = list(settings.criteria.values()) or [1.0]
@@ -127,7 +131,7 @@ def _train_one(
     resume = Resume(settings.save_steps, checkpoints.save, found)
     best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume, heads)
     if stage.follows:
-        return best
+        return best, history
     model = merged(trained)
     if settings.criteria:
         declare_heads(model, settings.criteria)
@@ -148,8 +152,7 @@ def _train_one(
     panels = {"loss": ["loss", "eval_loss"], "accuracy": ["rewards/accuracies", "eval_rewards/accuracies"]}
     save_curves(history, panels, picture, f"{name} model")
     stage.log_artifact(picture)
-    stage.log_history([{(k if k == "step" else f"{name}/{k}"): v for k, v in row.items()} for row in history])
-    return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}
+    return {f"{name}/dev/{k}": best[k] for k in ("loss", "rewards/accuracies", "best_step")}, history
 
 
 def _rows(stage: Stage, tokenizer: Any, table: Path) -> tuple[list[RankedRow], list[RankedRow]]:

@@ -57,7 +57,7 @@ def body(stage: Stage) -> None:
     write_jsonl(stage.report / "history.jsonl", history)
     save_curves(history, {"loss": ["loss", "eval_loss"]}, stage.report / "loss.png", "SFT")
     stage.log_artifact(stage.report / "loss.png")
-    stage.log_history(history)
+    stage.log_history(history, paths.SFT, DATA)
     figures = {
         "dev/loss": final["loss"],
         "dev/perplexity": math.exp(final["loss"]),

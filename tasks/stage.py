@@ -104,19 +104,19 @@ class Stage:
         kept in the record."""
         import mlflow
 
-        model_id = (self._models.get(model.as_posix()) or lineage.model_id_of(model)) if model else None
         dataset = self._table(table) if table else None
-        mlflow.log_metrics(dict(values), step=step, model_id=model_id, dataset=dataset)
+        mlflow.log_metrics(dict(values), step=step, model_id=self._model_id(model), dataset=dataset)
         self.metrics.update(values)
 
-    def log_history(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Log a training's rows {"step", metric: value, …} as curves."""
+    def log_history(self, history: Sequence[Mapping[str, float]], model: Path, table: Path) -> None:
+        """Log a training's rows {"step", metric: value, …} as curves of the `model` that was trained on `table`."""
         import mlflow
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now, dataset = int(time.time() * 1000), self._table(table)
+        about = {"model_id": self._model_id(model), "dataset_name": dataset.name, "dataset_digest": dataset.digest}
         rows = [
-            Metric(key, float(value), now, int(row["step"]))
+            Metric(key, float(value), now, int(row["step"]), **about, run_id=self.mlflow_run_id)
             for row in history
             for key, value in row.items()
             if key != "step"
@@ -157,6 +157,9 @@ class Stage:
             "notes": self.notes,
         }
         write_json(self.report / "record.json", record)
+
+    def _model_id(self, folder: Path | None) -> str | None:
+        return (self._models.get(folder.as_posix()) or lineage.model_id_of(folder)) if folder else None
 
     def _table(self, path: Path) -> TrackedTable:
         from tasks.tracked import TrackedTable
@@ -199,7 +202,7 @@ def run_stage(name: str, body: Callable[[Stage], None]) -> None:
         else:
             execute(name, body)
     except Exception as error:
-        known = explained(error) or _unforeseen(name, error)
+        known = explained(error) or unforeseen(name, error)
         with contextlib.suppress(OSError):  # a full disk takes no receipt either
             _failed(name, known)
         if not os.environ.get("ATTESTRL_RECEIPT"):  # whoever asked for a receipt says it
@@ -218,13 +221,17 @@ def _failed(name: str, error: AttestError) -> None:
     _receipt({"stage": name, "outcome": "failed", "message": message, "exit_code": error.exit_code})
 
 
-def _unforeseen(name: str, error: Exception) -> AttestError:
+def unforeseen(name: str, error: Exception) -> AttestError:
     """A sentence for an error that nobody foresaw; the traceback goes to a file."""
     log = paths.home() / "logs" / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    where = f"the traceback is in {log}"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError:
+        where = f"{log} cannot be written"
     said = " ".join(str(error).split())[:300]
-    return MissingComponent(f"an unforeseen error, {type(error).__name__}: {said}; the traceback is in {log}.")
+    return MissingComponent(f"an unforeseen error, {type(error).__name__}: {said}; {where}.")
 
 
 def execute(name: str, body: Callable[[Stage], None]) -> None:
@@ -238,7 +245,7 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
     import mlflow
 
     lineage.connect(settings.project)
-    tags = {"attestrl.stage": name, "attestrl.process": str(os.getpid())}
+    tags = {"attestrl.stage": name, "attestrl.process": str(os.getpid()), "attestrl.place": paths.place()}
     if parent := os.environ.get("ATTESTRL_PARENT_RUN"):
         tags["mlflow.parentRunId"] = parent
     started, cpu = time.monotonic(), _cpu_seconds()

@@ -38,7 +38,9 @@ VOTES: Schema = {
 GOLDEN: Schema = {"item_id": pl.String, "gold_choice": pl.Int8, "simulated": pl.Boolean}
 BATCH = 20_000  # votes of a Parquet file in memory at once
 NEEDED = ("item_id", "annotator_id", "choice")
-ALIASES = {"label": "choice", "gold": "gold_choice", "submitted_at": "created_at", "worker_id": "annotator_id"}
+ALIASES = {"label": "choice", "winner": "choice", "gold": "gold_choice", "submitted_at": "created_at"} | {
+    "worker_id": "annotator_id"
+}
 DEFAULTS = {"simulated": False, "a_is_chosen": True}
 YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "yes": 1, "no": 0, "true": 1, "false": 0, "a": 1, "b": 0}
 YES_NO |= {f"{what}_{side}": YES_NO[side] for what in ("response", "answer", "model") for side in "ab"}
@@ -166,7 +168,8 @@ def _named(raw: Row, place: str, needed: tuple[str, ...]) -> Row:
     for name in needed:
         if row.get(name) in (None, ""):
             raise BadInput(
-                f"{place}: has no {name} (fields: {', '.join(sorted(map(str, raw)))}); a row needs {', '.join(needed)}."
+                f"{place}: has no {name} (fields: {', '.join(sorted(map(str, raw)))}); a row needs {', '.join(needed)}: "
+                "rename the columns."
             )
     return row
 
@@ -185,9 +188,12 @@ def _decided(row: Row, name: str, place: str) -> int | None:
 
 
 def _choice(row: Row, name: str, place: str) -> int:
-    found = str(row[name]).strip().lower()
+    found = str(row[name]).strip().lower().replace(" ", "_")
     if found not in YES_NO:
-        raise BadInput(f"{place}: field {name}: {str(row[name])[:40]!r} is not 0 or 1.")
+        raise BadInput(
+            f"{place}: field {name}: {str(row[name])[:40]!r} is not 0 or 1; write 1 for yes, or where response a is "
+            "preferred, and 0 for the other."
+        )
     return YES_NO[found]
 
 

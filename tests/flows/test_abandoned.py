@@ -13,6 +13,7 @@ from flows import recovery
 from governance.entry import Event
 from governance.ledger import Ledger
 from governance.verify_bundle import verify
+from tasks import paths
 from tests.governance.conftest import notary_of
 from tests.governance.runs import export_to
 
@@ -44,6 +45,19 @@ def test_a_killed_run_leaves_evidence(empty_project: Path, monkeypatch: pytest.M
     before = ledger.path.read_bytes()
     recovery.close_abandoned(ledger, ledger)
     assert ledger.path.read_bytes() == before
+
+
+def test_a_run_of_another_machine_is_none_of_ours(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two state folders write into one ledger, as machines of a team do."""
+    monkeypatch.chdir(empty_project)
+    ledger = Ledger(empty_project / "shared.jsonl")
+    for run_id, home in (("run-1", "here"), ("run-2", "there")):
+        monkeypatch.setenv("ATTESTRL_HOME", str(empty_project / home))
+        data = {"until": "evaluate", "place": paths.place()}
+        ledger.append(Event.RUN_STARTED, run_id=run_id, actor="user:a", subject_digests={}, data=data)
+    assert recovery.open_runs(ledger) == {"run-2"}
+    recovery.close_abandoned(ledger, ledger)
+    assert [e.run_id for e in ledger.entries() if e.type == Event.RUN_KILLED] == ["run-2"]
 
 
 def test_a_number_that_another_process_has_now_is_no_sign_of_life() -> None:

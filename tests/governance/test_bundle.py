@@ -16,7 +16,7 @@ from governance.entry import Event
 from governance.errors import BadInput, GateRefused
 from governance.verify_bundle import container, verify
 from tests.governance.bundles import SOURCE, Exported, read
-from tests.governance.runs import RUN, export_to, make_notary, make_run
+from tests.governance.runs import OTHER, RUN, export_to, make_notary, make_run
 
 
 def test_the_same_run_gives_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
@@ -93,6 +93,32 @@ def test_a_run_that_no_checkpoint_covers_is_covered_by_the_export(tmp_path: Path
     assert "&lt;i&gt;demo" in page
     export_to(folder, notary, "user:a", tmp_path / "two.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_what_became_known_later_stands_at_the_top_of_the_page(tmp_path: Path) -> None:
+    notary = make_notary(tmp_path)
+    folder = make_run(notary, tmp_path / "records")
+    for event, data in (
+        (Event.EVALUATED, {"verdict": "broken", "sentence": "a bound is broken."}),
+        (Event.EVALUATION_STALE, {"reason": "the base model was changed", "because": OTHER}),
+        (Event.EXPIRED, {"waiting_hours": 400}),
+        (Event.ALARM, {"series": "length"}),
+        (Event.INCIDENT_OPENED, {"incident_id": "inc-1", "severity": "serious", "summary": "<b>advice</b>"}),
+        (Event.INCIDENT_CLOSED, {"incident_id": "inc-1", "cause": "a template"}),
+    ):
+        notary.ledger.append(event, run_id=RUN, actor="user:b", subject_digests={}, data=data)
+    export_to(folder, notary, "user:a", tmp_path / "one.zip")
+    assert verify(str(tmp_path / "one.zip"))[0] == []
+    short = read(tmp_path / "one.zip")["index.html"].decode().partition("What was made from what")[0]
+    for sentence in (
+        "it was evaluated again: a bound is broken.",
+        f"its evaluation is stale: the base model was changed (run {OTHER}).",
+        "nobody decided on its release in time",
+        "found a drift of length.",
+        "incident inc-1 (serious): &lt;b&gt;advice",
+        "incident inc-1 was closed: a template",
+    ):
+        assert sentence in short
 
 
 def test_after_rotation_and_revocation_it_verifies_under_the_new_key(tmp_path: Path) -> None:

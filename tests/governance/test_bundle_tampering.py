@@ -1,13 +1,18 @@
 """Every tampering with a bundle is refused, with its reason: bytes, files, digests, lineage, mapping, the zip itself."""
 
+import base64
 import json
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from governance import dsse
@@ -44,6 +49,28 @@ def test_without_a_manifest_it_is_no_bundle(exported: Exported, tmp_path: Path) 
     says(refused(tmp_path, exported.files | {"manifest.json": b"{}"}), "manifest.json: is not a signed list")
 
 
+def test_a_manifest_that_would_end_the_program_is_refused(exported: Exported, tmp_path: Path) -> None:
+    outer = json.loads(exported.files["manifest.json"])
+    inner = json.loads(base64.b64decode(outer["payload"]))
+    other_curve = ec.generate_private_key(ec.SECP384R1()).public_key()
+    unknown_curve = (  # SM2, which is not supported
+        "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAEMsQXjxsKKGKFQQWxQZ+5KyUnQ5jR\n"
+        "FYp3p2gxpiR5rXOdfCxN8zWJ1KZ6tMF1xBx3dRmRzQzFGmXAtIXrtJ6HWg==\n-----END PUBLIC KEY-----\n"
+    )
+    inside = {
+        b"[" * 100_000: "manifest.json: is not JSON",
+        keys_in(inner, dsse.public_pem(other_curve)): "is not a key on the curve P-256",
+        keys_in(inner, unknown_curve): "is not a public key",
+    }
+    for payload, sentence in inside.items():
+        envelope = json.dumps(outer | {"payload": base64.b64encode(payload).decode()}).encode()
+        says(refused(tmp_path, exported.files | {"manifest.json": envelope}), sentence)
+
+
+def keys_in(manifest: dict[str, Any], pem: str) -> bytes:
+    return json.dumps(manifest | {"keys": [manifest["keys"][0] | {"public": pem}]}).encode()
+
+
 def test_swapped_datasheets_are_named_even_under_the_right_key(exported: Exported, tmp_path: Path) -> None:
     name = "run/datasheet-preferences.md"
     swapped = exported.files | {name: (exported.other / "datasheet-preferences.md").read_bytes()}
@@ -61,6 +88,7 @@ def test_another_key_is_refused(exported: Exported, tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("nonsense")
     says(refused(tmp_path, exported.files, tmp_path / "bad.pem"), "is not a public key")
     says(refused(tmp_path, exported.files, tmp_path / "absent.pem"), "cannot be read")
+    says(verify(str(exported.zip), "")[0], "cannot be read")  # a variable of a script that was never set
 
 
 def edited_entry(files: Files) -> Files:
@@ -71,6 +99,14 @@ def edited_entry(files: Files) -> Files:
 def dropped_entry(files: Files) -> Files:
     lines = files["ledger/entries.jsonl"].splitlines(keepends=True)
     return files | {"ledger/entries.jsonl": b"".join(lines[:-1])}
+
+
+def without_line(number: int) -> Callable[[Files], Files]:
+    def change(files: Files) -> Files:
+        lines = files["ledger/entries.jsonl"].splitlines(keepends=True)
+        return files | {"ledger/entries.jsonl": b"".join(lines[:number] + lines[number + 1 :])}
+
+    return change
 
 
 def rehashed_entry(files: Files) -> Files:
@@ -90,10 +126,18 @@ def broken_mapping(files: Files, **row: object) -> Files:
     return files | {"mapping.json": json.dumps(document).encode()}
 
 
+def without_a_row(files: Files) -> Files:
+    document = json.loads(files["mapping.json"])
+    del document["tables"][0]["rows"][-1]
+    return files | {"mapping.json": json.dumps(document).encode()}
+
+
 INSIDE: dict[str, tuple[Callable[[Files], Files], str]] = {
     "edited entry": (edited_entry, "was edited: its content does not have the hash"),
     "entry hashed anew": (rehashed_entry, "Merkle proof does not lead to the root"),
     "end left out": (dropped_entry, "the run has no last entry"),
+    "start left out": (without_line(0), "does not begin with the start of the run"),
+    "middle left out": (without_line(5), "has 7 entries before the end of the run, which names 8: some were left out"),
     "other verdict": (other_verdict, "the verdict refuse is not that of the ledger"),
     "no entries": (lambda f: f | {"ledger/entries.jsonl": b""}, "holds no entry"),
     "no proofs": (lambda f: f | {"ledger/proofs.json": b"{}"}, "Merkle proof does not lead"),
@@ -106,6 +150,19 @@ INSIDE: dict[str, tuple[Callable[[Files], Files], str]] = {
         "run/run.json does not have the digest that it names",
     ),
     "mapping that says nothing": (lambda f: broken_mapping(f, status="not applicable", note=""), "says neither where"),
+    "not applicable, says the mapping alone": (
+        lambda f: broken_mapping(f, status="not applicable", note="declared: no", evidence=[]),
+        "1.a: is not applicable, but nobody declared it",
+    ),
+    "a row left out": (without_a_row, "eu_ai_act_annex_iv has 22 of its 23 rows"),
+    "no page": (lambda f: {n: d for n, d in f.items() if n != "index.html"}, "index.html: is missing, and every"),
+    "another kind of file": (lambda f: f | {"setup.exe": b"MZ"}, "setup.exe: is no file of a bundle"),
+    "twins by case": (lambda f: f | {"schemas/Entry.json": b"{}"}, "is the same name as 'schemas/Entry.json'"),
+    "twins by accent": (
+        lambda f: f | {"schemas/caf\u00e9": b"", "schemas/cafe\u0301": b""},
+        "'schemas/caf\u00e9': is the same name as 'schemas/cafe\u0301' on some systems",
+    ),
+    "NaN": (lambda f: f | {"mapping.json": b'{"tables":NaN}'}, "mapping.json: is not JSON (NaN is not a number)"),
     "not JSON": (lambda f: f | {"mapping.json": b"]"}, "mapping.json: is not JSON"),
     "a name twice": (lambda f: f | {"mapping.json": b'{"tables":[],"tables":[]}'}, "a name stands twice"),
     "other form": (lambda f: f | {"mapping.json": b"[]"}, "does not have the form"),
@@ -184,3 +241,12 @@ def test_links_in_a_folder_are_refused(exported: Exported, tmp_path: Path) -> No
         z.extractall(tmp_path)
     (tmp_path / "run/link").symlink_to("/etc/passwd")
     says(verify(str(tmp_path))[0], "'run/link': a symbolic link")
+
+
+def test_a_name_cannot_forge_a_line_of_what_is_printed(exported: Exported, tmp_path: Path) -> None:
+    folder = tmp_path / "unpacked"
+    with zipfile.ZipFile(exported.zip) as z:
+        z.extractall(folder)
+    (folder / "x\nverified: all of it").write_text("")
+    done = subprocess.run([sys.executable, folder / "verify.py"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "refused: 'x\\nverified: all of it': not a plain file name\n")

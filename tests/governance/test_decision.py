@@ -1,8 +1,8 @@
 """Approval and rejection: what must hold is read from the ledger and the bytes, and nothing else can stand for it."""
 
-import getpass
 import json
 import os
+import pwd
 import subprocess
 import sys
 from dataclasses import asdict
@@ -290,8 +290,9 @@ def test_an_unknown_run_is_a_sentence_that_helps(home: Home) -> None:
         home.check(run_id="nothing")
 
 
-def test_the_actor_is_the_login() -> None:
-    assert current_actor() == f"user:{getpass.getuser()}"
+def test_the_actor_is_the_account_whatever_a_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    assert current_actor() == f"user:{pwd.getpwuid(os.getuid()).pw_name}"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can take another user's id")

@@ -24,7 +24,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "records" / "r"
     write_run_record(folder, {"run_id": "r"})
     (folder / "run.json").write_bytes(b'{"run_id": "\xff')
-    with pytest.raises(BadInput, match=r"r/run\.json: is not JSON"):
+    with pytest.raises(BadInput, match=r"r/run\.json: is not the record"):
         list_runs(tmp_path)
 
 

@@ -24,6 +24,16 @@ FORMS: dict[str, dict[str, Any]] = {
         "chosen": "\n\nHuman: The sky is\n\nAssistant: blue.",
         "rejected": "\n\nHuman: The sky is\n\nAssistant: a dog.",
     },
+    "HH transcript, explicit": {
+        "prompt": "\n\nHuman: The sky is\n\nAssistant:",
+        "chosen": "blue.",
+        "rejected": "a dog.",
+    },
+    "conversational, with the prompt once more": {
+        "prompt": "The sky is",
+        "chosen": PROMPT + CHOSEN,
+        "rejected": PROMPT + REJECTED,
+    },
 }
 
 

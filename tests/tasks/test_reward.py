@@ -222,3 +222,21 @@ def test_bag_of_words_finds_signal_in_real_pairs(hh_rows: list[Any]) -> None:
     right = bag_of_words_correct(rows, rows, 7)
     assert right.dtype == np.bool_
     assert right.mean() > 0.6
+
+
+def test_every_figure_names_its_model_and_its_data(trained_project: Path) -> None:
+    """As MLflow has them: the curves of the training, too."""
+    import sqlite3
+
+    with sqlite3.connect(trained_project / ".attestrl/mlflow.db") as store:
+        logged = store.execute("SELECT DISTINCT r.name, m.key FROM metrics m JOIN runs r USING (run_uuid)").fetchall()
+        tied = store.execute(
+            "SELECT DISTINCT r.name, m.metric_name, o.name || ' on ' || m.dataset_name FROM logged_model_metrics m "
+            "JOIN runs r ON r.run_uuid = m.run_id JOIN logged_models o USING (model_id) WHERE m.dataset_name NOT NULL"
+        ).fetchall()
+    known = {(run, metric): about for run, metric, about in tied}
+    trainings = [pair for pair in logged if pair[0] in ("sft", "reward")]
+    assert [pair for pair in trainings if pair not in known] == []
+    assert known["sft", "loss"] == "sft on data/processed/sft.parquet"
+    assert known["reward", "judge/loss"] == "judge on data/processed/judge_train.parquet"
+    assert known["reward", "reward/eval_loss"] == "reward on data/processed/reward_train.parquet"

@@ -31,7 +31,7 @@ def test_words_and_numbers_are_choices(tmp_path: Path) -> None:
     assert votes["choice"].to_list() == [1, 0, 1, 0]
     assert votes["annotator_id"].to_list() == ["a", "b", "c", "d"]
     (tmp_path / "w.csv").write_text(
-        "item_id,worker_id,label\ni,a,model_a\ni,b,Response_B\ni,c,answer_a\ni,d,tie (bothbad)\n"
+        "item_id,worker_id,winner\ni,a,model_a\ni,b,Response B\ni,c,answer_a\ni,d,tie (bothbad)\n"
     )
     assert read_votes(str(tmp_path / "w.csv"))[0]["choice"].to_list() == [1, 0, 1, None]
 

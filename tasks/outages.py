@@ -1,0 +1,56 @@
+"""What a person reads while a server is away: one sentence on standard error.
+
+MLflow's and Prefect's own clients keep what they are to deliver and try again, for four minutes (`tasks.environment`). Of
+that they log details for programmers; here the first of them becomes a sentence.
+"""
+
+import logging
+import sys
+import time
+
+QUIET_SECONDS = 120.0  # the longest that a client waits between two attempts: until then it is the same outage
+
+
+class _Attempts(logging.Filter):
+    """Turns what a client logs of another attempt into a sentence; lets through what was let through before."""
+
+    def __init__(self, server: str, beginnings: tuple[str, ...], level: int) -> None:
+        super().__init__()
+        self._server, self._beginnings, self._level = server, beginnings, level
+        self._said: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        if not str(record.msg).startswith(self._beginnings) or not self._is_ours(record):
+            return record.levelno >= self._level
+        if self._said is None or time.monotonic() - self._said > QUIET_SECONDS:
+            print(
+                f"attestrl: the {self._server} server does not answer; waiting for it, and what it is to know is kept.",
+                file=sys.stderr,
+            )
+        self._said = time.monotonic()
+        return False
+
+    def _is_ours(self, record: logging.LogRecord) -> bool:
+        """Every program may use urllib3; its last argument is the path of the request."""
+        return self._server != "MLflow" or (isinstance(record.args, tuple) and "/mlflow" in str(record.args[-1]))
+
+
+def announce_mlflow() -> None:
+    """Say it from now on if the MLflow server is away."""
+    _announce("urllib3.connectionpool", "MLflow", ("Retrying (", "Retry: "))
+
+
+def announce_prefect() -> None:
+    """Say it from now on if the Prefect server is away. Prefect must be loaded: it sets its loggers up when it is."""
+    _announce(
+        "prefect.client", "Prefect", ("Encountered retryable exception", "Received response with retryable status")
+    )
+
+
+def _announce(name: str, server: str, beginnings: tuple[str, ...]) -> None:
+    logger = logging.getLogger(name)
+    if any(isinstance(f, _Attempts) for f in logger.filters):
+        return
+    logger.addFilter(_Attempts(server, beginnings, logger.getEffectiveLevel()))
+    logger.setLevel(logging.DEBUG)

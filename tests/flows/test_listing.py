@@ -1,0 +1,42 @@
+"""A run by its id, by a part of it, or as the latest."""
+
+from pathlib import Path
+
+import pytest
+
+from flows import listing
+from governance.errors import BadInput
+from governance.records import write_run_record
+
+FIRST, LAST = "20260101T000000Z-aaaa1111", "20260102T000000Z-bbbb2222"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
+    for run_id in (FIRST, LAST):
+        write_run_record(tmp_path / "records" / run_id, {"run_id": run_id, "stages": []})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("named", "found"), [(FIRST, FIRST), ("20260101", FIRST), ("aaaa1111", FIRST), ("b2222", LAST), ("latest", LAST)]
+)
+def test_a_part_of_an_id_is_enough(named: str, found: str) -> None:
+    assert listing.load(named)["run_id"] == found
+
+
+@pytest.mark.parametrize(
+    ("named", "said"), [("2026", "2 runs"), ("", "no such run"), ("0000", "no such run"), ("../records", "no such run")]
+)
+def test_what_names_no_run_or_several_is_refused(named: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        listing.load(named)
+
+
+def test_a_damaged_record_does_not_hide_the_others(home: Path) -> None:
+    (home / "records" / FIRST / "run.json").write_text("cut")
+    assert listing.load("latest")["run_id"] == LAST
+    assert listing.load(LAST)["run_id"] == LAST
+    with pytest.raises(BadInput, match="restore it"):
+        listing.load(FIRST)
