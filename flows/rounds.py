@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.elsewhere import call_dvc
-from flows.stages import read_record
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.entry import Event
 from tasks import params, paths
+from tasks.lineage import read_record
 
 if TYPE_CHECKING:
     from flows.run import Run

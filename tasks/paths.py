@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from governance.digest import write_atomic
+
 PARAMS = Path("params.yaml")
 INGESTED = Path("data/interim/ingested")
 PEOPLE = INGESTED / "people.parquet"
@@ -38,8 +40,7 @@ def place() -> str:
     """Names this state folder among those that share an audit log or an MLflow store; made with the first run."""
     file = home() / "place"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(8), encoding="ascii")
+        write_atomic(file, secrets.token_hex(8))
     return file.read_text(encoding="ascii")
 
 
