@@ -3,6 +3,7 @@
 Nothing heavy is imported here: `attestrl --help` answers at once.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,12 @@ def run(
 
     shown = summary.Live()
     record = execute(new_run_id(), lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
-    print_result(record, as_json, summary.print_run)
+    more = record.get("round", {}).get("state") == "more"
+    if not (more and as_json):  # one document: that of the last round
+        print_result(record, as_json, summary.print_run)
+    if more:  # a process for each round, as for each run
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "flows.cli", "run", *(["--json"] if as_json else [])])
     if record["message"]:
         typer.echo(f"attestrl: {record['message']}", err=True)
     raise typer.Exit(record["exit_code"])

@@ -17,6 +17,7 @@ from flows import (
     notify,
     preflight,
     recovery,
+    rounds,
     run_records,
     sealing,
     servers,
@@ -50,6 +51,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    round: dict[str, Any] | None = None  # what the rounds do next
     closed: bool = False  # its record stands, and the ledger names it
     history: History = field(init=False)
 
@@ -106,6 +108,7 @@ def execute(
             prepare()
             if cause:
                 watch.bring(cause)
+            rounds.begin()
             status, message, code = _run_stages(run, ready)
             return _close(run, ready, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on
@@ -140,7 +143,10 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=changed, versions=versions)
 
     with _prefect_at(server()):
-        return _through_prefect(run)
+        ended = _through_prefect(run)
+    if ended[0] == "done" and run.until == paths.STAGES[-1]:
+        run.round = rounds.after(run, settings)
+    return ended
 
 
 @contextmanager

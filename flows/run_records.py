@@ -57,7 +57,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
         "simulated": _simulated(run.outcomes),
         "records": [str(run.folder / "run.json"), *(str(p) for p in made)],
         "next": _next(run.run_id, verdict["verdict"], status),
-    }
+    } | ({"round": run.round} if run.round else {})
     write_run_record(run.folder, record)
     event = {"failed": Event.RUN_FAILED, "killed": Event.RUN_KILLED}.get(status, Event.RUN_ENDED)
     digests = {"run.json": sha256_path(run.folder / "run.json")} | {
@@ -185,10 +185,13 @@ def _simulated(outcomes: list[Outcome]) -> list[str]:
     """What in this run is simulated, in words."""
     if not any(o.name == "ingest" and o.outcome in ("made", "cached") for o in outcomes):
         return []
-    settings = params.load(paths.PARAMS).ingest
-    return (
-        ["the annotators and their votes on the preference pairs"] if settings.votes is None and settings.panel else []
-    )
+    settings = params.load(paths.PARAMS)
+    found = []
+    if settings.ingest.votes is None and settings.ingest.panel:
+        found.append("the annotators and their votes on the preference pairs")
+    if paths.rounds() and settings.rounds.labels == "simulated":
+        found.append("the labels on the policy's own answers")
+    return found
 
 
 def _next(run_id: str, verdict: str, status: str) -> list[str]:

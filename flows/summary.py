@@ -44,12 +44,27 @@ def print_run(record: dict[str, Any]) -> None:
         out.print(
             f"Policy: {policy['name']} version {policy['version']}, sha256 {policy['sha256'][:12]}…, {policy['path']}"
         )
+    if record.get("round"):
+        out.print(f"[bold]Rounds:[/] {escape(record['round']['sentence'])}")
+        for row in record["round"]["measured"]:
+            out.print(f"  • {_right_on(row)}")
     if record.get("stale"):
         out.print(f"[bold]Evaluation: {escape(record['stale'])}[/]")
     if record["records"]:
         out.print(f"Records: {Path(record['records'][0]).parent} ({len(record['records'])} files)")
     for line in record.get("next", []):
         out.print(f"→ {escape(line)}")
+
+
+def _right_on(row: dict[str, Any]) -> str:
+    """How right a round's reward model was on its policy's answers."""
+    said = {"at_random": "drawn at random", "chosen": "chosen"}
+    figures = [
+        f"{f['value']:.0%} [{f['low']:.0%}, {f['high']:.0%}] of {f['n']} {words}"
+        for name, words in said.items()
+        if (f := row[name])
+    ]
+    return f"round {row['round']}: its reward model was right on {' and '.join(figures) or 'none'}"
 
 
 def _stages(stages: list[dict[str, Any]]) -> Table:

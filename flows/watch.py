@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flows import project, schedules
+from flows import project, rounds, schedules
 from flows.elsewhere import call_dvc
 from governance import causes
 from governance.causes import Cause
@@ -39,6 +39,7 @@ class Watcher:
         finders: list[tuple[bool, Callable[[], Iterator[Cause]]]] = [
             (wanted.data, lambda: _data(settings, history)),
             (wanted.votes is not None, lambda: self._votes(settings)),
+            (wanted.labels, _labels),
             (wanted.incidents, lambda: _since_the_last_run(history, Event.INCIDENT_CLOSED, "incident", "incident_id")),
             (wanted.drift, lambda: _since_the_last_run(history, Event.ALARM, "drift", "alarm_id")),
             (wanted.base, lambda: self._base(settings)),
@@ -119,6 +120,16 @@ def _data(settings: params.Params, history: Readable) -> Iterator[Cause]:
         known = before.get(str(pointer))
         if known and now != known and _is_pushed(now):
             yield Cause("data", {"path": str(pointer), "md5": now}, {"before": known})
+
+
+def _labels() -> Iterator[Cause]:
+    """Labels of a round of the policy's answers that no run has read."""
+    read = read_record("ingest").get("inputs", {})
+    for file in paths.rounds() if read else ():
+        if file.as_posix() not in read:
+            yield Cause("labels", {"path": file.as_posix(), "sha256": sha256_path(file)})
+    if (number := rounds.waiting()) is not None:
+        yield Cause("labels", {"round": str(number), "answered": "review"})
 
 
 def _pointers(settings: params.Params) -> list[Path]:

@@ -25,6 +25,8 @@ POINTS = {
     "evaluation.stale": RISK,
     "cycle.due": RISK,
     "cycle.done": RISK,
+    "round.asked": OPERATION,
+    "round.labelled": OPERATION,
     "retention.deleted": OPERATION,
     "retention.review_due": OPERATION,
     "incident.opened": RISK,

@@ -16,7 +16,7 @@ from governance.history import Readable
 from governance.ledger import Log
 
 ATTEMPTS = 3
-KINDS = ("schedule", "data", "votes", "drift", "incident", "base")
+KINDS = ("schedule", "data", "votes", "drift", "incident", "base", "labels")
 
 
 class Answered(Exception):

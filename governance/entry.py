@@ -55,6 +55,8 @@ class Event(StrEnum):
     EXPIRED = "decision.expired"
     MONITORED = "monitor.read"
     ALARM = "monitor.alarm"
+    ROUND_ASKED = "round.asked"
+    ROUND_LABELLED = "round.labelled"
 
 
 @dataclass(frozen=True)

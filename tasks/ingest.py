@@ -125,9 +125,10 @@ def _preferences(
 
 def _with_sides(settings: Ingest, secret: bytes, advance: Advance) -> Iterator[pl.DataFrame]:
     rename = partial(pseudonyms.pseudonym, key_bytes=secret)
-    for chunk in preference_chunks(settings.preferences, advance, rename):
-        sides = [side_of(key, settings.shares) for key in split_keys(chunk["prompt"])]
-        yield chunk.with_columns(pl.Series("side", sides, dtype=pl.String))
+    for source in (settings.preferences, *map(str, paths.rounds())):
+        for chunk in preference_chunks(source, advance, rename):
+            sides = [side_of(key, settings.shares) for key in split_keys(chunk["prompt"])]
+            yield chunk.with_columns(pl.Series("side", sides, dtype=pl.String))
 
 
 def _derived_demonstrations(preferences: pl.DataFrame) -> pl.DataFrame:

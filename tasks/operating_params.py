@@ -46,6 +46,7 @@ class Triggers(Section):
     every_seconds: Positive = 10
     data: bool = True
     votes: NewVotes | None = NewVotes()
+    labels: bool = True
     incidents: bool = True
     drift: bool = True
     base: bool = True

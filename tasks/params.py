@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from governance.errors import BadInput
-from tasks import yaml_reader
+from tasks import paths, yaml_reader
 from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
-from tasks.training_params import Direct, Lora, Ppo, Principles, Reward, Sft, Stakeholders
+from tasks.training_params import Direct, Lora, Ppo, Principles, Reward, Rounds, Sft, Stakeholders
 
 
 class Panel(Section):
@@ -52,7 +52,7 @@ class Ingest(Section):
         """Every file, folder or hub name that is read."""
         given = [self.preferences, self.demonstrations, self.votes, self.golden, self.annotators]
         given += [source for audit in self.audits.values() for source in (audit.votes, audit.golden)]
-        return [source for source in given if source]
+        return [source for source in given if source] + [file.as_posix() for file in paths.rounds()]
 
     @model_validator(mode="after")
     def _complete(self) -> "Ingest":
@@ -136,6 +136,7 @@ class Params(Section):
     reward: Reward
     stakeholders: Stakeholders
     principles: Principles
+    rounds: Rounds = Rounds()
     method: Literal["ppo", "dpo", "ipo", "kto"]
     ppo: Ppo
     dpo: Direct
@@ -164,6 +165,15 @@ class Params(Section):
             raise ValueError(
                 f"stakeholders.rule: {self.stakeholders.rule} is of two heads or more; give reward.criteria two with a "
                 "weight above 0, and none below"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_to_compare(self) -> "Params":
+        if self.rounds.number > 1 and self.rounds.choose != "random" and self.reward.ensemble.members < 2:
+            raise ValueError(
+                f"rounds.choose: {self.rounds.choose} is between the members of an ensemble; set reward.ensemble.members to "
+                "2 or more, or choose to random"
             )
         return self
 

@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from governance.digest import write_atomic
+
 PARAMS = Path("params.yaml")
 INGESTED = Path("data/interim/ingested")
 PEOPLE = INGESTED / "people.parquet"
@@ -11,6 +13,7 @@ VALID = Path("data/interim/valid")
 AUDITS = VALID / "audits"
 AUDIT_NAMES = AUDITS / "names.json"  # there also if nothing is audited: DVC keeps no empty folder
 PROCESSED = Path("data/processed")
+ROUNDS = Path("data/raw/rounds")
 MODELS = Path("data/models")
 REPORTS = Path("data/reports")
 
@@ -28,12 +31,16 @@ def home() -> Path:
     return Path(os.environ.get("ATTESTRL_HOME", ".attestrl")).absolute()
 
 
+def rounds() -> list[Path]:
+    """Files of labels on policies' answers, one a round (`flows/rounds.py`)."""
+    return sorted(ROUNDS.glob("round-*.jsonl"))
+
+
 def place() -> str:
     """Names this state folder among those that share an audit log or an MLflow store; made with the first run."""
     file = home() / "place"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(8), encoding="ascii")
+        write_atomic(file, secrets.token_hex(8))
     return file.read_text(encoding="ascii")
 
 

@@ -40,6 +40,18 @@ class RewardEnsemble(Section):
     variance_weight: Annotated[float, Field(ge=0)]
 
 
+class Rounds(Section):
+    """Runs in a row: after each but the last, `pairs` of the policy's answers get labels and join the preferences. They end
+    earlier where the reward model is as right on them as on the test side, but for `margin`."""
+
+    number: Count = 1
+    pairs: Count = 64
+    candidates: Annotated[int, Field(ge=2)] = 4
+    choose: Literal["random", "disagreement", "information"] = "random"
+    labels: Literal["people", "simulated"] = "people"
+    margin: Share = 0.05
+
+
 class Reward(Training):
     """Reward model and judge, by one recipe. The loss is of rankings; of pairs both are the Bradley–Terry loss."""
 

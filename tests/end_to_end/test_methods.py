@@ -1,13 +1,17 @@
 """A policy by another method than PPO: the same command, records and gate."""
 
+import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from flows import rounds
 from governance.digest import sha256_path
+from tasks.review_store import ReviewStore
 from tests.end_to_end.conftest import Project, digests, made, outcomes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -43,3 +47,35 @@ def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[st
     back = project.run("--set", "method=ppo")
     assert made(back) == [] and digests(back) == digests(before)
     assert made(project.run("--set", "dpo.beta=0.1")) == []  # which PPO does not read
+
+
+def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], project: Project) -> None:
+    """The judge labels a round (SIMULATED) and a second run trains on it; people are asked for the next."""
+    given = [f"rounds.{key}" for key in ("number=2", "pairs=8", "labels=simulated")]
+    record = project.run(*(word for setting in given for word in ("--set", setting)), timeout=600)
+    assert record["status"] == "done", record["message"]
+    assert record["round"]["sentence"] == "round 2 of 2: the last one."
+    assert [(m["round"], m["at_random"]["n"]) for m in record["round"]["measured"]] == [(1, 8)]
+    assert outcomes(record) | {"sft": "cached", "reward": "made", "ppo": "made"} == outcomes(record)
+    labels = "data/raw/rounds/round-1.jsonl"
+    trained = pl.read_parquet(project.folder / "data/processed/reward_train.parquet")
+    assert 0 < trained["source"].str.contains("round 1, simulated labels").sum() <= 8
+    assert "the labels on the policy's own answers" in record["simulated"]
+    assert (project.folder / f"{labels}.dvc").is_file()
+    events = [json.loads(line) for line in (project.folder / ".attestrl/ledger.jsonl").read_text().splitlines()]
+    (labelled,) = (e for e in events if e["type"] == "round.labelled")
+    assert labelled["subject_digests"]["labels"] == sha256_path(project.folder / labels)
+
+    asked = project.run("--set", "rounds.number=3", "--set", "rounds.labels=people")
+    assert (made(asked), asked["round"]["state"]) == ([], "waits")
+    queue = ReviewStore(project.folder / ".attestrl/review.sqlite")
+    answer = {"ratings": {}, "reason": "", "seconds": 1.0, "shown_order": [0, 1], "ranking": [1, 0]}
+    with contextlib.chdir(project.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTESTRL_HOME", str(project.folder / ".attestrl"))
+        while item := queue.next("reviewer", time.time()):
+            assert rounds.waiting() is None  # not before every pair has an answer
+            queue.answer(item.id, "reviewer", "s", answer)
+        assert rounds.waiting() == 2
+        rounds.begin()
+        assert len(rounds.labelled()) == 2
+    assert project.attestrl("ledger", "verify").returncode == 0

@@ -1,0 +1,53 @@
+"""Rounds of labels: which pairs are taken, and how the reward model's accuracy on them is measured."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from governance.errors import BadInput
+from tasks.rounds import Pair, _chosen, accuracy, questions, read_labels
+
+PROMPT = [{"role": "user", "content": "Why?"}]
+
+
+def _pair(k: int, scores: list[float], *, at_random: bool) -> Pair:
+    return Pair(PROMPT, [f"a{k}", f"b{k}"], scores, at_random)
+
+
+def test_accuracy_is_apart_for_pairs_at_random() -> None:
+    pairs = [_pair(k, [1.0, 0.0], at_random=k < 4) for k in range(10)]
+    labels = [q | {"ranking": [0, 1] if k % 2 else [1, 0]} for k, q in enumerate(questions(pairs, 1))]
+    measured = accuracy(pairs, labels)
+    assert measured["at_random"]["value"] == 0.5 and measured["at_random"]["n"] == 4
+    assert measured["chosen"]["n"] == 6 and measured["chosen"]["low"] < 0.5 < measured["chosen"]["high"]
+    assert accuracy(pairs, []) == {"at_random": None, "chosen": None}
+
+
+def test_equal_scores_are_half_right_and_foreign_labels_count_nothing() -> None:
+    pairs = [_pair(0, [1.0, 1.0], at_random=True)]
+    (row,) = questions(pairs, 1)
+    foreign = row | {"responses": ["x", "y"], "ranking": [0, 1]}
+    measured = accuracy(pairs, [row | {"ranking": [1, 0]}, foreign])
+    assert measured["at_random"] == pytest.approx({"value": 0.5, "n": 1, "low": 0.0546, "high": 0.9454}, abs=1e-3)
+
+
+def test_a_quarter_is_at_random_and_the_rest_by_the_rule() -> None:
+    apart = [0.0] * 8 + [5.0 - k for k in range(5)] + [0.0] * 7  # what two members say of the difference
+    pool = [
+        (PROMPT, [f"a{k}", f"b{k}"], torch.tensor([[d, 0.0], [-d, 0.0]]), torch.zeros(2)) for k, d in enumerate(apart)
+    ]
+    pairs = _chosen(pool, 8, "disagreement", random.Random(0))
+    assert [p.at_random for p in pairs] == [True] * 2 + [False] * 6
+    assert [p.responses[0] for p in pairs[2:7]] == [f"a{k}" for k in range(8, 13)]
+    assert all(p.at_random for p in _chosen(pool, 8, "random", random.Random(0)))
+
+
+def test_labels_that_do_not_answer_are_refused_with_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "round-1.jsonl"
+    good = {"prompt": PROMPT, "responses": ["a", "b"], "ranking": [1, 0]}
+    file.write_text(json.dumps(good) + "\n" + json.dumps({"prompt": "Why?"}) + "\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="line 2: needs prompt, responses and ranking"):
+        read_labels(file)
