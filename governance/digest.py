@@ -80,6 +80,17 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: without it a new file may be gone after a loss of power, however well its content
+    was written. Where a system has no such thing, nothing happens."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write the whole of a small file, or nothing."""
     with writing(path) as f:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from governance import dsse
-from governance.digest import write_json
+from governance.digest import sync_folder, write_json
 from governance.errors import BadInput, GateRefused, MissingComponent
 
 VARIABLE = "ATTESTRL_SIGNING_KEY"
@@ -139,3 +139,4 @@ class Keyring:
 
     def _save(self, keys: list[Key]) -> None:
         write_json(self._file, [asdict(key) for key in keys])
+        sync_folder(self.folder)

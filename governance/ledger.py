@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 from filelock import FileLock
 
-from governance.digest import sha256_bytes
+from governance.digest import sha256_bytes, sync_folder
 from governance.entry import GENESIS, Entry, Event, check, entry_of, follow, parse
 from governance.errors import BadInput
 
@@ -125,6 +125,8 @@ class Ledger(Log):
         """See `Log.batch`: one fsync, when the block ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self.path.open("a+b") as file:
+            if file.tell() == 0:
+                sync_folder(self.path.parent)
             lost = _cut_partial_line(file)
             add = Appender(_last_line(file), lambda line, _: file.write(line), str(self.path))
             try:

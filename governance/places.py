@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from governance.digest import write_atomic
+from governance.digest import sync_folder, write_atomic
 from governance.errors import BadInput, MissingComponent
 
 BRANCH = "attestrl-checkpoints"
@@ -50,6 +50,7 @@ class Folder:
         """Add a file. Raises MissingComponent if the folder cannot be written."""
         try:
             write_atomic(self.path / name, content)
+            sync_folder(self.path)  # what is remembered of it beside the keys must not outlive it
         except OSError as error:
             raise MissingComponent(
                 f"{self.path}: no checkpoint can be written there ({error.strerror}); see evidence.checkpoints."

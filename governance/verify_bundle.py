@@ -365,9 +365,13 @@ def check_base(documents: dict[str, dict[str, Any]], reasons: list[str]) -> None
         reasons.append(f"policy, reward model and evaluation name different bases: {told}")
 
 
-def check_model_signatures(files: dict[str, bytes], entries: Entries, keys: Keys, reasons: list[str]) -> list[str]:
+def check_model_signatures(
+    files: dict[str, bytes], entries: Entries, keys: Keys, revoked: Keys, reasons: list[str]
+) -> list[str]:
     """Every signature of a model (OpenSSF Model Signing 1.0) is by a key of the bundle, over the files of the model that
-    the run made; gives the models' names."""
+    the run made; gives the models' names. One by a key that was revoked since stood in the log before a key that counts
+    confirmed the log, and is named as what it is."""
+    every = keys | revoked
     made = {
         n: d for e in entries if e["type"] in ("stage.made", "stage.cached") for n, d in e["subject_digests"].items()
     }
@@ -375,19 +379,21 @@ def check_model_signatures(files: dict[str, bytes], entries: Entries, keys: Keys
     for name in sorted(n for n in files if n.startswith("run/signatures/")):
         bundle = parse(files[name], name)
         envelope, hint = bundle["dsseEnvelope"], bundle["verificationMaterial"]["publicKey"]["hint"]
-        signers = {sha256(pem(key)): fingerprint for fingerprint, key in keys.items()}
+        signers = {sha256(pem(key)): fingerprint for fingerprint, key in every.items()}
         if hint not in signers:
-            reasons.append(f"{name}: wrong key: it names none of {', '.join(k[:16] for k in keys)}")
+            reasons.append(f"{name}: wrong key: it names none of {', '.join(k[:16] for k in every)}")
             continue
         envelope["signatures"][0]["keyid"] = signers[hint]
-        statement, _ = opened(json.dumps(envelope).encode(), "application/vnd.in-toto+json", keys, name)
+        statement, _ = opened(json.dumps(envelope).encode(), "application/vnd.in-toto+json", every, name)
         listed = statement["predicate"]["resources"]
         model = "data/models/" + PurePosixPath(name).stem
         if statement["predicateType"] != "https://model_signing/signature/v1.0":
             reasons.append(f"{name}: is no signature of a model")
         elif folder_digest({r["name"]: r["digest"] for r in listed if r["algorithm"] == "sha256"}) != made.get(model):
             reasons.append(f"{name}: lists other files than those of the {PurePosixPath(name).stem} that the run made")
-        names.append(PurePosixPath(name).stem)
+        names.append(
+            PurePosixPath(name).stem + (" (by a key that was revoked since)" if signers[hint] in revoked else "")
+        )
     return names
 
 
@@ -430,8 +436,8 @@ def check_mapping(mapping: dict[str, Any], files: dict[str, bytes], reasons: lis
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 
-def check_manifest(files: dict[str, bytes], trusted: Keys) -> tuple[dict[str, Any], Keys, str]:
-    """The signed list of files; gives it, the keys it names, and who signed."""
+def check_manifest(files: dict[str, bytes], trusted: Keys) -> tuple[dict[str, Any], Keys, Keys, str]:
+    """The signed list of files; gives it, the keys it names, those of them that were revoked, and who signed."""
     if MANIFEST not in files:
         raise Refused(f"{MANIFEST}: is missing: this is not an evidence bundle")
     outer = parse(files[MANIFEST], MANIFEST)
@@ -446,7 +452,8 @@ def check_manifest(files: dict[str, bytes], trusted: Keys) -> tuple[dict[str, An
         raise Refused(f"{MANIFEST}: is signed by a revoked key ({keyid[:16]})")
     if manifest["format"] != FORMAT:
         raise Refused(f"{MANIFEST}: is of the format {manifest['format']}, and this program reads {FORMAT}")
-    return manifest, {k: v for k, v in told.items() if k not in revoked} | (trusted or {}), keyid
+    gone = {k: v for k, v in told.items() if k in revoked}
+    return manifest, {k: v for k, v in told.items() if k not in revoked} | trusted, gone, keyid
 
 
 def check_files(files: dict[str, bytes], listed: dict[str, str], reasons: list[str]) -> None:
@@ -475,7 +482,7 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
     try:
         trusted = by_fingerprint([public_key(Path(key).read_bytes(), key)]) if key is not None else {}
         files = read_folder(Path(path)) if Path(path).is_dir() else read_zip(path)
-        manifest, keys, keyid = check_manifest(files, trusted)
+        manifest, keys, revoked, keyid = check_manifest(files, trusted)
         check_files(files, manifest["files"], reasons)
         if reasons:
             return reasons, facts
@@ -494,7 +501,7 @@ def verify(path: str, key: str | None = None) -> tuple[list[str], list[str]]:
             reasons.append(f"run/run.json: is of another run ({run.get('run_id')})")
         check_run_record(run, entries, reasons)
         check_lineage(files, entries, reasons)
-        signed = check_model_signatures(files, entries, keys, reasons)
+        signed = check_model_signatures(files, entries, keys, revoked, reasons)
         check_mapping(parse(files["mapping.json"], "mapping.json"), files, reasons)
         told = "" if key is not None else ", which the bundle itself names: compare it with the one that you were given"
         facts = [

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import multiprocessing
+import os
+import stat
 import threading
 import time
 import tracemalloc
@@ -270,3 +272,21 @@ def test_problems_of_a_broken_log_are_bounded(tmp_path: Path) -> None:
     assert not found.ok
     assert len(found.problems) == MAX_PROBLEMS
     assert found.entries == MAX_PROBLEMS + 50
+
+
+def test_the_name_of_a_new_log_is_on_the_disk_when_its_first_entry_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    made = Ledger(tmp_path / "ledger.jsonl")
+    add(made)
+    assert synced == [True, False]
+    add(made)
+    assert synced == [True, False, False]

@@ -98,6 +98,7 @@ def test_the_package_verifies_it_without_this_software(model: Path, signature: P
     ("signed", "key", "sentence"),
     [
         ("same", "own", ""),
+        ("same", "revoked", ""),
         ("same", "other", "run/signatures/policy.sig: wrong key"),
         ("other", "own", "run/signatures/policy.sig: lists other files than those of the policy that the run made"),
     ],
@@ -114,10 +115,12 @@ def test_a_bundle_holds_it_and_its_verifier_reads_it(
     notary.seal("user:a")
 
     def add(folder: Path) -> None:
-        private = notary.keyring.private() if key == "own" else PRIVATE
+        private = PRIVATE if key == "other" else notary.keyring.private()
         model_signature.sign(model, private, folder / "signatures/policy.sig")
 
     run = make_run(notary, tmp_path / "records", add=add)
+    if key == "revoked":
+        notary.revoke("user:a", None, "lost")
     export_to(run, notary, "user:a", tmp_path / "evidence.zip")
     assert "run/signatures/policy.sig" in read(tmp_path / "evidence.zip")
     reasons, facts = verify(str(tmp_path / "evidence.zip"))
@@ -126,4 +129,5 @@ def test_a_bundle_holds_it_and_its_verifier_reads_it(
         assert len(reasons) == 1
     else:
         assert reasons == []
-        assert "models signed: policy" in facts
+        since = " (by a key that was revoked since)" if key == "revoked" else ""
+        assert f"models signed: policy{since}" in facts
