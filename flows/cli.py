@@ -50,10 +50,10 @@ def run(
         raise BadInput(f"--until {until}: is not a stage; the stages are {', '.join(STAGES)}.")
     overlay = params.absolute() if params else None
     project.enter()
-    from flows.run import execute, new_run_id
+    from flows.run import execute
 
     shown = summary.Live()
-    record = execute(new_run_id(), lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
+    record = execute(lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
     print_result(record, as_json, summary.print_run)
     if record["message"]:
         typer.echo(f"attestrl: {record['message']}", err=True)
