@@ -52,10 +52,10 @@ def run(
         raise BadInput(f"--until {until}: is not a stage; the stages are {', '.join(STAGES)}.")
     overlay = params.absolute() if params else None
     project.enter()
-    from flows.run import execute, new_run_id
+    from flows.run import execute
 
     shown = summary.Live()
-    record = execute(new_run_id(), lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
+    record = execute(lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
     more = record.get("round", {}).get("state") == "more"
     if not (more and as_json):  # one document: that of the last round
         print_result(record, as_json, summary.print_run)

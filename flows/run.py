@@ -71,13 +71,13 @@ class Run:
         self.entries.append(entry)
 
 
-def new_run_id() -> str:
-    """Sorts by time, unique by four random bytes."""
+def _new_run_id() -> str:
+    """Sorts by time, unique by four random bytes; made when a run's turn has come, so that runs, ledger and registry have one
+    order."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 def execute(
-    run_id: str,
     prepare: Callable[[], None],
     on_stage: Callable[[str, Outcome | None], None],
     *,
@@ -94,6 +94,7 @@ def execute(
     busy = "another run is under way in this project; wait until it ends, then run again."
     # The server starts while this process reads and imports.
     with exclusive.alone(busy, patient=patient), servers.prefect_server() as ready:
+        run_id = _new_run_id()
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}

@@ -24,7 +24,7 @@ def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest")
     a person starts here by hand has none.
     """
     project.enter()
-    from flows.run import execute, new_run_id
+    from flows.run import execute
 
     try:
         ledger = sealing.ledger()
@@ -33,7 +33,6 @@ def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest")
             return Completed(message=asked)
         actor = f"{'schedule' if asked and asked.kind == 'schedule' else 'trigger'}:attestrl-scheduled"
         record = execute(
-            new_run_id(),
             lambda: None,
             lambda _name, _outcome: None,
             actor=actor if asked else "prefect:by-hand",

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from tasks import paths
+from tasks import outages, paths
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -38,6 +38,7 @@ def prepare() -> None:
     os.environ.setdefault("PREFECT_HOME", str(paths.home() / "prefect"))
     if not os.access(Path("~").expanduser(), os.W_OK):  # or every process would make its own list of fonts
         os.environ.setdefault("MPLCONFIGDIR", str(paths.home() / "matplotlib"))
+    outages.announce_mlflow()
     scripts = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[0] != scripts:
         os.environ["PATH"] = scripts + os.pathsep + os.environ.get("PATH", "")

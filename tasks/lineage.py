@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from governance.digest import sha256_path
-from tasks import outages, paths
+from tasks import paths
 
 
 def git_commit() -> str:
@@ -48,7 +48,6 @@ def connect(project: str) -> str:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 
-    outages.announce_mlflow()
     paths.home().mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(tracking_uri())
     found = mlflow.get_experiment_by_name(project)

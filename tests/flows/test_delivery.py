@@ -57,6 +57,7 @@ def test_a_run_that_ends_while_mlflow_is_away_is_told_of_later(
     import mlflow
 
     ledger = Ledger(project / "ledger.jsonl")
+    outages.announce_mlflow()
     lineage.connect("p")
     record, store = run_record(project / ".attestrl/records"), mlflow.get_tracking_uri()
     away = f"http://127.0.0.1:{servers.free_port()}"

@@ -1,5 +1,7 @@
 """Schedules: what is refused, which slots there are, and what becomes of those that were missed."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,24 @@ def test_a_clock_that_goes_back_runs_no_slot_twice(tmp_path: Path) -> None:
     for moment in (later - timedelta(hours=2), later):
         schedules.note_missed(ledger, ledger, moment)
     assert missed(ledger) == before
+
+
+def test_of_schedulers_that_begin_at_once_one_runs(tmp_path: Path) -> None:
+    cause = schedules.slot_cause(datetime.now(UTC), "latest")
+    together = threading.Barrier(4)
+
+    def begin(number: int) -> bool:
+        ledger = Ledger(tmp_path / "ledger.jsonl")  # each its own, as in a process of its own
+        together.wait()
+        try:
+            causes.begin(ledger, cause, f"run-{number}", "schedule:x", until="evaluate")
+        except Answered:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(begin, range(4))) == [False, False, False, True]
+    assert Ledger(tmp_path / "ledger.jsonl").verify().entries == 1
 
 
 def test_a_killed_run_answers_no_cause(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import stat
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from governance.errors import BadInput, GateRefused
 from governance.ledger import Ledger
 from governance.notary import Notary
 from tests.governance.conftest import notary_of
-from tests.governance.signed_logs import files, forge, lines, rechain, says
+from tests.governance.signed_logs import add, files, forge, lines, rechain, says
 
 
 def test_a_whole_log_verifies_and_uncovered_entries_are_named(notary: Notary) -> None:
@@ -41,6 +42,24 @@ def test_a_second_seal_without_new_entries_signs_nothing(notary: Notary) -> None
     before = files(notary)
     notary.seal("user:a")
     assert files(notary) == before
+
+
+def test_a_clock_that_goes_back_changes_no_order(notary: Notary, monkeypatch: pytest.MonkeyPatch) -> None:
+    class AnHourAgo(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    monkeypatch.setattr("governance.entry.datetime", AnHourAgo)
+    monkeypatch.setattr("governance.checkpoint.datetime", AnHourAgo)
+    add(notary.ledger, 3)
+    notary.seal("user:a")
+    entries = list(notary.ledger.entries())
+    assert [e.seq for e in entries] == list(range(len(entries)))
+    assert entries[-1].ts < entries[0].ts
+    found = notary.verify()
+    assert found.ok, found.problems
+    assert found.covered == found.entries
 
 
 def test_the_key_is_for_its_owner_alone_and_its_making_is_in_the_log(notary: Notary) -> None:
