@@ -1,8 +1,10 @@
 """The table of runs and their metrics, from the audit log."""
 
-from datetime import UTC, datetime
+import datetime
+from datetime import json
 from pathlib import Path
 
+import UTC
 from rich.console import Console
 
 from flows.board import Board, table, write_metrics
@@ -62,4 +64,4 @@ def test_metrics_follow_from_the_log(tmp_path: Path) -> None:
 
 def test_a_table_for_people_is_no_document(empty_project: Path) -> None:
     done = attestrl(empty_project, "runs", "--watch", "--json")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (2, 2)
