@@ -1,10 +1,9 @@
 """The table of runs and their metrics, from the audit log."""
 
-import datetime
-from datetime import json
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
-import UTC
 from rich.console import Console
 
 from flows.board import Board, table, write_metrics
