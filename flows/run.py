@@ -117,7 +117,8 @@ def execute(
                 raise
             if known := explained(error):
                 return _close(run, ready, "failed", str(known), known.exit_code)
-            _close(run, ready, "killed" if isinstance(error, KeyboardInterrupt) else "failed", repr(error), 1)
+            status, code = ("killed", 1) if isinstance(error, KeyboardInterrupt) else ("failed", 3)
+            _close(run, ready, status, repr(error), code)
             raise
 
 
@@ -174,7 +175,10 @@ def _through_prefect(run: Run) -> tuple[str, str, int]:
     if failed:
         return ("refused" if failed.exit_code == 1 else "failed"), f"{failed.name}: {failed.message}", failed.exit_code
     if not state.is_completed():
-        return "failed", f"the flow ended in state {state.name}: {state.message}", 1
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, Exception):
+            raise error
+        return "failed", f"the flow ended in state {state.name}: {state.message}", 3
     return "done", "", 0
 
 

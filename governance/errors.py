@@ -55,6 +55,8 @@ def explained(error: BaseException) -> AttestError | None:
     for cause in _chain(error):
         if isinstance(cause, AttestError):
             return cause
+        if isinstance(cause, FileNotFoundError) and cause.filename == "git":
+            return MissingComponent("git: is not on this machine, or not on the PATH; install it.")
         if isinstance(cause, OSError) and cause.errno in DISK:
             where = f"{cause.filename}: " if cause.filename else ""
             return MissingComponent(f"{where}{DISK[cause.errno]}.")

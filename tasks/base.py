@@ -31,6 +31,12 @@ def body(stage: Stage) -> None:
             "tokenizer_config.json."
         )
     stage.notes["pad_token"] = ensure_pad_token(model, tokenizer) or "the model's own"
+    largest, rows = max(tokenizer.get_vocab().values()), len(model.get_input_embeddings().weight)
+    if largest >= rows:
+        raise BadInput(
+            f"base.model: {settings.model}: its tokenizer gives numbers up to {largest}, and the model has embeddings for "
+            f"{rows} tokens; name the tokenizer and the weights of one model."
+        )
     stage.notes["chat_template"] = "the model's own" if tokenizer.chat_template else "the project's default"
     tokenizer.chat_template = tokenizer.chat_template or DEFAULT_CHAT_TEMPLATE
     save_model(model, tokenizer, paths.BASE)

@@ -27,7 +27,10 @@ def git_commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine: as outside of it
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

@@ -49,5 +49,5 @@ def test_what_cannot_be_exported_is_one_sentence(empty_project: Path) -> None:
     assert "there is no such run" in done.stderr
     assert attestrl(empty_project, "evidence", "key", "--out", "key.pem").returncode == 2
     done = attestrl(empty_project, "evidence", "verify", "absent.zip")
-    assert done.returncode == 1
-    assert "absent.zip: is not a readable zip file" in done.stdout
+    assert done.returncode == 2
+    assert "absent.zip: there is no such file" in done.stderr

@@ -97,6 +97,13 @@ def test_refusals_are_sentences_and_write_no_model(
     save_file({k: v for k, v in weights.items() if k != first}, holed, metadata={"format": "pt"})
     refused("models/holed", BadInput, f"lack {first}")
 
+    narrow = copy("narrow")
+    narrowed = json.loads((narrow / "config.json").read_text()) | {"vocab_size": 400}
+    (narrow / "config.json").write_text(json.dumps(narrowed))
+    cut = {k: v[:400].contiguous() if v.shape[0] == 512 else v for k, v in weights.items()}
+    save_file(cut, narrow / "model.safetensors", metadata={"format": "pt"})
+    refused("models/narrow", BadInput, "numbers up to 511.*embeddings for 400 tokens")
+
     (project / "models/empty").mkdir()
     refused("models/empty", BadInput, "no config.json")
     refused("not/a/folder", BadInput, "no such folder")
