@@ -7,6 +7,7 @@ that they log details for programmers; here the first of them becomes a sentence
 import logging
 import sys
 import time
+from typing import ClassVar
 
 QUIET_SECONDS = 120.0  # the longest that a client waits between two attempts: until then it is the same outage
 
@@ -14,21 +15,22 @@ QUIET_SECONDS = 120.0  # the longest that a client waits between two attempts: u
 class _Attempts(logging.Filter):
     """Turns what a client logs of another attempt into a sentence; lets through what was let through before."""
 
+    _said: ClassVar[dict[str, float]] = {}  # when, by server
+
     def __init__(self, server: str, beginnings: tuple[str, ...], level: int) -> None:
         super().__init__()
         self._server, self._beginnings, self._level = server, beginnings, level
-        self._said: float | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is logged."""
         if not str(record.msg).startswith(self._beginnings) or not self._is_ours(record):
             return record.levelno >= self._level
-        if self._said is None or time.monotonic() - self._said > QUIET_SECONDS:
+        if time.monotonic() - self._said.get(self._server, float("-inf")) > QUIET_SECONDS:
             print(
                 f"attestrl: the {self._server} server does not answer; waiting for it, and what it is to know is kept.",
                 file=sys.stderr,
             )
-        self._said = time.monotonic()
+        self._said[self._server] = time.monotonic()
         return False
 
     def _is_ours(self, record: logging.LogRecord) -> bool:
@@ -46,6 +48,9 @@ def announce_prefect() -> None:
     _announce(
         "prefect.client", "Prefect", ("Encountered retryable exception", "Received response with retryable status")
     )
+    _announce(
+        "prefect._internal.concurrency", "Prefect", ("Service ",)
+    )  # what its pages would show meanwhile, and will not
 
 
 def _announce(name: str, server: str, beginnings: tuple[str, ...]) -> None:

@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -97,16 +98,34 @@ def s3() -> Iterator[str]:
 
 
 @contextmanager
-def redis(password: str) -> Iterator[int]:
+def redis(password: str, port: int) -> Iterator[int]:
     """Port of a Redis server with a password."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("no Redis server is installed")
-    port = free_port()
     settings = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", password, "--save", ""]
     with program([binary, *settings], {}):
         wait_until(lambda: _listens(port))
         yield port
+
+
+class Server:
+    """A server that can be taken down, and come up again as the same."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._make, self._running = make, ExitStack()
+        self._given: Any = None
+
+    def up(self) -> Any:
+        """Start it, unless it runs; gives what the context manager gave."""
+        if self._given is None:
+            self._given = self._running.enter_context(self._make())
+        return self._given
+
+    def down(self) -> None:
+        """End it, if it runs."""
+        self._running.close()
+        self._given = None
 
 
 @contextmanager
@@ -159,18 +178,17 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def prefect(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+def prefect(environment: Mapping[str, str], log: Path, port: int) -> Iterator[str]:
     """URL of the API of a Prefect server that is starting."""
-    port = free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with program(command, environment, log):
         yield f"http://127.0.0.1:{port}/api"
 
 
 @contextmanager
-def mlflow(environment: Mapping[str, str], arguments: list[str], log: Path) -> Iterator[str]:
+def mlflow(environment: Mapping[str, str], arguments: list[str], log: Path, port: int | None = None) -> Iterator[str]:
     """URL of an MLflow server that is starting."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with program([*command, *arguments], environment, log):
         yield f"http://127.0.0.1:{port}"

@@ -2,8 +2,8 @@
 
 import shutil
 import string
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Stack:
     prefect: str
     mlflow: str
     redis: bool
+    servers: dict[str, servers.Server]
 
     @property
     def ledger(self) -> str:
@@ -83,7 +84,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @contextmanager
 def started(folder: Path) -> Iterator[Stack]:
     """The servers, with what they keep outside PostgreSQL in `folder`; Redis takes part where it is installed."""
+    ports = {name: servers.free_port() for name in ("redis", "prefect", "mlflow")}
+    every: dict[str, servers.Server] = {}
     with ExitStack() as running:
+
+        def start(name: str, make: Callable[..., AbstractContextManager[Any]], *arguments: Any) -> Any:
+            every[name] = servers.Server(lambda: make(*arguments, port=ports[name]))
+            running.callback(every[name].down)
+            return every[name].up()
+
         database = running.enter_context(servers.postgres())
         database.psql(
             DEPLOY / "postgres.sql",
@@ -98,20 +107,20 @@ def started(folder: Path) -> Iterator[Stack]:
         }
         orchestrator = settings("prefect.env", values) | {"PREFECT_HOME": str(folder / "prefect")}
         if has_redis():
-            port = running.enter_context(servers.redis(SECRETS["REDIS_PASSWORD"]))
+            port = start("redis", servers.redis, SECRETS["REDIS_PASSWORD"])
             orchestrator |= settings("prefect-redis.env", values | {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port)})
         (folder / "auth.ini").write_text("\n".join(filled("mlflow-auth.ini", values)))
         store = database.url("mlflow", "mlflow", SECRETS["MLFLOW_PASSWORD"])
         users = ["--app-name", "basic-auth", "--backend-store-uri", store, "--serve-artifacts"]
         users += ["--artifacts-destination", str(folder / "artifacts")]
-        api = running.enter_context(servers.prefect(orchestrator, folder / "prefect.log"))
-        tracking = running.enter_context(servers.mlflow(settings("mlflow.env", values), users, folder / "mlflow.log"))
+        api = start("prefect", servers.prefect, orchestrator, folder / "prefect.log")
+        tracking = start("mlflow", servers.mlflow, settings("mlflow.env", values), users, folder / "mlflow.log")
         servers.wait_until(lambda: servers.answers(f"{api}/health"), folder / "prefect.log")
         servers.wait_until(lambda: servers.answers(f"{tracking}/health"), folder / "mlflow.log")
         for name, password in (PIPELINE, READER):
             body = {"username": name, "password": password}
             administer(tracking, "2.0/mlflow/users/create", body)
-        yield Stack(database, api, tracking, has_redis())
+        yield Stack(database, api, tracking, has_redis(), every)
 
 
 def administer(tracking: str, path: str, body: dict[str, Any]) -> None:
