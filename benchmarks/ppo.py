@@ -1,26 +1,31 @@
 """Speed of PPO on a workload folder, through the trainer that the stage `ppo` uses. Prints one JSON line.
 
 usage: python benchmarks/ppo.py WORKLOAD [--updates N] [--value separate|shared] [--dtype float32|bfloat16] [--seed N]
+                                [--sharding none|fsdp2]
 
 A workload holds `policy/` and `reward/` (model folders), `prompts.jsonl` (one {"input_ids": […]} a line) and
 `workload.json` (hyper-parameters). One update more than asked for is run first, as warm-up, and not counted. Several
-processes share the rows: `torchrun --nproc-per-node=2 benchmarks/ppo.py WORKLOAD`; memory is then that of the first.
+processes share the rows, and the weights if sharding says so: `torchrun --nproc-per-node=2 benchmarks/ppo.py WORKLOAD`;
+memory is then that of the first.
 """
 
 import argparse
 import json
 import resource
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from accelerate import PartialState
 
 from tasks.rlhf import ppo
 from tasks.rlhf.models import load_causal_lm, load_reward_model
 from tasks.rlhf.ppo_settings import PlainPpo
 from tasks.rlhf.scorers import reward_scorer
+from tasks.rlhf.sharding import shard
 
 
 def settings(w: dict[str, Any], value: Literal["separate", "shared"], dtype: str) -> PlainPpo:
@@ -66,16 +71,19 @@ def main() -> None:
     parser.add_argument("--value", choices=["separate", "shared"], default="separate")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"])
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--sharding", choices=["none", "fsdp2"], default="none")
     a = parser.parse_args()
+    PartialState(cpu=not torch.accelerator.is_available())  # meet the other processes, before a model is loaded
     w = json.loads((a.workload / "workload.json").read_text(encoding="utf-8"))
     dtype = a.dtype or w["dtype"]
     with (a.workload / "prompts.jsonl").open(encoding="utf-8") as lines:
         prompts = [json.loads(line)["input_ids"] for line in lines]
-    reward_model = load_reward_model(a.workload / "reward")
+    sharding = partial(shard, gradients="sum") if a.sharding == "fsdp2" else lambda model: model
+    reward_model = sharding(load_reward_model(a.workload / "reward"))
     trainer = ppo.PpoTrainer(
-        load_causal_lm(a.workload / "policy"),
-        load_causal_lm(a.workload / "policy"),
-        load_reward_model(a.workload / "reward") if a.value == "separate" else None,
+        sharding(load_causal_lm(a.workload / "policy")),
+        sharding(load_causal_lm(a.workload / "policy")),
+        sharding(load_reward_model(a.workload / "reward")) if a.value == "separate" else None,
         reward_scorer(reward_model),
         settings(w, a.value, dtype),
         pad_token_id=w["pad"],
@@ -115,6 +123,7 @@ def main() -> None:
         "transformers": transformers.__version__,
         "device": on,
         "processes": trainer.shared.count,
+        "sharding": a.sharding,
     }
     if trainer.shared.index == 0:
         print(json.dumps(figures))

@@ -8,13 +8,14 @@ from pathlib import Path
 from flows import removal
 from governance import retention
 from governance.errors import BadInput, MissingComponent
-from tasks import base, lineage, params, principles, reading
+from tasks import base, launcher, lineage, params, principles, reading
 
 
 def check(settings: params.Params) -> None:
-    """Raises BadInput for the first input of the run that cannot be what params.yaml says, GateRefused for one whose time is
-    over, and while a removal of data is half done."""
+    """Raises BadInput for the first input or setting that cannot be what params.yaml says, GateRefused for data whose time
+    is over, and while a removal of data is half done."""
     removal.check_finished()
+    launcher.check_sharding(settings.sharding, settings.num_processes, launcher.Machines.of_environment())
     here = []
     for source in settings.ingest.sources():
         if Path(source).exists():

@@ -60,13 +60,18 @@ def explained(error: BaseException) -> AttestError | None:
         if isinstance(cause, OSError) and cause.errno in DISK:
             where = f"{cause.filename}: " if cause.filename else ""
             return MissingComponent(f"{where}{DISK[cause.errno]}.")
-        if type(cause).__name__ == "RestException":  # MLflow's client, of what its server answered
-            said = " ".join(str(cause).split())[:300]
-            return MissingComponent(f"the MLflow server refused: {said}; look at the permissions of this user.")
-        if type(cause).__name__ == "MaxRetryError" and "/mlflow" in str(cause):  # of urllib3, after minutes of waiting
-            return MissingComponent("the MLflow server does not answer; start it, then run again to go on from here.")
-        if about := about_the_disk(str(cause)):
+        if about := _of_mlflow(cause) or about_the_disk(str(cause)):
             return MissingComponent(about)
+    return None
+
+
+def _of_mlflow(cause: BaseException) -> str | None:
+    """Our sentence for what MLflow's client raises; None if it is not of it."""
+    if type(cause).__name__ == "RestException":  # what the server answered
+        said = " ".join(str(cause).split())[:300]
+        return f"the MLflow server refused: {said}; look at the permissions of this user."
+    if type(cause).__name__ == "MaxRetryError" and "/mlflow" in str(cause):  # of urllib3, after minutes of waiting
+        return "the MLflow server does not answer; start it, then run again to go on from here."
     return None
 
 

@@ -72,6 +72,15 @@ def _number(name: str, text: str, least: int) -> int:
     return int(text)
 
 
+def check_sharding(sharding: str, processes: int, machines: Machines) -> None:
+    """Raises BadInput where models are to be divided between processes, and there is only one."""
+    if sharding != "none" and processes * machines.count == 1:
+        raise BadInput(
+            f"params.yaml: sharding is {sharding}, which divides models between processes, and num_processes is 1; raise it, "
+            "or set sharding to none."
+        )
+
+
 def launch(stage: str, processes: int, machines: Machines) -> None:
     """Run `python -m tasks.<stage>` in so many processes on each machine, and wait for those of this one. Raises what the
     first that failed said."""

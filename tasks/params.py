@@ -126,6 +126,7 @@ class Params(Section):
     project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     seed: Annotated[int, Field(ge=0)]
     num_processes: Count = 1
+    sharding: Literal["none", "fsdp2"] = "none"
     ingest: Ingest
     validate_: Validate = Field(alias="validate")
     annotators: Annotators

@@ -19,6 +19,7 @@ from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, load_value_model, merged, save_model, with_lora
 from tasks.rlhf.ppo import Diverged, PpoTrainer
 from tasks.rlhf.scorers import ensemble, reward_scorer
+from tasks.rlhf.sharding import plain, shard
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
@@ -69,7 +70,7 @@ def _train_by_ppo(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tup
     trainer = _trainer(stage, tokenizer)
     encoded = encode_prompts(tokenizer, prompts, stage.params.ppo.max_prompt_tokens)
     history, samples = _train(stage, trainer, tokenizer, encoded, checkpoints)
-    return trainer.policy, history, samples
+    return plain(trainer.policy), history, samples
 
 
 def _train(
@@ -117,6 +118,9 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
         policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
         value_model = with_lora(value_model, lora, "SEQ_CLS", stage.seed) if value_model is not None else None
     reward = load_ensemble(paths.REWARD)
+    if stage.params.sharding == "fsdp2":
+        for model in filter(None, (policy, reference, value_model, *reward.members)):
+            shard(model, gradients="sum")
     trainer = PpoTrainer(
         policy,
         reference,

@@ -31,6 +31,7 @@ from tasks.rlhf.models import (
 )
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
+from tasks.rlhf.sharding import plain, shard
 from tasks.rlhf.welfare import UTILITARIAN, declare_rule
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
@@ -136,10 +137,13 @@ def _train_one(
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
+    if stage.params.sharding == "fsdp2":
+        shard(trained, gradients="mean")
     if found := checkpoints.latest():
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
     best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume, heads)
+    trained = plain(trained)
     if stage.follows:
         return best, history
     model = merged(trained)

@@ -15,6 +15,7 @@ from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.sft_trainer import Encoded, train_sft
+from tasks.rlhf.sharding import plain, shard
 from tasks.splits import position
 from tasks.stage import Stage, run_stage
 
@@ -46,12 +47,15 @@ def body(stage: Stage) -> None:
         history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
 
     trained = with_lora(model, stage.params.lora, "CAUSAL_LM", stage.seed) if stage.params.lora.enabled else model
+    if stage.params.sharding == "fsdp2":
+        shard(trained, gradients="mean")
     lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)} | of_revisions
     checkpoints = checkpoints_of(stage, lineage)
     if found := checkpoints.latest():
         stage.notes["resumed_from_step"] = {"sft": found.step}
     resume = Resume(stage.params.sft.save_steps, checkpoints.save, found)
     final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log, resume)
+    trained = plain(trained)
     if stage.follows:
         return
     save_model(merged(trained), tokenizer, paths.SFT)

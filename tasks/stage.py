@@ -197,6 +197,8 @@ def run_stage(name: str, body: Callable[[Stage], None]) -> None:
     try:
         settings, machines = params.load(paths.PARAMS), launcher.Machines.of_environment()
         processes = settings.processes_of(name)
+        if settings.shares(name):
+            launcher.check_sharding(settings.sharding, settings.num_processes, machines)
         if processes * machines.count > 1 and settings.shares(name) and not launcher.launched():
             launcher.launch(name, processes, machines)
         else:

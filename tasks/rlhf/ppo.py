@@ -5,11 +5,13 @@ Each update: 1. sample responses; 2. score them, and take log-probabilities of t
 token and advantages; 4. several epochs of clipped updates. Statistics are fp32 and masked; dropout is off.
 
 Under torchrun or `accelerate launch` each process samples, scores and differentiates its share of the rows; what it
-found is added up over the processes, so that every process knows the whole batch and takes the same step.
+found is added up over the processes, so that every process knows the whole batch and takes the same step. Models may be
+sharded, with gradients summed (`tasks.rlhf.sharding`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from tasks.rlhf.rollout import (
     score_head,
     token_groups,
 )
+from tasks.rlhf.sharding import alike, clip_gradients, gathered, placed, sharded, whole
 
 Scorer = Callable[[Rollout], torch.Tensor]
 Metrics = dict[str, float]
@@ -88,7 +91,11 @@ class PpoTrainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = max(1, settings.episodes // settings.batch)
         self.optimizer = torch.optim.AdamW(
-            [p for _, p in self._trainable()], lr=settings.learning_rate, eps=1e-5, weight_decay=0.0, fused=True
+            [{"params": group} for group in alike(p for _, p in self._trainable())],
+            lr=settings.learning_rate,
+            eps=1e-5,
+            weight_decay=0.0,
+            fused=True,
         )
         self.kl_coef = settings.kl_coef
         self.step = 0
@@ -105,7 +112,8 @@ class PpoTrainer:
         the model cannot be trained in packed rows.
         """
         s = self.settings
-        check_packing(self.policy, prompts)
+        with whole(self.policy):
+            check_packing(self.policy, prompts)
         while self.step < self.updates and not self.stopped:
             for group in self.optimizer.param_groups:
                 group["lr"] = s.learning_rate * (1 - self.step / self.updates)
@@ -140,17 +148,18 @@ class PpoTrainer:
         """Sample one response for each prompt and work out its advantages."""
         s = self.settings
         with self._autocast():
-            rollout = sample(
-                self.policy,
-                prompts,
-                pad_token_id=self.pad_token_id,
-                stop_token_id=self.stop_token_id,
-                max_new_tokens=s.max_new_tokens,
-                temperature=s.temperature,
-                generator=self.generator,
-                value_head=self._values_of if self.value_model is None else None,
-                share=self.shared.share,
-            )
+            with whole(self.policy):
+                rollout = sample(
+                    self.policy,
+                    prompts,
+                    pad_token_id=self.pad_token_id,
+                    stop_token_id=self.stop_token_id,
+                    max_new_tokens=s.max_new_tokens,
+                    temperature=s.temperature,
+                    generator=self.generator,
+                    value_head=self._values_of if self.value_model is None else None,
+                    share=self.shared.share,
+                )
             for name in ("response_ids", "mask", "logprobs", "entropy", "values", "ended"):
                 setattr(rollout, name, self.shared.whole(getattr(rollout, name)))
             ref_logprobs, values, scores = self._judge(rollout)
@@ -169,9 +178,7 @@ class PpoTrainer:
         ref_logprobs, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
         scores = torch.zeros_like(values[:, 0])
         model = self.policy if self.reference is None else self.reference
-        own = torch.arange(len(scores), device=self.device)[self.shared.share]
-        for group in self._parts(rollout.rows(own)):
-            index = own[group]
+        for index, _ in self._parts(rollout, torch.arange(len(scores), device=self.device)):
             part = rollout.rows(index)
             with self.policy.disable_adapter() if self.reference is None else nullcontext():
                 ref_logprobs[index] = response_logprobs(model, part, self.settings.temperature)
@@ -198,19 +205,19 @@ class PpoTrainer:
         states = tokens + len(index)
         self.optimizer.zero_grad(set_to_none=True)
         sums = dict.fromkeys(DIAGNOSTICS, torch.zeros((), device=self.device))
-        own = index[self.shared.share]
-        for part in self._parts(experience.rollout.rows(own)):
-            rows = own[part]
+        for rows, counts in self._parts(experience.rollout, index):
             rollout = experience.rollout.rows(rows)
-            for name, value in self._backward(experience, rollout, rows, tokens, states).items():
+            of = (tokens, states) if counts else (tokens * math.inf, states * math.inf)
+            for name, value in self._backward(experience, rollout, rows, *of).items():
                 sums[name] = sums[name] + value
         parameters = [p for _, p in self._trainable()]
         sums = dict(zip(sums, self.shared.total(torch.stack(list(sums.values()))), strict=True))
         for parameter in parameters:
-            parameter.grad = self.shared.total(
-                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            )
-        sums["policy/grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+            if not sharded(parameter):
+                parameter.grad = self.shared.total(
+                    torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                )
+        sums["policy/grad_norm"] = clip_gradients(parameters, self.settings.max_grad_norm)
         if not torch.isfinite(sums["policy/grad_norm"]):
             raise Diverged("the loss is no longer finite")
         self.optimizer.step()
@@ -242,10 +249,15 @@ class PpoTrainer:
         parts = (approximate_kl / tokens, clipped.sum() / tokens, loss.detach(), v_loss.detach(), mean_ratio / tokens)
         return dict(zip(DIAGNOSTICS, parts, strict=True))
 
-    def _parts(self, rollout: Rollout) -> list[torch.Tensor]:
-        """Row indices in groups that are in memory at once."""
-        groups = token_groups(rollout.lengths, self.settings.microbatch_tokens)
-        return [torch.tensor(g, device=self.device) for g in groups]
+    def _parts(self, rollout: Rollout, index: torch.Tensor) -> list[tuple[torch.Tensor, bool]]:
+        """This process's rows among `index`, in groups that are in memory at once, and whether they count: where models
+        are sharded, a process with fewer groups than another takes part in the rest with a row that does not."""
+        lengths, shares = rollout.lengths, [index[k :: self.shared.count].tolist() for k in range(self.shared.count)]
+        groups = [token_groups([lengths[i] for i in rows], self.settings.microbatch_tokens) for rows in shares]
+        own = [([shares[self.shared.index][i] for i in g], True) for g in groups[self.shared.index]]
+        if any(map(sharded, self.policy.parameters())):
+            own += [(index[:1].tolist(), False)] * (max(map(len, groups)) - len(own))
+        return [(torch.tensor(rows, device=self.device), counts) for rows, counts in own]
 
     def _values_of(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
@@ -263,17 +275,17 @@ class PpoTrainer:
         """(tensors, JSON values): all that a trainer made alike needs to go on, bit for bit, from here."""
         tensors = {"rng.sampling": self.generator.get_state(), "rng.torch": torch.get_rng_state()}
         for name, parameter in self._trainable():
-            tensors[f"weights.{name}"] = parameter.data
-            tensors |= {f"{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
+            tensors[f"weights.{name}"] = gathered(parameter.data)
+            tensors |= {f"{key}.{name}": gathered(value) for key, value in self.optimizer.state[parameter].items()}
         record = {"step": self.step, "pending": self._pending, "kl_coef": self.kl_coef, "stopped": self.stopped}
         return tensors, record
 
     def restore(self, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
         """Take over a `state()`."""
         for name, parameter in self._trainable():
-            parameter.data.copy_(tensors[f"weights.{name}"])
-            moments = {key: tensors[f"{key}.{name}"].to(self.device) for key in MOMENTS if f"{key}.{name}" in tensors}
-            self.optimizer.state[parameter] = moments
+            parameter.data.copy_(placed(tensors[f"weights.{name}"], parameter))
+            found = {key: tensors[f"{key}.{name}"] for key in MOMENTS if f"{key}.{name}" in tensors}
+            self.optimizer.state[parameter] = {key: placed(value, parameter) for key, value in found.items()}
         self.generator.set_state(tensors["rng.sampling"])
         torch.set_rng_state(tensors["rng.torch"])
         self.step, self._pending = int(record["step"]), list(record["pending"])

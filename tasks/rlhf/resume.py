@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from tasks.rlhf.processes import Shared
+from tasks.rlhf.sharding import gathered, placed
 
 Tensors = dict[str, torch.Tensor]
 
@@ -136,9 +137,11 @@ class Resumable(SharedBatches):
         """(tensors, JSON values): all that a trainer made alike needs to go on, bit for bit, from here."""
         tensors, generators = random_states()
         tensors = {f"rng.{name}": state for name, state in tensors.items()} | {"rng.order": self.order}
-        tensors |= {f"weights.{name}": p.data for name, p in trainable(self.model).items()}
+        tensors |= {f"weights.{name}": gathered(p.data) for name, p in trainable(self.model).items()}
         optimizer = self.optimizer.state_dict()
-        tensors |= {f"optimizer.{i}.{k}": v for i, kept in optimizer["state"].items() for k, v in kept.items()}
+        tensors |= {
+            f"optimizer.{i}.{k}": gathered(v) for i, kept in optimizer["state"].items() for k, v in kept.items()
+        }
         record = {
             "trainer": dataclasses.asdict(self.state),
             "generators": generators,
@@ -182,11 +185,12 @@ class Resumable(SharedBatches):
         if checkpoint is None:
             return
         found = self._found()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         kept: dict[int, Tensors] = {}
         for name, tensor in found.tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
-                kept.setdefault(int(index), {})[key] = tensor
+                kept.setdefault(int(index), {})[key] = placed(tensor, parameters[int(index)])
         self.optimizer.load_state_dict({"state": kept, "param_groups": found.state["groups"]})
         self.lr_scheduler.load_state_dict(found.state["schedule"])
 
@@ -245,7 +249,7 @@ def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
 def copy_weights(model: Any, tensors: Mapping[str, torch.Tensor], prefix: str = "") -> None:
     """Set the trainable parameters to the tensors `<prefix><name>`."""
     for name, parameter in trainable(model).items():
-        parameter.data.copy_(tensors[prefix + name])
+        parameter.data.copy_(placed(tensors[prefix + name], parameter))
 
 
 def random_states() -> tuple[Tensors, dict[str, Any]]:

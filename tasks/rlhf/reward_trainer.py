@@ -18,6 +18,7 @@ from tasks.rlhf.models import pad_right
 from tasks.rlhf.processes import Shared
 from tasks.rlhf.resume import Resumable, Resume, Saved, Tensors, copy_weights, trainable
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
+from tasks.rlhf.sharding import gathered, kept
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -202,7 +203,7 @@ def train_reward(
         def snapshot(self) -> tuple[Tensors, dict[str, Any]]:
             tensors, record = super().snapshot()
             if "weights" in best:  # measured already
-                tensors |= {f"best.{name}": weights for name, weights in best["weights"].items()}
+                tensors |= {f"best.{name}": gathered(weights) for name, weights in best["weights"].items()}
                 record["best"] = {k: best[k] for k in ("loss", "metrics", "step")}
             return tensors, record
 
@@ -214,7 +215,7 @@ def train_reward(
     class KeepBest(TrainerCallback):
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
             if metrics["eval_loss"] < best["loss"]:
-                weights = {name: p.detach().cpu().clone() for name, p in trainable(model).items()}
+                weights = {name: kept(p) for name, p in trainable(model).items()}
                 best.update(loss=metrics["eval_loss"], weights=weights, metrics=dict(metrics), step=state.global_step)
             else:
                 control.should_training_stop = True

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tasks.rlhf.packing import KeyValueCache, Packed, hidden_states, transformer
+from tasks.rlhf.sharding import within
 from tasks.rlhf.token_logprobs import token_logprobs
 
 COMPACT_BELOW = 0.8  # finished rows leave the batch when fewer than this share are still going
@@ -195,27 +196,38 @@ def response_logprobs(model: Any, rollout: Rollout, temperature: float) -> torch
     Logits are made for response positions only, and no row pays for the length of another.
     """
     packed, states = rollout.conversation(last=False)
-    return _logprobs(model, rollout, hidden_states(model, packed.ids, packed.column, packed, states), temperature)
+
+    def work() -> torch.Tensor:
+        hidden = hidden_states(model, packed.ids, packed.column, packed, states)
+        return _logprobs(model, rollout, hidden, temperature)
+
+    return within(model, work)
 
 
 def response_values(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
     """Values (B, T+1) in fp32 of the rollout's states by `head` on the trunk of `model`; 0 where there is no state."""
     packed, states = rollout.conversation()
-    return _values(head, rollout, hidden_states(model, packed.ids, packed.column, packed, states))
+    return within(
+        model, lambda: _values(head, rollout, hidden_states(model, packed.ids, packed.column, packed, states))
+    )
 
 
 def response_both(model: Any, head: Head, rollout: Rollout, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(log-probabilities (B, T), values (B, T+1)) from one pass, the value head on the trunk of the language model."""
     packed, states = rollout.conversation()
-    hidden = hidden_states(model, packed.ids, packed.column, packed, states)
     before_token = states != packed.last[packed.row[states]]
-    return _logprobs(model, rollout, hidden[before_token], temperature), _values(head, rollout, hidden)
+
+    def work() -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = hidden_states(model, packed.ids, packed.column, packed, states)
+        return _logprobs(model, rollout, hidden[before_token], temperature), _values(head, rollout, hidden)
+
+    return within(model, work)
 
 
 def response_scores(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
     """Scores (B,) in fp32 by `head` on the trunk of `model`, read at the last real token of each row."""
     packed, _ = rollout.conversation()
-    return head(hidden_states(model, packed.ids, packed.column, packed, packed.last))
+    return within(model, lambda: head(hidden_states(model, packed.ids, packed.column, packed, packed.last)))
 
 
 def _logprobs(model: Any, rollout: Rollout, hidden: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -121,13 +121,13 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
     folder = copy(project, tmp_path / "project", stage)
     kill_after(folder, stage, training, step)
     kept = checkpoints(folder, training)
-    assert len(kept) == 2
+    assert 2 <= len(kept) <= 3  # the kill may come before the oldest is removed
     truncated = kept[-1] / "tensors.safetensors"
     truncated.write_bytes(truncated.read_bytes()[:-100])
     errors = finish(start(copy(folder, tmp_path / "again", stage), stage))
     assert f"{kept[-1].name}: its tensors are truncated" in errors
     again = tmp_path / "again"
     notes = json.loads((again / "data/reports" / stage / "record.json").read_text())["notes"]
-    assert notes["resumed_from_step"][training] == step_of(kept[0])
+    assert notes["resumed_from_step"][training] == step_of(kept[-2])
     assert results(again, stage) == undisturbed(stage)
     assert not checkpoints(again, "*")

@@ -3,7 +3,7 @@
 import pytest
 
 from governance.errors import BadInput
-from tasks.launcher import Machines
+from tasks.launcher import Machines, check_sharding
 
 WHOLE = {"NNODES": "2", "NODE_RANK": "1", "RDZV_ENDPOINT": "node0:29400", "RDZV_ID": "job7"}
 
@@ -40,3 +40,11 @@ def test_what_does_not_fit_together_is_said(
     say(monkeypatch, **changed)
     with pytest.raises(BadInput, match=says):
         Machines.of_environment()
+
+
+def test_one_process_has_nothing_to_divide() -> None:
+    check_sharding("fsdp2", 2, Machines())
+    check_sharding("fsdp2", 1, Machines(2, 0, "node0:29400", "job7"))
+    check_sharding("none", 1, Machines())
+    with pytest.raises(BadInput, match=r"sharding is fsdp2, .* num_processes is 1; raise it, or set sharding to none"):
+        check_sharding("fsdp2", 1, Machines())

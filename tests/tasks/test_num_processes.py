@@ -1,5 +1,5 @@
-"""`num_processes: 2`, or two machines: the stages that train end as with one process, name the error of the one that
-fails, and go on."""
+"""`num_processes: 2`, with whole models or sharded ones, or two machines: the stages that train end as with one process,
+name the error of the one that fails, and go on."""
 
 import json
 import os
@@ -34,6 +34,18 @@ if os.environ.get("RANK") == "1":
         raise RuntimeError("rank 1 was told to fail")
     models.load_causal_lm = refuse
 """
+HELD = """import os
+if os.environ.get("RANK") == "1":
+    import tasks.rlhf.sharding as sharding
+    plain = sharding.plain
+    def told(model):
+        parameters = list(model.parameters())
+        share = sum(p.to_local().numel() for p in parameters) / sum(p.numel() for p in parameters)
+        with open("held", "a") as file:
+            print(share, file=file)
+        return plain(model)
+    sharding.plain = told
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +64,14 @@ def start(
     *,
     first: str = "",
     machine: dict[str, str] | None = None,
+    sharding: str = "none",
     **training: Any,
 ) -> Any:
     """The stage under way in a copy of the project; `first` is a folder whose sitecustomize runs before all else, and
     `machine` what its environment says of machines."""
     folder = to if to.exists() else shutil.copytree(project, to)
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
-    settings["num_processes"] = processes
+    settings |= {"num_processes": processes, "sharding": sharding}
     settings[stage] |= (PPO if stage == "ppo" else TRAINING) | training
     (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
@@ -87,20 +100,28 @@ def history(folder: Path, stage: str, model: str) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("stage", MODELS)
 def test_two_processes_equal_one(stage: str, project: Path, tmp_path: Path) -> None:
-    folders = [tmp_path / str(n) for n in (1, 2)]
-    for n, folder in enumerate(folders, start=1):
-        finish(start(project, folder, stage, n))
+    folders = [tmp_path / name for name in ("one", "two", "sharded")]
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/sitecustomize.py").write_text(HELD, encoding="utf-8")
+    finish(start(project, folders[0], stage, 1))
+    finish(start(project, folders[1], stage, 2))
+    finish(start(project, folders[2], stage, 2, first=str(tmp_path / "first"), sharding="fsdp2"))
+    shares = [float(line) for line in (folders[2] / "held").read_text().split()]
+    assert len(shares) == len(MODELS[stage])
+    assert all(share == pytest.approx(0.5, abs=0.01) for share in shares)
     for model in MODELS[stage]:
-        one, two = (load_file(f / "data/models" / model / "model.safetensors") for f in folders)
+        one, *others = (load_file(f / "data/models" / model / "model.safetensors") for f in folders)
         before = project / "data/models" / ("base" if stage == "sft" else "sft") / "model.safetensors"
         trunk = load_file(before)
         assert max((one[k] - v.float()).abs().max() for k, v in trunk.items() if k in one) > 3e-5
-        for name, tensor in one.items():
-            torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
-        alone, shared = (history(f, stage, model) for f in folders)
-        assert len(alone) == len(shared) > 1
-        for a, b in zip(alone, shared, strict=True):
-            assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
+        alone, *shared = (history(f, stage, model) for f in folders)
+        for weights, logged in zip(others, shared, strict=True):
+            assert weights.keys() == one.keys()
+            for name, tensor in one.items():
+                torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+            assert len(alone) == len(logged) > 1
+            for a, b in zip(alone, logged, strict=True):
+                assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
     record = json.loads((folders[1] / "data/reports" / stage / "record.json").read_text())
     assert record["mlflow_run_id"] and record["outputs"]
 
@@ -146,14 +167,18 @@ def checkpoints(folder: Path, training: str) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "training", "step", "longer"),
-    [("sft", "sft", 3, {"epochs": 4}), ("reward", "judge", 2, {}), ("ppo", "ppo", 2, {"episodes": 48})],
+    ("stage", "training", "step", "longer", "sharding"),
+    [
+        ("sft", "sft", 3, {"epochs": 4}, "none"),
+        ("reward", "judge", 2, {}, "fsdp2"),
+        ("ppo", "ppo", 2, {"episodes": 48}, "fsdp2"),
+    ],
 )
 def test_a_killed_process_ends_the_others_and_the_training_goes_on(
-    stage: str, training: str, step: int, longer: dict[str, int], project: Path, tmp_path: Path
+    stage: str, training: str, step: int, longer: dict[str, int], sharding: str, project: Path, tmp_path: Path
 ) -> None:
     """Killed after the checkpoint of `step`; of the reward stage in its second training, when the first one is done."""
-    small = longer | {"save_steps": 1}
+    small: dict[str, Any] = longer | {"save_steps": 1, "sharding": sharding}
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "project"
     finish(start(project, undisturbed, stage, 2, **small))
     process = start(project, folder, stage, 2, **small)

@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,12 +50,12 @@ def liked_tokens(rollout: Rollout) -> torch.Tensor:
     return ((rollout.response_ids >= LIKED) * rollout.mask).sum(1) / rollout.mask.sum(1)
 
 
-def trainer(folder: Path, seed: int = 0, **changed: Any) -> PpoTrainer:
+def trainer(folder: Path, seed: int = 0, prepare: Callable[[Any], Any] = lambda m: m, **changed: Any) -> PpoTrainer:
     settings = SimpleNamespace(**SETTINGS | changed)
     return PpoTrainer(
-        load_causal_lm(folder),
-        load_causal_lm(folder),
-        new_reward_model(folder, 0, 0) if settings.value == "separate" else None,
+        prepare(load_causal_lm(folder)),
+        prepare(load_causal_lm(folder)),
+        prepare(new_reward_model(folder, 0, 0)) if settings.value == "separate" else None,
         liked_tokens,
         settings,
         pad_token_id=0,
@@ -105,7 +106,7 @@ def test_result_does_not_depend_on_the_microbatch(tiny_model_folder: Path, value
         experience = t.collect(PROMPTS)
         steps = t._step(experience, torch.arange(16))
         grown.append((t, {k: float(v) for k, v in steps.items()}))
-    assert len(grown[1][0]._parts(experience.rollout)) > 8
+    assert len(grown[1][0]._parts(experience.rollout, torch.arange(32))) > 8
     assert grown[0][1] == pytest.approx(grown[1][1], abs=1e-5)
     for (_, a), (_, b) in zip(grown[0][0]._trainable(), grown[1][0]._trainable(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)

@@ -1,5 +1,6 @@
-"""Two processes that share the rows end with the losses and weights of one."""
+"""Two processes that share the rows, and the weights, end with the losses and weights of one."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.tasks.rlhf.test_ppo import PROMPTS
+from tests.tasks.rlhf.train_shared import by_adam, results
 
 PROGRAM = Path(__file__).with_name("train_shared.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,9 +40,33 @@ def test_two_processes_equal_one(tiny_model_folder: Path, tmp_path: Path, value:
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(load_file(tmp_path / f"{value}-{count}.safetensors"))
     assert [int(f.pop("processes")) for f in found] == [1, 2]
-    assert found[0].keys() == found[1].keys()
-    for name, tensor in found[0].items():
-        torch.testing.assert_close(found[1][name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+    assert_close(found[1], found[0])
+    check_sharded(tiny_model_folder, tmp_path / f"{value}-2.safetensors", value)
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def check_sharded(model: Path, out: Path, value: str) -> None:
+    """Sharded models, by Adam: each process holds half; the end is that of one process, also from what was kept on the way,
+    by the two or by one."""
+    whole = by_adam(model, value, sharded=False)
+    expected = results(whole, list(whole.train(PROMPTS)))
+    found = load_file(f"{out}-sharded")
+    assert int(found.pop("held")) == sum(p.numel() for p in whole.policy.parameters()) / 2
+    assert_close(found, expected)
+    alone = by_adam(model, value, sharded=False)
+    kept = load_file(f"{out}-kept")
+    alone.restore(kept, json.loads(Path(f"{out}-record").read_text(encoding="utf-8")))
+    ends = [load_file(f"{out}-again"), results(alone, list(alone.train(PROMPTS)))]
+    last = {k: v for k, v in expected.items() if not k.startswith("metric.")}
+    last |= {f"{k[:-1]}0": v for k, v in expected.items() if k.startswith("metric.") and k.endswith(".1")}
+    for end in ends:
+        assert_close(end, last)
+    assert any(not torch.equal(kept[f"weights.{k}"], v) for k, v in last.items() if not k.startswith("metric."))
 
 
 @pytest.mark.slow
