@@ -146,8 +146,10 @@ def test_a_broken_bound_needs_a_second_person_and_a_reason(released: Path, tmp_p
         with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
             patch.setenv("ATTESTRL_HOME", str(project / ".attestrl"))
             override = bool(more)
-            release.decide(RUN, "I know why", approved=True, show=print, actor=f"user:{who}", override=override)
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
+            try:
+                release.decide(RUN, "I know why", approved=True, show=print, actor=f"user:{who}", override=override)
+            finally:
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
 
     for who, *more in (("anna",), ("anna", "--override"), ("bert",)):
         with pytest.raises(GateRefused, match="declared bound is broken"):

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,19 @@ from tests.conftest import ROOT, give_store
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project that has an MLflow store and no run."""
+    import mlflow
+
     shutil.copy2(ROOT / "params.yaml", tmp_path)
     give_store(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path / ".attestrl"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
+    yield tmp_path
+    mlflow.set_registry_uri("")  # as the next test expects it
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
 
 
 def run_record(folder: Path) -> dict[str, Any]:
