@@ -31,12 +31,13 @@ def check(settings: params.Params) -> None:
 
 
 def check_store(stages: Sequence[str]) -> None:
-    """Raises MissingComponent if MLflow's store does not have the runs that made what lies in the workspace: a skipped
-    stage would point at nothing."""
+    """Raises MissingComponent if MLflow's store does not have the runs that made the outputs of these stages: what is
+    registered would point at nothing."""
     unknown = lineage.unknown_stages(stages)
     if unknown:
+        names = " ".join(unknown)
         raise MissingComponent(
-            f"the MLflow store does not have the runs that made the outputs of "
-            f"{', '.join(unknown)}: it was deleted, or is another one; bring it back (`attestrl restore`, `attestrl "
-            "migrate`), or make every stage again with `dvc repro --force`, then run again."
+            f"the MLflow store does not have the runs that made the outputs of {', '.join(unknown)}: it was deleted, or is "
+            "another one; bring it back (`attestrl restore`, `attestrl migrate`), or make them again with "
+            f"`dvc repro --single-item --force {names}`, then run again."
         )

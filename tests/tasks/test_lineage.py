@@ -35,6 +35,6 @@ def test_outputs_whose_run_the_store_does_not_have(tmp_path: Path, monkeypatch: 
     write_json(paths.report("ingest") / "record.json", {"mlflow_run_id": known})
     preflight.check_store(paths.STAGES)
     write_json(paths.report("validate") / "record.json", {"mlflow_run_id": "0" * 32})
-    with pytest.raises(MissingComponent, match=r"outputs of validate.*dvc repro --force"):
+    with pytest.raises(MissingComponent, match=r"outputs of validate.*dvc repro --single-item --force validate`"):
         preflight.check_store(paths.STAGES)
     preflight.check_store(["ingest"])
