@@ -170,14 +170,13 @@ def checkpoints(folder: Path, training: str) -> list[int]:
     ("stage", "training", "step", "longer", "sharding"),
     [
         ("sft", "sft", 3, {"epochs": 4}, "none"),
-        ("reward", "judge", 2, {}, "fsdp2"),
         ("ppo", "ppo", 2, {"episodes": 48}, "fsdp2"),
     ],
 )
 def test_a_killed_process_ends_the_others_and_the_training_goes_on(
     stage: str, training: str, step: int, longer: dict[str, int], sharding: str, project: Path, tmp_path: Path
 ) -> None:
-    """Killed after the checkpoint of `step`; of the reward stage in its second training, when the first one is done."""
+    """Killed after the checkpoint of `step`."""
     small: dict[str, Any] = longer | {"save_steps": 1, "sharding": sharding}
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "project"
     finish(start(project, undisturbed, stage, 2, **small))
