@@ -12,7 +12,7 @@ import pytest
 from flows import rounds
 from governance.digest import sha256_path
 from tasks.review_store import ReviewStore
-from tests.end_to_end.conftest import Project, digests, made, outcomes
+from tests.end_to_end.conftest import Project, copied, digests, made, outcomes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -49,17 +49,19 @@ def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[st
     assert made(project.run("--set", "dpo.beta=0.1")) == []  # which PPO does not read
 
 
-def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], project: Project) -> None:
+def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
     """The judge labels a round (SIMULATED) and a second run trains on it; people are asked for the next."""
-    given = [f"rounds.{key}" for key in ("number=2", "pairs=8", "labels=simulated")]
+    project = copied(project, tmp_path / "rounds")
+    given = [f"rounds.{key}" for key in ("number=2", "pairs=24", "labels=simulated")]
     record = project.run(*(word for setting in given for word in ("--set", setting)), timeout=600)
     assert record["status"] == "done", record["message"]
     assert record["round"]["sentence"] == "round 2 of 2: the last one."
-    assert [(m["round"], m["at_random"]["n"]) for m in record["round"]["measured"]] == [(1, 8)]
-    assert outcomes(record) | {"sft": "cached", "reward": "made", "ppo": "made"} == outcomes(record)
     labels = "data/raw/rounds/round-1.jsonl"
-    trained = pl.read_parquet(project.folder / "data/processed/reward_train.parquet")
-    assert 0 < trained["source"].str.contains("round 1, simulated labels").sum() <= 8
+    said = [json.loads(line) for line in (project.folder / labels).read_text(encoding="utf-8").splitlines()]
+    assert [(m["round"], m["at_random"]["n"]) for m in record["round"]["measured"]] == [(1, len(said))]
+    assert outcomes(record) | {"ingest": "made", "sft": "cached"} == outcomes(record)
+    read = pl.read_parquet(project.folder / "data/interim/ingested/preferences.parquet")
+    assert read["source"].str.contains("round 1, simulated labels").sum() == len(said) > 8
     assert "the labels on the policy's own answers" in record["simulated"]
     assert (project.folder / f"{labels}.dvc").is_file()
     events = [json.loads(line) for line in (project.folder / ".attestrl/ledger.jsonl").read_text().splitlines()]
