@@ -10,6 +10,7 @@ from governance.ledger import Log
 _ASKED = frozenset(
     [
         Event.RUN_STARTED,
+        Event.ROUND_LABELLED,
         Event.RUN_ENDED,
         Event.RUN_FAILED,
         Event.RUN_KILLED,
