@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from flows import evidence_command, incident_command, ledger_command, privacy_command
+from flows import check_command, evidence_command, incident_command, ledger_command, privacy_command
 from flows.printing import Json, print_error, print_result
 from governance.errors import AttestError, BadInput, explained
 
@@ -21,15 +21,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="RLHF as a workflow that teams can schedule, reproduce and defend.",
 )
-check = typer.Typer(no_args_is_help=True, help="Whom and what to trust, on a file of your own.")
-app.add_typer(check, name="check")
+app.add_typer(check_command.app, name="check")
 app.add_typer(ledger_command.app, name="ledger")
 app.add_typer(evidence_command.app, name="evidence")
 app.add_typer(incident_command.app, name="incident")
 app.add_typer(privacy_command.app, name="privacy")
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit log.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the report; made if absent.")]
 
 
 @app.command()
@@ -300,47 +298,6 @@ def doctor(
     findings = examination.examine() + (production_checks.examine() if production else [])
     print_result([f.as_dict() for f in findings], as_json, lambda _: examination.show(findings))
     raise typer.Exit(0 if all(f.ok for f in findings) else 3)
-
-
-@check.command()
-def annotators(
-    votes: Annotated[Path, typer.Option("--votes", help="item_id, annotator_id, choice … (CSV, JSONL, Parquet).")],
-    out: Out,
-    golden: Annotated[Path | None, typer.Option("--golden", help="item_id, gold_choice.")] = None,
-    people: Annotated[
-        Path | None, typer.Option("--annotators", help="annotator_id and demographics: accuracy on golden by group.")
-    ] = None,
-    onboarding: Annotated[
-        str | None, typer.Option("--onboarding", help="An annotator_id: a report on this one, as for somebody new.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Say which annotators can be trusted: report.html, report.json, annotators.csv and summary.json in --out."""
-    from flows import project, summary
-    from tasks.check_annotators import run_check_annotators
-
-    settings = project.settings()
-    result = run_check_annotators(votes, golden, out, settings.annotators, people, onboarding)
-    print_result(result, as_json, lambda r: summary.print_check("annotators", r, out))
-
-
-@check.command()
-def poisoning(
-    preferences: Annotated[Path, typer.Option("--preferences", help="prompt, chosen, rejected in TRL's formats.")],
-    out: Out,
-    demonstrations: Annotated[Path | None, typer.Option("--demonstrations", help="messages.")] = None,
-    ablate: Annotated[
-        bool, typer.Option("--ablate", help="Measure what a reward model learns from each finding.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Look for poisoned rows: report.html, findings.json, clean.jsonl and quarantined.jsonl in --out."""
-    from flows import project, summary
-    from tasks.check_poisoning import run_check_poisoning
-
-    settings = project.settings()
-    result = run_check_poisoning(preferences, demonstrations, out, settings.poisoning, settings.seed, ablated=ablate)
-    print_result(result, as_json, lambda r: summary.print_check("poisoning", r, out))
 
 
 def main() -> None:
