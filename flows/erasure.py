@@ -71,18 +71,14 @@ def _look(found: Removal) -> None:
         if name not in found.artifacts:
             found.artifacts.append(name)
             found.rows += rows
-    if _review_file().is_file():
+    if paths.review_queue().is_file():
         found.answers = max(found.answers, _review().progress(found.subject)[0])
     if digests:
         found.runs, found.models = concerned(list_runs(paths.home()), digests)
 
 
-def _review_file() -> Path:
-    return paths.home() / "review.sqlite"
-
-
 def _review() -> ReviewStore:
-    return ReviewStore(_review_file())
+    return ReviewStore(paths.review_queue())
 
 
 def _record(found: Removal, actor: str, commits: list[str]) -> dict[str, Any]:

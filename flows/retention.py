@@ -110,7 +110,7 @@ def _delete(row: dict[str, Any], known: History, actor: str, say: Callable[[str]
     _look(found, own, known)
     found.save(journal)
     removal.carry_out(found, say)
-    if (queue := paths.home() / "review.sqlite").is_file():
+    if (queue := paths.review_queue()).is_file():
         ReviewStore(queue).forget_items(found.runs)
     digests = {name: digest for name, digest in found.files.items() if Path(name).is_relative_to(source)}
     digests["removed"] = sha256_bytes(canonical_json(found.files))

@@ -34,7 +34,7 @@ LONGEST = 100_000  # bytes of an answer
 
 def queue() -> ReviewStore:
     """The project's queue."""
-    return ReviewStore(paths.home() / "review.sqlite")
+    return ReviewStore(paths.review_queue())
 
 
 def fill(run_id: str) -> tuple[str, int]:

@@ -34,8 +34,15 @@ def begin() -> None:
     number = len(labelled()) + 1
     if _asked(number).is_file() and (rows := answers(number)) is not None:
         write_jsonl(_labels_of(number), rows)
-    for file in paths.rounds():
-        call_dvc("add", str(file))
+    if files := paths.rounds():
+        call_dvc("add", *map(str, files))
+
+
+def simulated() -> bool:
+    """Whether a label on a policy's answers, of any round, is a simulated rater's."""
+    from tasks.rounds import SIMULATED, read_labels
+
+    return any(SIMULATED in str(row.get("source")) for file in paths.rounds() for row in read_labels(file))
 
 
 def answers(number: int) -> list[dict[str, Any]] | None:
@@ -43,11 +50,10 @@ def answers(number: int) -> list[dict[str, Any]] | None:
     from tasks.review_store import ReviewStore
     from tasks.rounds import key_of
 
-    queue = paths.home() / "review.sqlite"
-    if not queue.is_file():
+    if not paths.review_queue().is_file():
         return None
     asked = {p.key for p in _pairs(number)}
-    comparisons, _, _ = ReviewStore(queue).export()
+    comparisons, _, _ = ReviewStore(paths.review_queue()).export()
     rows = [c for c in comparisons if key_of(c["prompt"], c["responses"]) in asked]
     answered = {key_of(c["prompt"], c["responses"]) for c in rows}
     return [row | {"source": f"round {number}"} for row in rows] if answered == asked else None
@@ -102,7 +108,7 @@ def _ask(run: "Run", settings: params.Params, number: int) -> "list[Pair]":
         items = [
             {"prompt": p.prompt, "responses": p.responses, "why": why, "priority": 0.0, "gold": None} for p in pairs
         ]
-        ReviewStore(paths.home() / "review.sqlite").add(run.run_id, items)
+        ReviewStore(paths.review_queue()).add(run.run_id, items)
     digests = {"policy": policy, "questions": sha256_path(_questions(number))}
     run.log(Event.ROUND_ASKED, digests, round=number, pairs=len(pairs), choose=settings.rounds.choose)
     return pairs

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import cycles, delivery, documents, processing, sealing, signing, snapshot
+from flows import cycles, delivery, documents, processing, rounds, sealing, signing, snapshot
 from flows.stages import Outcome
 from governance import gate, incidents
 from governance.digest import sha256_path
@@ -185,11 +185,10 @@ def _simulated(outcomes: list[Outcome]) -> list[str]:
     """What in this run is simulated, in words."""
     if not any(o.name == "ingest" and o.outcome in ("made", "cached") for o in outcomes):
         return []
-    settings = params.load(paths.PARAMS)
-    found = []
-    if settings.ingest.votes is None and settings.ingest.panel:
+    ingest, found = params.load(paths.PARAMS).ingest, []
+    if ingest.votes is None and ingest.panel:
         found.append("the annotators and their votes on the preference pairs")
-    if paths.rounds() and settings.rounds.labels == "simulated":
+    if rounds.simulated():
         found.append("the labels on the policy's own answers")
     return found
 

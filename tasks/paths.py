@@ -36,6 +36,11 @@ def rounds() -> list[Path]:
     return sorted(ROUNDS.glob("round-*.jsonl"))
 
 
+def review_queue() -> Path:
+    """What people are to judge, and what they said (`tasks/review_store.py`)."""
+    return home() / "review.sqlite"
+
+
 def place() -> str:
     """Names this state folder among those that share an audit log or an MLflow store; made with the first run."""
     file = home() / "place"

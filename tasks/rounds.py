@@ -5,22 +5,26 @@ own answers is measured, before it is trained on them. On pairs that were chosen
 than it is.
 """
 
+from __future__ import annotations
+
 import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import torch
 
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
 from tasks import paths
 from tasks.params import Params
 from tasks.stats.intervals import wilson
+
+if TYPE_CHECKING:
+    import torch
 
 POOL = 4  # prompts that are answered for each pair that is asked for
 AT_RANDOM = 4  # one in so many pairs
@@ -82,6 +86,8 @@ def choose(settings: Params, number: int) -> list[Pair]:
 
 def _scores(folder: Path, rows: list[list[int]], lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(scores of each member (M, N), scores (N,) by the ensemble's rule)."""
+    import torch
+
     from tasks.rlhf.ensembles import load_ensemble
     from tasks.rlhf.models import load_tokenizer, score_conversations
 
@@ -97,6 +103,8 @@ def _chosen(
     drawn: random.Random,
 ) -> list[Pair]:
     """A pair a prompt: some at random, the others those of most value by the rule."""
+    import torch
+
     from tasks.rlhf.acquisition import RULES, best_pair
 
     free = len(pool) if rule == "random" else min(len(pool), max(1, most // AT_RANDOM))
@@ -124,6 +132,8 @@ def questions(pairs: Sequence[Pair], number: int) -> list[dict[str, Any]]:
 
 def simulated_labels(pairs: Sequence[Pair], settings: Params, number: int) -> list[dict[str, Any]]:
     """Rankings by a SIMULATED rater, who prefers a to b with probability σ(j(a) − j(b)) of the judge's scores j."""
+    import torch
+
     from tasks.rlhf.encoding import encode_pairs, stop_token_id
     from tasks.rlhf.models import load_tokenizer
 
