@@ -119,7 +119,8 @@ def _registered(policy: dict[str, Any]) -> Path:
 
     try:
         return Path(mlflow.artifacts.download_artifacts(f"models:/{policy['name']}/{policy['version']}"))
-    except (MlflowException, OSError):
+    except (MlflowException, OSError) as error:
         raise GateRefused(
-            f"the registry does not deliver {policy['name']} version {policy['version']}; run again."
+            f"the registry at {mlflow.get_registry_uri().split('@')[-1]} does not deliver {policy['name']} version "
+            f"{policy['version']} ({str(error).partition(chr(10))[0]}); run again."
         ) from None

@@ -50,6 +50,13 @@ def _rank(group: str) -> int:
     return LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
 
+@pytest.fixture(autouse=True)
+def no_store_of_an_earlier_test() -> None:
+    """MLflow writes into the environment where it was told that its store is, and there a test would look for its own."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session")
 def hh_rows() -> list[dict[str, Any]]:
     """The first real preference pairs: id, prompt, chosen, rejected (messages), …"""
