@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "data/raw/hh_rlhf/pairs.jsonl"
 ROWS = 160
-LONGEST = ("pipeline", "privacy", "bad input", "evals")
+LONGEST = ("pipeline", "privacy", "bad input", "evals", "stack", "killed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -166,16 +166,21 @@ def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> "Project":
-    """A project with a shrunken configuration (`tests.end_to_end.conftest`)."""
-    from tests.end_to_end.conftest import small_project
+    """A project with a shrunken configuration (`tests.end_to_end.conftest`), after its first run."""
+    from tests.end_to_end.conftest import FOLDER, Project, copied, small_project
+    from tests.end_to_end.kept import kept
 
-    return small_project(tmp_path_factory.mktemp("end to end"), tiny_model_folder, orchestrator)
+    def make(folder: Path) -> None:
+        record = first_run(small_project(folder, tiny_model_folder, orchestrator))
+        (folder / "first.json").write_text(json.dumps(record), encoding="utf-8")
+
+    made = Project(kept("pipeline", make) / FOLDER, orchestrator)
+    return copied(made, tmp_path_factory.mktemp("end to end") / "copy")
 
 
-@pytest.fixture(scope="session")
-def first(project: "Project") -> dict[str, Any]:
-    """The first run of the project, undisturbed: from a folder below, for a user without a server, whose home is
-    read-only, far from UTC, who shares nothing."""
+def first_run(project: "Project") -> dict[str, Any]:
+    """Undisturbed: from a folder below, for a user without a server, whose home is read-only, far from UTC, who shares
+    nothing."""
     from tests.end_to_end.conftest import clean_environment
 
     started = time.monotonic()
@@ -183,4 +188,11 @@ def first(project: "Project") -> dict[str, Any]:
     record = project.run("--params", "../tiny.yaml", cwd=project.folder / "docs", env=elsewhere, umask=0o077)
     assert record["status"] == "done", record["message"] or record["gate"]
     assert time.monotonic() - started < 120 * 2  # two minutes, and as much again beside the other tests
+    return record
+
+
+@pytest.fixture(scope="session")
+def first(project: "Project") -> dict[str, Any]:
+    """Record of the project's first run."""
+    record: dict[str, Any] = json.loads((project.folder.parent / "first.json").read_text(encoding="utf-8"))
     return record

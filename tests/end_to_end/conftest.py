@@ -18,9 +18,10 @@ from governance.entry import Entry
 from governance.erasure import holders
 from governance.ledger import Ledger
 from tests.conftest import give_store
+from tests.end_to_end.kept import ROOT, files, kept
 
-ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 320
+FOLDER = "Projekt für Ärzte № 1"  # spaces and letters beyond ASCII
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,9 @@ def clean_environment() -> dict[str, str]:
 
 def copy_project(to: Path) -> Path:
     """Tracked and new files of the project, as a git repository of their own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
+    for name in files():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, to / name)
     for command in (
         ["init", "-q"],
         ["add", "-A"],
@@ -79,8 +73,8 @@ def copy_project(to: Path) -> Path:
 
 
 def small_project(to: Path, model: Path, orchestrator: str) -> Project:
-    """A project with few real pairs and two tiny base models, in a folder whose name has spaces and non-ASCII letters."""
-    folder = copy_project(to / "Projekt für Ärzte № 1")
+    """A project with few real pairs and two tiny base models."""
+    folder = copy_project(to / FOLDER)
     first, second = folder / "data/raw/tiny/a", folder / "data/raw/tiny/b"
     shutil.copytree(model, first)
     shutil.copytree(model, second)
@@ -107,28 +101,31 @@ UNTIL_ANNOTATORS = ("--params", "tiny.yaml", *SOURCES, "--until", "annotators")
 
 
 @pytest.fixture(scope="session")
-def vendor_made(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orchestrator: str) -> Project:
+def vendor_made(tiny_model_folder: Path, orchestrator: str) -> Project:
     """A project with a vendor's votes and a DVC remote beside it, after a run. Copy it with `copied`."""
-    project = small_project(tmp_path_factory.mktemp("privacy") / "made", tiny_model_folder, orchestrator)
-    give_store(project.folder)
-    rng = random.Random(0)
-    lines = (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines()
-    items = [json.loads(line)["id"] for line in lines]
-    rows = [f"{i},ann-secret-{k},{int(rng.random() < 0.8)}" for i in items for k in range(12) if rng.random() < 0.5]
-    (project.folder / "data/raw/vendor").mkdir()
-    (project.folder / VOTES).write_text("item_id,annotator_id,choice\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    people = "".join(f"ann-secret-{k},{'north' if k else 'south'},{20 + k}\n" for k in range(12))
-    (project.folder / PEOPLE).write_text("annotator_id,country,age\n" + people, encoding="utf-8")
-    record = project.run(*UNTIL_ANNOTATORS)
-    assert record["status"] == "done", record["message"]
-    for command in (("remote", "add", "-d", "store", "../store"), ("push", "-q")):
-        done = project.python("-m", "dvc", *command)
-        assert done.returncode == 0, done.stderr
-    return project
+
+    def make(folder: Path) -> None:
+        project = small_project(folder, tiny_model_folder, orchestrator)
+        give_store(project.folder)
+        rng = random.Random(0)
+        lines = (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines()
+        items = [json.loads(line)["id"] for line in lines]
+        rows = [f"{i},ann-secret-{k},{int(rng.random() < 0.8)}" for i in items for k in range(12) if rng.random() < 0.5]
+        (project.folder / "data/raw/vendor").mkdir()
+        (project.folder / VOTES).write_text("item_id,annotator_id,choice\n" + "\n".join(rows) + "\n", encoding="utf-8")
+        people = "".join(f"ann-secret-{k},{'north' if k else 'south'},{20 + k}\n" for k in range(12))
+        (project.folder / PEOPLE).write_text("annotator_id,country,age\n" + people, encoding="utf-8")
+        record = project.run(*UNTIL_ANNOTATORS)
+        assert record["status"] == "done", record["message"]
+        for command in (("remote", "add", "-d", "store", "../store"), ("push", "-q")):
+            done = project.python("-m", "dvc", *command)
+            assert done.returncode == 0, done.stderr
+
+    return Project(kept("vendor", make) / FOLDER, orchestrator)
 
 
 def copied(project: Project, to: Path) -> Project:
-    """The project with the remote that lies beside it; its MLflow store writes into the copy."""
+    """The project and what lies beside it; its MLflow store writes into the copy."""
     shutil.copytree(project.folder.parent, to, symlinks=True)
     copy = Project(to / project.folder.name, project.orchestrator)
     before, now = ((p.folder / ".attestrl").as_uri() for p in (project, copy))

@@ -19,7 +19,7 @@ from governance.digest import sha256_path
 from tasks.paths import STAGES
 from tests.end_to_end.conftest import Project, clean_environment, digests, small_project
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("killed")]
 WAIT = 180
 KINDS = ("command", "everything", "stage", "dvc")
 
