@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from flows import leftovers
-from flows.stages import Outcome, dvc, finished
+from flows.stages import Outcome, declared_stages, dvc, finished
 from governance.errors import BadInput, MissingComponent
 from tasks import lineage, operating_params, params, paths
 
@@ -90,11 +90,8 @@ def _order(
 
 def _inputs(name: str) -> list[str]:
     """What DVC must bring to a clone: inputs that git has not, and the reports of the stages before, for the lineage."""
-    import yaml
-
-    described = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     principles = params.load(paths.PARAMS).principles.file
-    named = [d.replace("${principles.file}", principles) for d in described[name].get("deps", [])]
+    named = [d.replace("${principles.file}", principles) for d in declared_stages()[name].get("deps", [])]
     deps = [d for d in named if not _git("ls-files", "--", d)]
     before = paths.STAGES[: paths.STAGES.index(name)]
     return deps + [r for r in (paths.report(s).as_posix() for s in before) if Path(r).is_dir()]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.stages import Outcome
+from flows.stages import Outcome, declared_stages
 from governance import bom
 from governance.croissant import croissant
 from governance.datasheet import DatasetFacts, Declared
@@ -46,9 +46,9 @@ def texts(
         LOCK.read_text(encoding="utf-8") if LOCK.is_file() else "",
     )
     found |= {f"bom-{version}.json": bom.bom(contents, version) for version in bom.VERSIONS}
-    here = _this_machine()
+    here, stages = _this_machine(), declared_stages()
     for o in done:
-        facts_of_stage = _stage_facts(records[o.name], settings, here if o.outcome == "made" else {})
+        facts_of_stage = _stage_facts(records[o.name], stages[o.name], settings, here if o.outcome == "made" else {})
         found[f"provenance/{o.name}.json"] = statement(facts_of_stage)
     return {name: json.dumps(document, indent=1, ensure_ascii=False) + "\n" for name, document in found.items()}
 
@@ -74,10 +74,9 @@ def _sources(path: str, records: dict[str, dict[str, Any]], datasets: set[str]) 
     return sorted(found)
 
 
-def _stage_facts(record: dict[str, Any], settings: params.Params, machine: dict[str, str]) -> StageFacts:
-    import yaml
-
-    stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][record["stage"]]
+def _stage_facts(
+    record: dict[str, Any], stage: dict[str, Any], settings: params.Params, machine: dict[str, str]
+) -> StageFacts:
     every = settings.model_dump(mode="json", by_alias=True)
     read = [key.replace("${method}", settings.method) for key in stage.get("params", [])]
     return StageFacts(

@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from governance.digest import write_atomic
+from governance.digest import PARTIAL, write_atomic
 from tasks import paths
 
 DVC_LOCK = Path("dvc.lock")
@@ -67,10 +68,13 @@ def _kept() -> Path:
 
 def mend_dvc_lock() -> None:
     """Bring back the last whole `dvc.lock`: the kept copy, or the committed one."""
-    if not DVC_LOCK.is_file() or _is_lock(DVC_LOCK.read_bytes()):
+    if not DVC_LOCK.is_file():
+        return
+    kept, now = _kept().read_bytes() if _kept().is_file() else b"", DVC_LOCK.read_bytes()
+    if now == kept or _is_lock(now):
         return
     committed = subprocess.run(["git", "show", f"HEAD:{DVC_LOCK}"], capture_output=True, check=False).stdout
-    for content in (_kept().read_bytes() if _kept().is_file() else b"", committed):
+    for content in (kept, committed):
         if _is_lock(content):
             write_atomic(DVC_LOCK, content)
             return
@@ -78,13 +82,26 @@ def mend_dvc_lock() -> None:
 
 
 def _is_lock(content: bytes) -> bool:
+    """Whether DVC would read it: what was cut in the middle may be valid YAML all the same."""
     import yaml
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
 
     try:
-        found = yaml.safe_load(content)
-    except yaml.YAMLError:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content))
+    except (yaml.YAMLError, Invalid):
         return False
-    return isinstance(found, dict) and isinstance(found.get("stages"), dict)
+    return True
+
+
+def remove_half_written(*folders: Path) -> None:
+    """Remove files in these folders that a process which is gone was writing (`governance.digest.writing`)."""
+    import psutil
+
+    for file in (f for folder in folders for f in folder.glob(f".*{PARTIAL}")):
+        writer = re.search(r"\.(\d+)\.[^.]+$", file.name.removesuffix(PARTIAL))
+        if writer and not psutil.pid_exists(int(writer[1])):
+            file.unlink(missing_ok=True)
 
 
 def drop_stale_rwlock() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows import removal
+from flows import removal, stages
 from governance import retention
 from governance.errors import BadInput, MissingComponent
 from tasks import base, launcher, lineage, params, principles, reading
@@ -15,6 +15,7 @@ def check(settings: params.Params) -> None:
     """Raises BadInput for the first input or setting that cannot be what params.yaml says, GateRefused for data whose time
     is over, and while a removal of data is half done."""
     removal.check_finished()
+    stages.declared_stages()
     launcher.check_sharding(settings.sharding, settings.num_processes, launcher.Machines.of_environment())
     here = []
     for source in settings.ingest.sources():
@@ -30,10 +31,10 @@ def check(settings: params.Params) -> None:
         raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")
 
 
-def check_store(stages: Sequence[str]) -> None:
+def check_store(made: Sequence[str]) -> None:
     """Raises MissingComponent if MLflow's store does not have the runs that made the outputs of these stages: what is
     registered would point at nothing."""
-    unknown = lineage.unknown_stages(stages)
+    unknown = lineage.unknown_stages(made)
     if unknown:
         names = " ".join(unknown)
         raise MissingComponent(

@@ -2,6 +2,8 @@
 this project is alive.
 """
 
+from pathlib import Path
+
 from flows import delivery, leftovers, run_records
 from governance.entry import Event
 from governance.history import Readable
@@ -14,6 +16,8 @@ def recover(ledger: Log, history: Readable) -> None:
     leftovers.end_leftovers()
     leftovers.mend_dvc_lock()
     leftovers.drop_stale_rwlock()
+    state = paths.home()
+    leftovers.remove_half_written(Path(), state, *(folder for folder in state.iterdir() if folder.is_dir()))
     close_abandoned(ledger, history)
 
 
@@ -40,8 +44,9 @@ def close_abandoned(ledger: Log, history: Readable) -> None:
     """Say in the ledger of runs that were started and never ended that they were killed."""
     with ledger.batch() as add:
         for run_id in sorted(open_runs(history)):
-            left = list(ledger.entries(run_id))
-            digests = run_records.write_abandoned(paths.home() / "records" / run_id, left)
+            left, folder = list(ledger.entries(run_id)), paths.home() / "records" / run_id
+            leftovers.remove_half_written(folder, *(inner for inner in folder.rglob("*") if inner.is_dir()))
+            digests = run_records.write_abandoned(folder, left)
             data = {"status": "killed", "message": run_records.ABANDONED, "entries": len(left)}
             add(Event.RUN_KILLED, run_id=run_id, actor="attestrl", subject_digests=digests, data=data)
 

@@ -12,7 +12,7 @@ from flows.stages import Outcome
 from governance import gate, incidents
 from governance.digest import sha256_path
 from governance.entry import Entry, Event
-from governance.records import SCHEMA, write_run_record
+from governance.records import SCHEMA, files_of, write_run_record
 from tasks import params, paths
 from tasks.lineage import read_record
 
@@ -110,7 +110,7 @@ def write_abandoned(folder: Path, entries: list[Entry]) -> dict[str, str]:
     }
     write_run_record(folder, record)
     snapshot.copy_lock(folder)
-    return {p.relative_to(folder).as_posix(): sha256_path(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {p.relative_to(folder).as_posix(): sha256_path(p) for p in files_of(folder)}
 
 
 def _stages(run: "Run") -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from typing import Any
 
 from flows import leftovers
 from governance.digest import sha256_path
-from governance.errors import MissingComponent, about_the_disk
-from tasks import paths
+from governance.errors import BadInput, MissingComponent, about_the_disk
+from tasks import paths, yaml_reader
 from tasks.lineage import read_record
 
 
@@ -42,6 +42,18 @@ class Outcome:
 def dvc(*arguments: str) -> list[str]:
     """A command of DVC, as this interpreter has it."""
     return [sys.executable, "-m", "dvc", *arguments]
+
+
+def declared_stages() -> dict[str, Any]:
+    """The stages as dvc.yaml declares them. Raises BadInput if one is not there: DVC would say nothing of it, as of one
+    that is unchanged."""
+    content = yaml_reader.parse(yaml_reader.read_text(Path("dvc.yaml")), "dvc.yaml")
+    found = content.get("stages") if isinstance(content, dict) else None
+    stages: dict[str, Any] = found if isinstance(found, dict) else {}
+    missing = [name for name in paths.STAGES if not isinstance(stages.get(name), dict)]
+    if missing:
+        raise BadInput(f"dvc.yaml: declares no stage {', '.join(missing)}; restore it from git.")
+    return stages
 
 
 def changed_stages() -> set[str]:

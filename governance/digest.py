@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import rfc8785
 
+PARTIAL = ".partial"  # ends the name of what is not whole yet, `.<name>.<process>.<random>.partial`
 _CHUNK = 1 << 20
 
 
@@ -61,11 +62,11 @@ def _is_plain(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """A file to write under a temporary name in the same folder: fsync and rename at the end, nothing after an error;
-    permissions follow the umask."""
+    permissions are `mode` without what the umask takes away."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=PARTIAL, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as f:
             yield f
@@ -73,7 +74,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(f.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).chmod(mode & ~umask)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -91,9 +92,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
     """Write the whole of a small file, or nothing."""
-    with writing(path) as f:
+    with writing(path, mode) as f:
         f.write(data.encode() if isinstance(data, str) else data)
 
 

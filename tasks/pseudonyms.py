@@ -6,30 +6,34 @@ trying names. Ids that begin with `sim-` belong to simulated annotators and stay
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 
 import polars as pl
+from filelock import FileLock
 
+from governance.digest import write_atomic
+from governance.errors import BadInput
 from tasks import paths
 
 SIMULATED = "sim-"
+LENGTH = 32  # bytes of the key
 PSEUDONYM = re.compile(r"p-[0-9a-f]{12}")  # of a person who is not simulated
 
 
 def key() -> bytes:
-    """The project's key, made on first use with mode 0600."""
+    """The project's key, made on first use with mode 0600. Raises BadInput if it is damaged: under an empty one, anybody
+    could find people by trying names."""
     file = paths.home() / "keys" / "pseudonyms.key"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another process was first
-            return file.read_bytes()
-        with os.fdopen(descriptor, "wb") as f:
-            f.write(secrets.token_bytes(32))
-    return file.read_bytes()
+        with FileLock(file.with_name("pseudonyms.lock")):
+            if not file.is_file():  # no other process was first
+                write_atomic(file, secrets.token_bytes(LENGTH), mode=0o600)
+    content = file.read_bytes()
+    if len(content) != LENGTH:
+        raise BadInput(f"{file}: is not the key of {LENGTH} bytes that was made; restore it from a backup.")
+    return content
 
 
 def pseudonymise(frame: pl.DataFrame, column: str, key_bytes: bytes) -> pl.DataFrame:

@@ -67,3 +67,18 @@ def test_a_number_that_another_process_has_now_is_no_sign_of_life() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
     assert not recovery._began_before(ended.pid, now)
+
+
+def test_what_a_kill_cut_short_is_no_record(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file under a temporary name, of a process whose number another one has now."""
+    home = empty_project / ".attestrl"
+    monkeypatch.chdir(empty_project)
+    monkeypatch.setenv("ATTESTRL_HOME", str(home))
+    ledger = Ledger(home / "ledger.jsonl")
+    ledger.append(Event.RUN_STARTED, run_id=KILLED, actor="user:a", subject_digests={}, data={"until": "evaluate"})
+    folder = home / "records" / KILLED
+    folder.mkdir(parents=True)
+    (folder / f".run.json.{os.getpid()}.abc.partial").write_text("{")
+    recovery.close_abandoned(ledger, ledger)
+    export_to(folder, notary_of(ledger), "user:a", empty_project / "evidence.zip")
+    assert verify(str(empty_project / "evidence.zip"))[0] == []

@@ -34,3 +34,12 @@ def test_principles_are_looked_at_first(
     raw["principles"] |= changes
     with pytest.raises(BadInput, match=sentence):
         preflight.check(params.parse(raw, "params.yaml"))
+
+
+@pytest.mark.parametrize("length", [0, 3000])
+def test_a_declaration_that_is_cut_stops_a_run(length: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DVC says nothing of a stage that its file does not have, as of one that is unchanged."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8")[:length], encoding="utf-8")
+    with pytest.raises(BadInput, match=r"dvc.yaml: declares no stage .*evaluate; restore it from git"):
+        preflight.check(params.load(ROOT / "params.yaml"))

@@ -1,0 +1,58 @@
+"""What a killed run may have left on the disk is set right: DVC's files, and files under a temporary name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import leftovers
+from governance.digest import writing
+from tests.flows.conftest import ROOT
+
+LOCK = (ROOT / "dvc.lock").read_bytes()
+CUT = {
+    "in the middle of a key": LOCK[: LOCK.rindex(b"nfiles:") + 4],
+    "after a key": LOCK[: LOCK.index(b"    deps:") + len(b"    deps:\n")],
+    "after the name of a stage": LOCK[: LOCK.index(b"    cmd:")],
+    "in the schema's own line": LOCK[:5],
+    "before its first byte": b"",
+    "zeros, as after a loss of power": bytes(4096),
+}
+
+
+@pytest.mark.parametrize("where", CUT)
+def test_a_lock_that_was_cut_is_brought_back(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path / "state"))
+    leftovers.DVC_LOCK.write_bytes(LOCK)
+    leftovers.keep_dvc_lock()
+    leftovers.DVC_LOCK.write_bytes(CUT[where])
+    leftovers.mend_dvc_lock()
+    assert leftovers.DVC_LOCK.read_bytes() == LOCK
+
+
+def test_a_whole_lock_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `dvc repro` leaves one beside the copy of another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path / "state"))
+    leftovers.DVC_LOCK.write_bytes(b"schema: '2.0'\nstages: {}\n")
+    leftovers.keep_dvc_lock()
+    leftovers.DVC_LOCK.write_bytes(LOCK)
+    leftovers.mend_dvc_lock()
+    assert leftovers.DVC_LOCK.read_bytes() == LOCK
+
+
+def test_half_written_files_of_dead_processes_go(tmp_path: Path) -> None:
+    code = "import os, signal, sys, pathlib; from governance.digest import writing\n"
+    code += "with writing(pathlib.Path(sys.argv[1])) as f: f.write(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    dead = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run.json")], cwd=ROOT, check=False)
+    assert dead.returncode < 0
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".theirs.partial").touch()  # of nobody that we know
+    with writing(tmp_path / "ours.json"):
+        leftovers.remove_half_written(tmp_path)
+        assert not left.exists()
+        assert any(f".{os.getpid()}." in p.name for p in tmp_path.iterdir())
+    assert {p.name for p in tmp_path.iterdir()} == {"ours.json", ".theirs.partial"}
