@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from flows import inventory
@@ -109,8 +110,8 @@ def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None, str |
     times = table["created_at"].drop_nulls() if "created_at" in table.columns else pl.Series([], dtype=pl.String)
     per_item = None
     if table.height and {"item_id", "annotator_id"} <= set(table.columns):
-        n = table.group_by("item_id").len()["len"]
-        per_item = f"{len(n)} items, with {n.min()} to {n.max()} annotations each, {n.median():g} at the median."
+        n = sorted(table.group_by("item_id").len()["len"].to_list())
+        per_item = f"{len(n)} items, with {n[0]} to {n[-1]} annotations each, {median(n):g} at the median."
     return nulls, (str(times.min()), str(times.max())) if len(times) else None, per_item
 
 

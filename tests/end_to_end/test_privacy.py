@@ -92,6 +92,10 @@ def test_expired_data_stop_a_run(vendor: Project) -> None:
     text = (vendor.folder / "ropa.md").read_text(encoding="utf-8")
     assert "until 2020-01-31, then delete (due)" in text
     assert "**Missing**: ask the controller" in text
+    # that the vendor's files were named on a command line and not in params.yaml leaves them no less processed
+    assert "annotators of votes, by pseudonym" in text
+    assert "what each annotator of votes chose" in text
+    assert "of annotators is read, beside their votes: country, age" in text
     declared.write_text("retain_until: soon\n", encoding="utf-8")
     wrong = vendor.attestrl("privacy", "retention")
     assert wrong.returncode == 2
