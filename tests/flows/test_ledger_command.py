@@ -32,6 +32,8 @@ def test_from_the_first_key_to_a_forged_log(project: Path) -> None:
     done = attestrl(project, "ledger", "verify")
     assert done.returncode == 0, done.stdout
     assert "6 entries, 6 under a signed checkpoint, the chain is whole." in done.stdout
+    types = [e.type for e in Ledger(project / ".attestrl/ledger.jsonl").entries()]
+    assert types[3:] == [Event.KEY_MADE, Event.KEY_ROTATED, Event.KEY_REVOKED]
 
     keys = json.loads((project / ".attestrl/keys/signing.json").read_text())
     public = project / "auditor.pem"
