@@ -75,11 +75,15 @@ def _shown(run_id: str, ledger: Log) -> str:
 
 def tend(ledger: Log, history: Readable, now: datetime) -> None:
     """Keep the time of releases that wait, open a form for each, close the forms of what was decided."""
-    for run_id, hours in keep_time(ledger, history, now).items():
+    before = decision.awaiting(history)
+    remind = keep_time(ledger, history, now)
+    waiting = decision.awaiting(history)
+    if remind or waiting.keys() != before.keys():
+        sealing.seal("attestrl")
+    for run_id, hours in remind.items():
         resource = {"prefect.resource.id": f"attestrl.run.{run_id}", "prefect.resource.name": run_id}
         emit_event(REMINDER, resource=resource, payload={"run_id": run_id, "waiting_hours": hours})
         notify.tell(f"Run {run_id} still waits for a decision", f"For {hours:.0f} hours; `attestrl show {run_id}`.")
-    waiting = decision.awaiting(history)
     for run_id in waiting:
         name, key = f"{FLOW}/{DEPLOYMENT}", f"release-{run_id}"
         run_deployment(name, parameters={"run_id": run_id}, timeout=0, as_subflow=False, idempotency_key=key)

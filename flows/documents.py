@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from flows import inventory
@@ -74,7 +75,7 @@ def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[Datase
     path = Path(table["path"])
     source = str(table["source"] or (settings.ingest.preferences if name == "demonstrations" else ""))
     given = source and Path(source).exists()
-    nulls, timeframe = _measured(path)
+    nulls, timeframe, per_item = _measured(path)
     facts = DatasetFacts(
         name=name,
         path=path.as_posix(),
@@ -93,20 +94,25 @@ def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[Datase
         demographics=_demographics(path) if name == "votes" else None,
         simulated=SIMULATED_VOTES if source == "simulated panel" else None,
         used_for=_used_for(name),
+        per_item=per_item,
         left_out=table["left_out"],
         software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
     )
     return facts, declared_beside(Path(source).parent) if given else Declared({})
 
 
-def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None]:
-    """Rows without a value by column, and the first and last time that a row names."""
+def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None, str | None]:
+    """Rows without a value by column, the first and last time that a row names, and how many annotations items have."""
     import polars as pl
 
     table = pl.read_parquet(path)
     nulls = {name: n for name, n in zip(table.columns, table.null_count().row(0), strict=True) if n}
     times = table["created_at"].drop_nulls() if "created_at" in table.columns else pl.Series([], dtype=pl.String)
-    return nulls, (str(times.min()), str(times.max())) if len(times) else None
+    per_item = None
+    if table.height and {"item_id", "annotator_id"} <= set(table.columns):
+        n = sorted(table.group_by("item_id").len()["len"].to_list())
+        per_item = f"{len(n)} items, with {n[0]} to {n[-1]} annotations each, {median(n):g} at the median."
+    return nulls, (str(times.min()), str(times.max())) if len(times) else None, per_item
 
 
 def _failed_checks(name: str) -> dict[str, int]:

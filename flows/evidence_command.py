@@ -44,6 +44,8 @@ def export(
             for w in written:
                 digests = {"bundle": w["sha256"]}
                 add(Event.EXPORTED, run_id="", actor=actor, subject_digests=digests, data={"run": w["run_id"]})
+        if written:
+            sealing.seal(actor)
     key = notary.keyring.active()
     document = {"bundles": written, "key": key.keyid if key else None}
 

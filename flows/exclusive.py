@@ -23,3 +23,14 @@ def alone(sentence: str, *, patient: bool = False) -> Iterator[None]:
         raise Busy(sentence) from None
     with held:
         yield
+
+
+def busy() -> bool:
+    """Whether there is one at this moment."""
+    try:
+        with alone(""):
+            return False
+    except Busy:
+        return True
+    except OSError:  # a copy on a read-only medium: nothing runs there
+        return False

@@ -54,16 +54,17 @@ def history() -> History:
     return found
 
 
-def states(known: History) -> list[dict[str, Any]]:
-    """Every source that params.yaml names or a run ever read, with what is declared and how it stands today."""
+def states(known: History, *, gone: bool = False) -> list[dict[str, Any]]:
+    """Every source that params.yaml names or a run ever read, with what is declared and how it stands today; those whose
+    files are gone without being due only if `gone`."""
     today = datetime.now(UTC).date()
     rows = []
     for source, declared in _declared(known).items():
         row = declared.as_dict(today)
         deleted = known.done.get((source, str(declared.retain_until))) == Event.RETENTION_DELETED
         if not Path(source).exists():
-            if not deleted and not declared.expired(today):
-                continue  # neither here nor due
+            if not (deleted or gone or declared.expired(today)):
+                continue
             row["state"] = DELETED if deleted else row["state"]
         rows.append(row)
     return rows

@@ -99,10 +99,13 @@ def execute(
         recovery.recover(run.ledger, run.history)
         facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
         facts["place"] = paths.place()
-        if cause:
-            run.entries.append(causes.begin(run.ledger, cause, run_id, run.actor, **facts))
-        else:
-            run.log(Event.RUN_STARTED, **facts, cause=None)
+        try:
+            if cause:
+                run.entries.append(causes.begin(run.ledger, cause, run_id, run.actor, **facts))
+            else:
+                run.log(Event.RUN_STARTED, **facts, cause=None)
+        finally:
+            sealing.seal(run.actor)  # that it began is signed before anything can kill it
         status, message, code = "failed", "", 1
         try:
             recovery.recover_store(run.ledger, run.history)

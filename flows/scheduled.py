@@ -56,7 +56,8 @@ def _slot(ledger: Log, catch_up: str) -> Cause | str | None:
         return None
     slot, now = run.expected_start_time, datetime.now(UTC)
     if now - slot > schedules.LATE:
-        schedules.note_missed(ledger, ledger, now)
+        if schedules.note_missed(ledger, ledger, now):
+            sealing.seal("attestrl")
         if schedules.is_missed(ledger, slot):
             return f"the slot of {slot.isoformat(timespec='seconds')} was missed, and no run is owed for it"
     return schedules.slot_cause(slot, catch_up)

@@ -116,21 +116,25 @@ def _check_cron(cron: str, where: str) -> None:
         raise BadInput(f"{where} {cron!r}: is not a cron expression, as in '0 3 * * 1' for Mondays at three.") from None
 
 
-def record(ledger: Log, plans: list[Plan], actor: str) -> None:
-    """Write the schedules into the ledger if they are others than before: slots are owed from then on."""
+def record(ledger: Log, plans: list[Plan], actor: str) -> bool:
+    """Write the schedules into the ledger if they are others than before, and say whether they are: slots are owed from
+    then on."""
     wanted = [asdict(p) for p in plans]
     kept = None
     for e in ledger.entries():
         if e.type == Event.SCHEDULE_SET:
             kept = e.data["schedules"]
-    if kept != wanted and (wanted or kept):
+    changed = kept != wanted and bool(wanted or kept)
+    if changed:
         ledger.append(Event.SCHEDULE_SET, run_id="", actor=actor, subject_digests={}, data={"schedules": wanted})
+    return changed
 
 
-def note_missed(ledger: Log, history: Readable, now: datetime) -> None:
-    """Record the slots that passed without a run, each outage in one entry that says for which slots runs follow."""
+def note_missed(ledger: Log, history: Readable, now: datetime) -> bool:
+    """Record the slots that passed without a run, each outage in one entry that says for which slots runs follow; says
+    whether there were any."""
     if next(_missed(history, now), None) is None:
-        return
+        return False
     with ledger.batch() as add:
         for plan, slots in _missed(history, now):  # asked anew: another scheduler may have been here
             owed: dict[Policy, list[datetime]] = {"none": [], "latest": slots[-1:], "all": slots}
@@ -143,6 +147,7 @@ def note_missed(ledger: Log, history: Readable, now: datetime) -> None:
                 "owed": [_text(s) for s in owed[plan.catch_up]],
             }
             add(Event.SLOT_MISSED, run_id="", actor="attestrl", subject_digests={}, data=data)
+    return True
 
 
 def owed(ledger: Readable) -> list[Cause]:

@@ -105,7 +105,8 @@ def serve(cron: str | None) -> None:
         when = "; ".join(f"{d.name} {p}" for d in deployments for p in d.plans) or "no schedule"
         typer.echo(f"serving {when}; Prefect UI: {url.removesuffix('/api')} (Ctrl-C ends it)", err=True)
         ledger = sealing.ledger()
-        schedules.record(ledger, plans, current_actor())
+        if schedules.record(ledger, plans, current_actor()):
+            sealing.seal(current_actor())
         from prefect import serve as serve_all
 
         # On SIGTERM Prefect's runner leaves by sys.exit inside its loop; asyncio would print the connections it cancels.
@@ -161,13 +162,15 @@ def _note_killed(ledger: Log, history: History) -> None:
         return
     with suppress(exclusive.Busy), exclusive.alone("a run is under way in this project."):
         recovery.close_abandoned(ledger, history)
+        sealing.seal("attestrl")
 
 
 def _announce(ledger: Log, history: History, watcher: Watcher, sent: dict[str, tuple[Cause, float]]) -> None:
     """Send an event for each cause that has no run yet, and was not sent lately."""
     from prefect.events import emit_event
 
-    schedules.note_missed(ledger, history, datetime.now(UTC))
+    if schedules.note_missed(ledger, history, datetime.now(UTC)):
+        sealing.seal("attestrl")
     due = watcher.due(history)
     answered = causes.answered(history)
     for digest, (_, at) in list(sent.items()):

@@ -30,7 +30,7 @@ def sign(folder: Path, outcomes: list[Outcome], actor: str) -> list[Path]:
 
 def check(folder: Path, models: dict[str, Path]) -> None:
     """Verify bytes by model's name against the signatures of the run in `folder`, where it has them. Raises GateRefused."""
-    keys = sealing.notary().keyring.keys().values()
+    keys = sealing.notary().verify().keys.values()
     for name, model in models.items():
         if (signature := folder / model_signature.FOLDER / f"{name}.sig").is_file():
             model_signature.check(model, signature, keys)

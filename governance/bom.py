@@ -114,10 +114,7 @@ def _dataset(d: DatasetFacts, declared: Declared) -> dict[str, Any]:
     data["description"] = d.simulated or said.get("COMP-01", (f"{d.rows} rows",))[0]
     if d.pii:
         data["sensitiveData"] = [f"{kind}: {n}" for kind, n in d.pii.items()]
-    if "MOTI-02" in said:
-        data["governance"] = {"owners": [{"organization": {"name": said["MOTI-02"][0]}}]}
-    elif "MAIN-01" in said:
-        data["governance"] = {"custodians": [{"organization": {"name": said["MAIN-01"][0]}}]}
+    data["governance"] = _governance(declared)
     found: dict[str, Any] = {
         "type": "data",
         "bom-ref": f"data:{d.path}",
@@ -129,6 +126,16 @@ def _dataset(d: DatasetFacts, declared: Declared) -> dict[str, Any]:
     if "DIST-04" in said:
         found["licenses"] = [{"license": {"name": said["DIST-04"][0]}}]
     return found
+
+
+def _governance(declared: Declared) -> dict[str, Any]:
+    """Who made a dataset and who keeps it, as far as somebody declared it; visibly nobody otherwise."""
+    said = declared.answers
+    named = {
+        role: said[topic][0] for role, topic in (("owners", "MOTI-02"), ("custodians", "MAIN-01")) if topic in said
+    }
+    named = named or {"owners": "Not known: nobody declared whose data these are; ask the data lead of this project."}
+    return {role: [{"organization": {"name": text}}] for role, text in named.items()}
 
 
 def _library(name: str, version: str) -> dict[str, Any]:

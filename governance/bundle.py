@@ -50,7 +50,7 @@ def export(folders: Sequence[Path], notary: Notary, actor: str) -> Iterator[tupl
     if not found.ok:
         raise GateRefused(f"the ledger does not verify ({found.problems[0]}); see `attestrl ledger verify`.")
     log = _Extract(notary.ledger, {folder.name for folder in folders})
-    if log.last_seq >= found.covered:
+    if log.last_seq >= found.covered or found.keys != notary.keyring.keys():
         notary.seal(actor)
         log = _Extract(notary.ledger, {folder.name for folder in folders})
     stored, _ = checkpoint.load(notary.place)

@@ -1,7 +1,7 @@
 """Croissant 1.1 metadata of one dataset, with the responsible-AI vocabulary (RAI 1.0), from its datasheet.
 
 Written as JSON, not through the library: mlcroissant 1.1.1 spells two RAI terms in other ways than the vocabulary and
-names version 1.0 unless told otherwise. A topic that nobody answered is said to be not known.
+names version 1.0 unless told otherwise. What nobody answered is said to be not known, with whom to ask.
 """
 
 import re
@@ -106,7 +106,7 @@ def croissant(facts: DatasetFacts, declared: Declared, made: str) -> dict[str, A
             }
         ],
     }
-    return document | _responsible(facts, every)
+    return document | _responsible(facts, every, declared)
 
 
 def _field(column: str, kind: str, file: str) -> dict[str, Any]:
@@ -148,11 +148,19 @@ def _within(kind: str, opening: str, closing: str) -> str | None:
     return kind[len(opening) : -len(closing)] if kind.startswith(opening) and kind.endswith(closing) else None
 
 
-def _responsible(facts: DatasetFacts, every: dict[str, Answer]) -> dict[str, Any]:
+def _responsible(facts: DatasetFacts, every: dict[str, Answer], declared: Declared) -> dict[str, Any]:
+    """Terms of the RAI vocabulary: from the topics of the datasheet that say it, or, where none does, measured, or declared
+    under the term's own name."""
+    measured = {"annotationsPerItem": facts.per_item}
     found: dict[str, Any] = {}
     for row in reference("croissant_rai"):
-        topics = [every[t] for t in row["topics"].split()]
-        found[f"rai:{row['property']}"] = " ".join(_said(a) for a in topics) or "Not known."
+        term, topics = row["property"], [every[t] for t in row["topics"].split()]
+        if topics:
+            text = " ".join(_said(a) for a in topics)
+        else:
+            own = (measured.get(term), declared.answers.get(term, (None,))[0])
+            text = " ".join(filter(None, own)) or f"Not known; ask {row['ask']}."
+        found[f"rai:{term}"] = text
     if facts.timeframe:
         found["rai:dataCollectionTimeframe"] = list(facts.timeframe)
     return found

@@ -23,7 +23,7 @@ class DatasetFacts:
     """What is measured of a dataset; None where nothing is. An empty dictionary says that there is none of it.
 
     `columns` maps names to types, `nulls` names to rows without a value, `sides` sides of the split to rows, `pii` kinds
-    of personal data, `demographics` annotators by attribute as published, `quarantined` reasons and `failed_checks` rules to rows, `raw` files as they came to their SHA-256.
+    of personal data, `per_item` how many annotations an item has, `demographics` annotators by attribute as published, `quarantined` reasons and `failed_checks` rules to rows, `raw` files as they came to their SHA-256.
     """
 
     name: str
@@ -43,6 +43,7 @@ class DatasetFacts:
     demographics: dict[str, list[dict[str, Any]]] | None = None
     simulated: str | None = None
     used_for: str | None = None
+    per_item: str | None = None
     left_out: str | None = None
     software: str | None = None
 
@@ -223,12 +224,16 @@ def _from_yaml(file: Path) -> dict[str, tuple[str, str]]:
     if not isinstance(content, dict) or content.keys() != {"answered_by", "answers"}:
         raise BadInput(f"{file}: needs exactly the keys answered_by and answers.")
     by, said = content["answered_by"], content["answers"]
-    known = {row["id"] for row in reference("datasheet_questions")}
+    terms = [row["property"] for row in reference("croissant_rai") if not row["topics"]]
+    known = {row["id"] for row in reference("datasheet_questions")} | set(terms)
     if not isinstance(by, str) or not by.strip() or not isinstance(said, dict):
         raise BadInput(f"{file}: answered_by names a person or role, answers maps topics to texts.")
     for topic, text in said.items():
         if topic not in known:
-            raise BadInput(f"{file}: {topic} is no topic; they are MOTI-01 to MAIN-08, as every datasheet lists them.")
+            raise BadInput(
+                f"{file}: {topic} is no topic; they are MOTI-01 to MAIN-08, as every datasheet lists them, and "
+                f"{', '.join(terms)}."
+            )
         if not isinstance(text, str) or not text.strip():
             raise BadInput(f"{file}: {topic} has no text; leave the topic out where nothing is known.")
     return {topic: (" ".join(text.split()), f"declared by {by.strip()} in {file.name}") for topic, text in said.items()}

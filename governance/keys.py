@@ -114,15 +114,9 @@ class Keyring:
         self._save([*kept, made])
         return made
 
-    def revoke(self, keyid: str, reason: str) -> None:
-        """Mark a retired key as revoked."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._save(
-            [
-                replace(k, status=REVOKED, until=now, reason=reason) if k.keyid == keyid else k
-                for k in self.keys().values()
-            ]
-        )
+    def put_right(self, keys: Mapping[str, Key]) -> None:
+        """Write the list as the log bears it out (`governance.key_history`): it revokes what the log revokes."""
+        self._save(list(keys.values()))
 
     def _make(self) -> EllipticCurvePrivateKey:
         key = generate_private_key(SECP256R1())

@@ -66,10 +66,11 @@ class Log(ABC):
             if entry and (run_id is None or entry.run_id == run_id):
                 yield entry
 
-    def verify(self, visit: Callable[[str], None] | None = None) -> Verification:
+    def verify(self, visit: Callable[[str, dict[str, Any]], None] | None = None) -> Verification:
         """Check every line against its hash and its neighbours. Streams: memory does not grow with the log.
 
-        `visit` gets the hash that each line names, in order; an empty text for a line that names none.
+        `visit` gets the hash that each line names and its fields, in order; an empty text and no fields for a line that
+        cannot be read.
         """
         problems: list[str] = []
         lines, seq, previous = 0, 0, GENESIS
@@ -83,7 +84,7 @@ class Log(ABC):
                 seq, previous = fields["seq"] + 1, fields["entry_hash"]
             problems += [f"line {lines}: {p}" for p in found][: MAX_PROBLEMS - len(problems)]
             if visit:
-                visit(previous)
+                visit(previous, {} if isinstance(fields, str) else fields)
         return Verification(not problems, lines, problems)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from filelock import FileLock
@@ -12,7 +13,8 @@ from governance.checkpoint import Checkpoint, Stored
 from governance.digest import write_json
 from governance.entry import Event
 from governance.errors import BadInput, GateRefused
-from governance.keys import REVOKED, Keyring
+from governance.key_history import KeyHistory
+from governance.keys import REVOKED, Key, Keyring
 from governance.ledger import Log
 from governance.merkle import Tree
 from governance.places import Place
@@ -21,7 +23,7 @@ from governance.places import Place
 @dataclass(frozen=True)
 class Audit:
     """Result of a verification. `covered` entries are under a checkpoint; `head` and `root` are those of the log, `last`
-    is the checkpoint that was found to be the latest."""
+    is the checkpoint that was found to be the latest, `keys` are the list's as far as the log bears it out."""
 
     entries: int
     covered: int
@@ -31,6 +33,7 @@ class Audit:
     head: str
     root: str
     last: Stored | None
+    keys: dict[str, Key]
 
     @property
     def ok(self) -> bool:
@@ -50,19 +53,24 @@ class Notary:
     def verify(self, key: EllipticCurvePublicKey | None = None) -> Audit:
         """Check the chain, the checkpoints, and the log against them; with `key`, trust that one alone."""
         stored, problems = checkpoint.load(self.place)
-        problems += checkpoint.check_order(stored)
-        problems += checkpoint.check_signatures(stored, self.keyring.keys(), key)
-        problems += self._check_seen(stored)
-        reader = _Reader(stored)
+        reader, keys = _Reader(stored), self.keyring.keys()
         chain = self.ledger.verify(reader.visit)
+        problems += checkpoint.check_order(stored)
+        believed = reader.keys.believed(keys)
+        problems += checkpoint.check_signatures(stored, believed, key)
+        problems += reader.keys.contradictions(keys)
+        problems += self._check_seen(stored)
         problems = chain.problems + reader.finish(chain.entries, chain.ok) + problems
         covered = min(stored[-1].checkpoint.size, chain.entries) if stored else 0
-        notices = []
+        notices = reader.keys.unsaid(keys)
         if covered < chain.entries:
             first = f"{covered + 1} to {chain.entries}" if covered + 1 < chain.entries else str(chain.entries)
-            notices.append(f"line {first}: not yet covered by a checkpoint; the end of the next run covers it")
+            notices.append(
+                f"line {first}: under no signature yet, so that whoever can write the log could have changed it; the next "
+                "checkpoint covers it"
+            )
         last, root = stored[-1] if stored else None, reader.tree.root().hex()
-        return Audit(chain.entries, covered, problems, notices, reader.log_id, reader.head, root, last)
+        return Audit(chain.entries, covered, problems, notices, reader.log_id, reader.head, root, last, believed)
 
     def seal(self, actor: str) -> Stored | None:
         """Sign a checkpoint of the log as it is, unless one covers it all; gives the latest.
@@ -74,6 +82,8 @@ class Notary:
             found = self._whole()
             if not found.entries:
                 return None
+            if found.keys != self.keyring.keys():
+                self.keyring.put_right(found.keys)
             if self.keyring.wants_change():
                 self._change_key(
                     actor, found, "made on first use" if self.keyring.active() is None else "another given"
@@ -99,11 +109,11 @@ class Notary:
             raise BadInput(f"{keyid or 'signing key'}: names no key of this log; they are in {self.keyring.folder}.")
         if every[known[0]].status == REVOKED:
             raise BadInput(f"{known[0][:16]}: is revoked already.")
-        if active and known[0] == active.keyid:
+        last = self._whole().last
+        if known[0] in (active.keyid if active else None, last.keyid if last else None):
             self.rotate(actor, f"replaces a revoked key: {reason}")
         self._log(Event.KEY_REVOKED, actor, known[0], reason)
         self.seal(actor)
-        self.keyring.revoke(known[0], reason)
         return known[0]
 
     def _whole(self) -> Audit:
@@ -154,17 +164,19 @@ class _Reader:
 
     def __init__(self, stored: Iterable[Stored]) -> None:
         self.tree = Tree()
+        self.keys = KeyHistory()
         self.log_id = self.head = ""
         self._waiting = sorted(stored, key=lambda s: s.checkpoint.size)
         self._different: list[Stored] = []
         self._agreed = 0
 
-    def visit(self, entry_hash: str) -> None:
+    def visit(self, entry_hash: str, fields: dict[str, Any]) -> None:
         """Take the next entry."""
         try:
             self.tree.add(bytes.fromhex(entry_hash))
         except ValueError:  # the chain says what is wrong with the line
             self.tree.add(b"")
+        self.keys.take(self.tree.size, fields)
         self.head = entry_hash
         self.log_id = self.log_id or entry_hash
         while self._waiting and self._waiting[0].checkpoint.size <= self.tree.size:

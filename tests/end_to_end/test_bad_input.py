@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import Project
+from tests.end_to_end.conftest import Project, entries
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
 
@@ -124,6 +124,9 @@ def test_no_valid_pair(own: Project) -> None:
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/same.jsonl", "--until", "validate"]
     refused(own.attestrl("run", *arguments), 2, ("30", "pairs"))
     assert [p for p in (own.folder / "data/interim/valid").rglob("*") if p.is_file()] == []
+    failed = entries(own, "stage.failed", "run.failed")[-2:]
+    assert [(e.type, e.run_id) for e in failed] == [(t, failed[0].run_id) for t in ("stage.failed", "run.failed")]
+    assert "pairs" in failed[1].data["message"]
 
 
 def test_duplicate_ids_are_named(own: Project) -> None:

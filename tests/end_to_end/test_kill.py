@@ -17,7 +17,7 @@ import pytest
 
 from governance.digest import sha256_path
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project, clean_environment, digests, small_project
+from tests.end_to_end.conftest import Project, clean_environment, digests, entries, small_project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("killed")]
 WAIT = 180
@@ -94,6 +94,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
     rng = random.Random(seed)
     usual = {s["name"]: s["seconds"] for s in first["stages"]}
     kept: dict[str, str] = {}
+    commands = 0
     for number, name in enumerate(STAGES):
         kind, moment = rng.choice(KINDS), rng.random() * 0.9 * usual[name]
         print(f"{name}: kill {kind} after {moment:.1f} s")
@@ -103,12 +104,18 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
         time.sleep(moment)
         for pid in victims(run, kind, name):
             os.kill(pid, signal.SIGKILL)
+            commands += pid == run.pid
         ended(other, run)  # where the command itself was spared, it says so and ends
     record = json.loads(ended(other, start(other), 600))
     assert record["status"] == "done", record
     assert records(other, list(kept)) == kept, "a finished stage was made again"
     assert digests(record) == digests(first)
     _nothing_is_left(other)
+    started = [e.run_id for e in entries(other, "run.started")]
+    killed = [e.run_id for e in entries(other, "run.killed")]
+    assert set(killed) < set(started)
+    assert len(set(killed)) == len(killed)
+    assert killed or commands < 2  # one may have been over when it was killed
 
 
 def _nothing_is_left(project: Project) -> None:

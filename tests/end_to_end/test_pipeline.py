@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project, clean_environment, mlflow_ids, outcomes
+from tests.end_to_end.conftest import Project, clean_environment, entries, mlflow_ids, outcomes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -110,6 +110,17 @@ def test_ledger_verifies(first: dict[str, Any], project: Project) -> None:
     found = json.loads(done.stdout)
     assert found["ok"]
     assert found["entries"] > len(STAGES)
+    assert found["verdict"] == "whole"  # nothing is left without a signature
+    told = [
+        "key.made",
+        "run.started",
+        "run.configuration",
+        "stage.made",
+        "gate.verdict",
+        "model.registered",
+        "alias.moved",
+    ]
+    assert {e.type for e in entries(project, *told, "run.ended")} == {*told, "run.ended"}
 
 
 def test_lineage_in_mlflow(first: dict[str, Any], project: Project) -> None:

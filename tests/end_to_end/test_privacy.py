@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, made, names
+from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, entries, made, names
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("privacy")]
 PERSON = "ann-secret-7"
@@ -29,6 +29,7 @@ def test_no_identifier_is_kept_anywhere(vendor: Project) -> None:
     assert len(names(vendor, people[0])) > 4  # the search finds what is there
     described = pl.read_parquet(vendor.folder / "data/interim/ingested/people.parquet")
     assert set(described["annotator_id"]) == set(people)
+    assert sum(e.data["rows"] for e in entries(vendor, "data.quarantined")) > 0
 
 
 def test_an_export_tells_of_no_small_group(vendor: Project, tmp_path: Path) -> None:
@@ -92,6 +93,10 @@ def test_expired_data_stop_a_run(vendor: Project) -> None:
     text = (vendor.folder / "ropa.md").read_text(encoding="utf-8")
     assert "until 2020-01-31, then delete (due)" in text
     assert "**Missing**: ask the controller" in text
+    # that the vendor's files were named on a command line and not in params.yaml leaves them no less processed
+    assert "annotators of votes, by pseudonym" in text
+    assert "what each annotator of votes chose" in text
+    assert "of annotators is read, beside their votes: country, age" in text
     declared.write_text("retain_until: soon\n", encoding="utf-8")
     wrong = vendor.attestrl("privacy", "retention")
     assert wrong.returncode == 2

@@ -91,6 +91,7 @@ def test_another_base_makes_evaluations_stale_and_a_full_cycle_due(two: list[dic
     assert begun["status"] == "done"
     due = json.loads(cycle.read_text())
     assert (due["status"], due["because"]) == ("due", begun["run_id"])
+    assert entries(project, "cycle.due")[-1].subject_digests == {"base": due["base_sha256"]}
     assert {waiting["run_id"], *(r["run_id"] for r in two)} <= set(due["stale"])
     stale = {e.run_id: e for e in entries(project, "evaluation.stale")}
     assert stale[waiting["run_id"]].data["because"] == begun["run_id"]

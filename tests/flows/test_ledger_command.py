@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from governance.entry import Event
 from governance.ledger import Ledger
@@ -21,8 +22,8 @@ def project(empty_project: Path) -> Path:
 
 def test_from_the_first_key_to_a_forged_log(project: Path) -> None:
     found = json.loads(attestrl(project, "ledger", "verify", "--json").stdout)
-    assert (found["ok"], found["entries"], found["covered"]) == (True, 3, 0)
-    assert "1 to 3: not yet covered" in found["notices"][0]
+    assert (found["ok"], found["verdict"], found["entries"], found["covered"]) == (False, "end not signed", 3, 0)
+    assert "1 to 3: under no signature yet" in found["notices"][0]
 
     assert attestrl(project, "ledger", "rotate-key", "--reason", " ").returncode == 2
     assert attestrl(project, "ledger", "rotate-key", "--reason", "set up").returncode == 0
@@ -31,6 +32,8 @@ def test_from_the_first_key_to_a_forged_log(project: Path) -> None:
     done = attestrl(project, "ledger", "verify")
     assert done.returncode == 0, done.stdout
     assert "6 entries, 6 under a signed checkpoint, the chain is whole." in done.stdout
+    types = [e.type for e in Ledger(project / ".attestrl/ledger.jsonl").entries()]
+    assert types[3:] == [Event.KEY_MADE, Event.KEY_ROTATED, Event.KEY_REVOKED]
 
     keys = json.loads((project / ".attestrl/keys/signing.json").read_text())
     public = project / "auditor.pem"
@@ -45,6 +48,21 @@ def test_from_the_first_key_to_a_forged_log(project: Path) -> None:
     done = attestrl(project, "ledger", "verify")
     assert done.returncode == 1
     assert "line 3: 4 entries at the end are gone that checkpoint 000000000006" in done.stdout
+
+
+def test_an_end_that_nobody_signed_is_no_verified_log(project: Path) -> None:
+    """Whoever can write the log can rewrite what stands after the last checkpoint: only while a run is under way is that
+    to be expected."""
+    assert attestrl(project, "ledger", "rotate-key", "--reason", "set up").returncode == 0
+    ledger = Ledger(project / ".attestrl/ledger.jsonl")
+    forged = {"type": Event.REJECTED, "run_id": "r", "actor": "user:b", "subject_digests": {}, "data": {}}
+    ledger.append(**forged)
+    done = attestrl(project, "ledger", "verify")
+    assert (done.returncode, "nobody vouches for its end" in done.stdout) == (1, True), done.stdout
+    assert "line 5: under no signature yet" in done.stdout
+    with FileLock(project / ".attestrl/run.lock"):
+        done = attestrl(project, "ledger", "verify")
+    assert (done.returncode, "a run is under way" in done.stdout) == (0, True), done.stdout
 
 
 def test_checkpoints_and_key_where_params_say(project: Path) -> None:

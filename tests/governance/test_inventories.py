@@ -1,6 +1,7 @@
 """Bill of materials, Croissant and provenance are what their specifications say, by the reference validators."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def test_the_bill_holds_models_data_software_and_relations(contents: Contents) -
     data = parts["data:votes.parquet"]["data"][0]
     assert data["governance"] == {"owners": [{"organization": {"name": "Example Lab"}}]}
     assert data["sensitiveData"] == ["e-mail: 2"]
-    assert "governance" not in parts["data:p.parquet"]["data"][0]
+    (nobody,) = parts["data:p.parquet"]["data"][0]["governance"]["owners"]
+    assert nobody["organization"]["name"].startswith("Not known: nobody declared whose data these are; ask ")
     assert {r for r in parts if r.startswith("pkg:")} == {
         "pkg:pypi/torch@2.13.0",
         "pkg:pypi/uvicorn@0.35.0",
@@ -132,7 +134,12 @@ def test_croissant_is_valid_and_its_records_load(tmp_path: Path) -> None:
 
 
 def test_croissant_answers_every_term_of_the_vocabulary(tmp_path: Path) -> None:
-    document = croissant(votes(tmp_path), DECLARED, "2026-01-01")
+    facts = replace(votes(tmp_path), per_item="2 items, with 1 to 2 annotations each, 1.5 at the median.")
+    platform = {"dataAnnotationPlatform": ("Example Crowd", "declared by A")}
+    document = croissant(facts, Declared(DECLARED.answers | platform), "2026-01-01")
+    assert document["rai:annotationsPerItem"] == facts.per_item
+    assert document["rai:dataAnnotationPlatform"] == "Example Crowd"
+    assert document["rai:machineAnnotationTools"] == "Not known; ask the annotation vendor."
     terms = {f"rai:{row['property']}" for row in reference("croissant_rai")}
     assert len(terms) == 20
     assert terms <= document.keys()

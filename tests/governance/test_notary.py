@@ -23,7 +23,10 @@ def test_a_whole_log_verifies_and_uncovered_entries_are_named(notary: Notary) ->
     found = notary.verify()
     assert found.ok, found.problems
     assert (found.entries, found.covered) == (18, 16)
-    assert found.notices == ["line 17 to 18: not yet covered by a checkpoint; the end of the next run covers it"]
+    assert found.notices == [
+        "line 17 to 18: under no signature yet, so that whoever can write the log could have changed it; the next "
+        "checkpoint covers it"
+    ]
     assert [int(f.name[:12]) for f in files(notary)] == [6, 11, 16]
 
 

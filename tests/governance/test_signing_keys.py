@@ -1,5 +1,6 @@
 """Keys that sign checkpoints: given, changed, lost, stolen; what each of them is still good for."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from governance import checkpoint, dsse
 from governance.entry import Event
-from governance.errors import BadInput, MissingComponent
+from governance.errors import BadInput, GateRefused, MissingComponent
 from governance.keys import VARIABLE, Keyring
 from governance.notary import Notary
 from tests.governance.signed_logs import add, forge, says
@@ -52,8 +53,63 @@ def test_a_revoked_key_counts_only_under_another_one(notary: Notary) -> None:
 def test_a_revoked_key_that_signed_last_is_named(notary: Notary) -> None:
     active = notary.keyring.active()
     assert active is not None
-    notary.keyring.revoke(active.keyid, "stolen")
+    edit(notary, active.keyid, status="revoked")
     says(notary, "is signed by a revoked key")
+
+
+def edit(notary: Notary, keyid: str, **changes: object) -> None:
+    """Change the list of keys, as whoever can write beside the log may."""
+    file = notary.keyring.folder / "signing.json"
+    keys = [key | changes if key["keyid"] == keyid else key for key in json.loads(file.read_text())]
+    file.write_text(json.dumps(keys))
+
+
+def test_a_revoked_key_that_is_active_again_in_the_list_is_named(notary: Notary) -> None:
+    revoked = notary.revoke("user:a", None, "laptop lost")
+    line = next(n for n, e in enumerate(notary.ledger.entries(), 1) if e.type == Event.KEY_REVOKED)
+    edit(notary, revoked, status="active", until="", entries=0)
+    says(notary, f"key {revoked[:16]} is active, which line {line} of the log revokes: the list was edited")
+    with pytest.raises(GateRefused, match="no checkpoint is signed"):
+        notary.seal("user:a")
+
+
+def test_a_revoked_key_vouches_for_nothing_whatever_the_list_says(notary: Notary) -> None:
+    stolen = notary.keyring.private()
+    revoked = notary.revoke("user:a", None, "laptop lost")
+    edit(notary, revoked, status="retired", entries=10_000)
+    found = notary.verify()
+    assert found.ok and found.keys[revoked].status == "revoked"
+    assert "does not say that key" in found.notices[0]
+    add(notary.ledger, 1)
+    stored, _ = checkpoint.load(notary.place)
+    name = forge(notary, found.entries + 1, stolen, stored[-1].digest)
+    says(notary, f"checkpoint {name}: is signed by a revoked key")
+    (notary.place.path / name).unlink()  # type: ignore[attr-defined]
+    notary.seal("user:a")
+    listed = notary.keyring.keys()[revoked]
+    assert (listed.status, listed.reason, notary.verify().notices) == ("revoked", "laptop lost", [])
+
+
+def test_a_replaced_key_vouches_for_nothing_later_whatever_the_list_says(notary: Notary) -> None:
+    old, active = notary.keyring.private(), notary.keyring.active()
+    assert active is not None
+    notary.rotate("user:a", "yearly")
+    edit(notary, active.keyid, entries=10_000)
+    add(notary.ledger, 1)
+    stored, _ = checkpoint.load(notary.place)
+    name = forge(notary, 20, old, stored[-1].digest)
+    says(notary, f"checkpoint {name}: is signed by a wrong or replaced key")
+    edit(notary, active.keyid, status="active")
+    says(notary, f"key {active.keyid[:16]} is active, which line 19 of the log replaces")
+
+
+def test_a_key_whose_rotation_was_killed_can_be_revoked(notary: Notary) -> None:
+    first = notary.keyring.active()
+    assert first is not None
+    notary.keyring.change(notary.verify().covered, "killed before the log heard of it")
+    assert notary.verify().ok
+    assert notary.revoke("user:a", first.keyid, "laptop lost") == first.keyid
+    assert notary.verify().ok and notary.keyring.keys()[first.keyid].status == "revoked"
 
 
 def pem(key: EllipticCurvePrivateKey) -> str:
