@@ -290,3 +290,14 @@ def test_statistics_of_advantages_are_over_the_whole_batch(tiny_model_folder: Pa
     real = experience.advantages[:, :-1][experience.rollout.mask.bool()]
     assert float(real.mean()) == pytest.approx(0, abs=1e-5)
     assert float(real.std(unbiased=False)) == pytest.approx(1, abs=1e-4)
+
+
+def test_whitened_rewards_keep_their_mean(tiny_model_folder: Path) -> None:
+    plain, whitened = (
+        trainer(tiny_model_folder, whiten_rewards=on, missing_eos_penalty=3.0).collect(PROMPTS) for on in (False, True)
+    )
+    states = plain.rollout.state_mask.bool()
+    torch.testing.assert_close(whitened.rewards[states].mean(), plain.rewards[states].mean())
+    assert float(plain.rewards[states].mean()) != pytest.approx(0, abs=0.05)
+    assert float(whitened.rewards[states].std(unbiased=False)) == pytest.approx(1, abs=1e-4)
+    assert float(plain.rewards[states].std(unbiased=False)) != pytest.approx(1, abs=0.05)
