@@ -59,7 +59,7 @@ def gae(
         delta = rewards[:, t] + gamma * next_value - values[:, t]
         following = (delta + gamma * lam * following) * state_mask[:, t]
         advantages[:, t] = following
-    return advantages, (advantages + values) * state_mask
+    return advantages, advantages + values
 
 
 def policy_loss(

@@ -9,6 +9,7 @@ import torch
 from tasks.rlhf.models import load_causal_lm, new_reward_model, score_conversations
 from tasks.rlhf.rollout import (
     Rollout,
+    pad_left,
     response_both,
     response_logprobs,
     response_scores,
@@ -155,3 +156,8 @@ def test_groups_hold_every_row_once_and_about_the_budget(budget: int) -> None:
     assert all(sum(lengths[i] for i in g) <= budget + max(lengths) for g in groups)
     flat = [lengths[i] for g in groups for i in g]
     assert flat == sorted(flat)
+
+
+def test_queries_are_padded_on_the_left() -> None:
+    ids, mask = pad_left([[5, 6], [7]], 0)
+    assert (ids.tolist(), mask.tolist()) == ([[5, 6], [0, 7]], [[1, 1], [0, 1]])
