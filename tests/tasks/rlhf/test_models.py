@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import (
@@ -38,9 +39,19 @@ def test_new_head_is_drawn_by_seed_on_the_trunk_of_the_language_model(tiny_model
     assert not torch.equal(heads[0], heads[1])
     again = new_reward_model(tiny_model_folder, 0, seed=1)
     assert torch.equal(again.score.weight.data[0], heads[1])
-    assert heads.std().item() == pytest.approx((heads.shape[1] + 1) ** -0.5, rel=0.1)
+    drawn = torch.randn(heads[:1].shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(heads[1:2], drawn * (heads.shape[1] + 1) ** -0.5)
     trunk = load_causal_lm(tiny_model_folder).base_model.state_dict()
     assert all(torch.equal(v, trunk[k]) for k, v in again.base_model.state_dict().items())
+
+
+def test_dropout_is_off_while_training(tmp_path: Path) -> None:
+    """GPT-2 drops embeddings, attention and what its blocks add: a tenth of each."""
+    GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    ids = torch.arange(20)[None]
+    for model in (load_causal_lm(tmp_path), new_reward_model(tmp_path, 0, seed=0)):
+        model.train()
+        assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_a_language_model_is_not_taken_for_a_reward_model(tiny_model_folder: Path) -> None:
