@@ -41,13 +41,16 @@ DISK = {
     errno.EPERM: "may not be changed by this user; change its permissions, or name another folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another folder",
     errno.EISDIR: "is a folder where a file is needed; name a file",
+    errno.EIO: "the disk reports an error; look at the disk, bring damaged files back from a backup, then run again",
 }
 # Libraries that write by themselves (SQLite, safetensors, polars) say it in words of their own.
 WORDS = {
     r"no space left on device|disk is full": errno.ENOSPC,
     r"read-only file system|readonly database": errno.EROFS,
     r"permission denied|unable to open database file": errno.EACCES,
+    r"disk i/o error": errno.EIO,
 }
+DAMAGED = r"database disk image is malformed|file is not a database"
 
 
 def explained(error: BaseException) -> AttestError | None:
@@ -77,6 +80,11 @@ def _of_mlflow(cause: BaseException) -> str | None:
 
 def about_the_disk(text: str) -> str | None:
     """Our sentence for what a library or a program says of the disk; None if it says nothing of it."""
+    if re.search(DAMAGED, text):
+        return (
+            "a database of this project (.attestrl/mlflow.db, or another one there) is damaged; bring it back from a backup "
+            "(`attestrl restore`), or move it away, then run again."
+        )
     number = next((n for words, n in WORDS.items() if re.search(words, text, re.IGNORECASE)), None)
     return None if number is None else f"a file of this project: {DISK[number]}."
 

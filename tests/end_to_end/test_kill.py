@@ -17,7 +17,7 @@ import pytest
 
 from governance.digest import sha256_path
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project, clean_environment, digests, small_project
+from tests.end_to_end.conftest import Project, clean_environment, digests, half_written, small_project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 WAIT = 180
@@ -112,8 +112,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
 
 
 def _nothing_is_left(project: Project) -> None:
-    half_written = [p for p in (project.folder / "data").rglob("*") if ".partial" in p.name or p.suffix == ".tmp"]
-    assert half_written == []
+    assert half_written(project.folder) == []
     with sqlite3.connect(project.folder / ".attestrl/mlflow.db") as store:
         assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
     verified = project.attestrl("ledger", "verify", "--json")

@@ -1,5 +1,9 @@
 """What libraries say, as a sentence that a person can act on."""
 
+import sqlite3
+from pathlib import Path
+
+import pytest
 from mlflow.exceptions import RestException
 
 from governance.errors import MissingComponent, explained
@@ -12,3 +16,10 @@ def test_what_a_server_refuses_is_not_taken_for_the_disk() -> None:
     assert str(found).startswith("the MLflow server refused: PERMISSION_DENIED: Permission denied")
     disk = explained(PermissionError(13, "Permission denied", "params.yaml"))
     assert "may not be read or written by this user" in str(disk)
+
+
+def test_a_damaged_database_is_told_from_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"\xff" * 4096)
+    with pytest.raises(sqlite3.DatabaseError) as caught, sqlite3.connect(tmp_path / "mlflow.db") as store:
+        store.execute("select 1 from runs")
+    assert "is damaged; bring it back from a backup" in str(explained(caught.value))
