@@ -137,6 +137,8 @@ def _why(text: str, otherwise: str) -> str:
     """What DVC's own words mean; they follow `otherwise` where they are to be read as they are."""
     if re.search(r"is busy, it is being blocked by|Unable to acquire lock", text):
         return "another DVC command is at work in this project; wait until it ends, then run again."
+    if "No possible cache link types" in text:  # what it makes of a copy that the disk did not take
+        return "DVC cannot bring files out of its cache: the disk is full, or does not let it write; free some space, then run again."
     return about_the_disk(text) or f"{otherwise}: {_last_error(text)}"
 
 

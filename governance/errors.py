@@ -54,18 +54,24 @@ DAMAGED = r"database disk image is malformed|file is not a database"
 
 
 def explained(error: BaseException) -> AttestError | None:
-    """The error itself if a person can act on it, a MissingComponent if the disk is its cause, else None."""
+    """The error itself if a person can act on it, our own if the disk, or the name of a file, is its cause, else None."""
     for cause in _chain(error):
         if isinstance(cause, AttestError):
             return cause
         if isinstance(cause, FileNotFoundError) and cause.filename == "git":
             return MissingComponent("git: is not on this machine, or not on the PATH; install it.")
         if isinstance(cause, OSError) and cause.errno in DISK:
-            where = f"{cause.filename}: " if cause.filename else ""
-            return MissingComponent(f"{where}{DISK[cause.errno]}.")
+            where = f"{_meant(str(cause.filename))}: " if cause.filename else ""
+            kind = BadInput if cause.errno in (errno.ENOTDIR, errno.EISDIR) else MissingComponent
+            return kind(f"{where}{DISK[cause.errno]}.")
         if about := _of_mlflow(cause) or about_the_disk(str(cause)):
             return MissingComponent(about)
     return None
+
+
+def _meant(name: str) -> str:
+    """The file that was to be written, for the temporary name under which it was (`governance.digest.writing`)."""
+    return re.sub(r"\.([^/]+)\.\d+\.[^./]+\.partial$", r"\1", name)
 
 
 def _of_mlflow(cause: BaseException) -> str | None:

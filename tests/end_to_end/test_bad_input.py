@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import needs_namespaces
 from tests.end_to_end.conftest import Project, half_written
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
@@ -192,12 +193,6 @@ def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:
     )
 
 
-needs_namespaces = pytest.mark.skipif(
-    subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode != 0,
-    reason="this machine does not let a user mount a file system",
-)
-
-
 @needs_namespaces
 def test_a_full_disk(own: Project) -> None:
     """The folder of a stage's outputs is a file system of 64 KiB."""
@@ -226,4 +221,4 @@ def test_a_report_folder_that_is_a_file(untouched: Project, tmp_path: Path) -> N
     (tmp_path / "out").write_text("in the way")
     pairs = untouched.folder / "data/raw/hh_rlhf/small.jsonl"
     arguments = ["--preferences", str(pairs), "--out", str(tmp_path / "out" / "report")]
-    refused(untouched.attestrl("check", "poisoning", *arguments), 3, ("out",))
+    refused(untouched.attestrl("check", "poisoning", *arguments), 2, ("out",))
