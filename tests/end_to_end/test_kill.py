@@ -1,5 +1,7 @@
-"""`kill -9` at random moments of every stage: the next run goes on, keeps what was finished, and ends with the same bytes."""
+"""`kill -9` at random moments of every stage, before the first and after the last: the next run goes on, keeps what was
+finished, and ends with the same bytes."""
 
+import contextlib
 import json
 import os
 import random
@@ -94,6 +96,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
     rng = random.Random(seed)
     usual = {s["name"]: s["seconds"] for s in first["stages"]}
     kept: dict[str, str] = {}
+    kill_before_the_first_stage(other, rng)
     for number, name in enumerate(STAGES):
         kind, moment = rng.choice(KINDS), rng.random() * 0.9 * usual[name]
         print(f"{name}: kill {kind} after {moment:.1f} s")
@@ -101,14 +104,48 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
         wait_for_stage(other, name, run)
         kept = kept | records(other, STAGES[:number])
         time.sleep(moment)
-        for pid in victims(run, kind, name):
-            os.kill(pid, signal.SIGKILL)
-        ended(other, run)  # where the command itself was spared, it says so and ends
+        kill(other, run, kind, name)
+    kill_after_the_last_stage(other, rng)
     record = json.loads(ended(other, start(other), 600))
     assert record["status"] == "done", record
     assert records(other, list(kept)) == kept, "a finished stage was made again"
     assert digests(record) == digests(first)
     _nothing_is_left(other)
+
+
+def kill_before_the_first_stage(project: Project, rng: random.Random) -> None:
+    """While the MLflow store is made, and what was left is set right."""
+    run, moment = start(project), rng.random() * 3
+    while not (project.folder / ".attestrl/mlflow.db").is_file():
+        assert run.poll() is None, ended(project, run)
+        time.sleep(0.01)
+    print(f"the store: kill everything after {moment:.1f} s")
+    time.sleep(moment)
+    kill(project, run, "everything", STAGES[0])
+
+
+def kill_after_the_last_stage(project: Project, rng: random.Random) -> None:
+    """While the records are written, the audit log closes the run, and the policy gets its alias."""
+    ledger, moment = project.folder / ".attestrl/ledger.jsonl", rng.random()
+    before = verdicts(ledger)
+    run = start(project)
+    while verdicts(ledger) == before:
+        assert run.poll() is None, ended(project, run)
+        time.sleep(0.01)
+    print(f"after the verdict: kill everything after {moment:.2f} s")
+    time.sleep(moment)
+    kill(project, run, "everything", STAGES[-1])
+
+
+def verdicts(ledger: Path) -> int:
+    return ledger.read_bytes().count(b'"gate.verdict"')
+
+
+def kill(project: Project, run: subprocess.Popen[str], kind: str, name: str) -> None:
+    for pid in victims(run, kind, name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    ended(project, run)  # where the command itself was spared, it says so and ends
 
 
 def _nothing_is_left(project: Project) -> None:
