@@ -1,6 +1,7 @@
 """`attestrl evaluate`: the suite on the models of a run, its report, and what of it is kept: files, MLflow, ledger."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -114,10 +115,13 @@ def _downloaded(uri: str, sha256: str) -> Path:
     import mlflow
 
     folder = paths.home() / "models" / sha256
-    if not folder.is_dir():
-        partial = folder.with_name(f".{sha256}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(partial))).rename(folder)
+    if folder.is_dir() and sha256_path(folder) == sha256:
+        return folder
+    partial = folder.with_name(f".{sha256}.partial")
+    for left in (folder, partial):  # a copy that was damaged, or cut short
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(parents=True)
+    Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(partial))).rename(folder)
     if sha256_path(folder) != sha256:
         raise GateRefused(f"{uri}: its bytes are not those it was registered with.")
     return folder

@@ -98,8 +98,8 @@ def remove_half_written(*folders: Path) -> None:
     """Remove files in these folders that a process which is gone was writing (`governance.digest.writing`)."""
     import psutil
 
-    for file in (f for folder in folders for f in folder.glob(f".*{PARTIAL}")):
-        writer = re.search(r"\.(\d+)\.[^.]+$", file.name.removesuffix(PARTIAL))
+    for file in (f for folder in folders for f in folder.glob(f".*{PARTIAL}*")):
+        writer = re.search(rf"\.(\d+)\.[^.]+{re.escape(PARTIAL)}", file.name)
         if writer and not psutil.pid_exists(int(writer[1])):
             file.unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from flows.printing import Json, print_result
-from governance.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Erasure, retention, records of processing.")
 
@@ -92,8 +91,5 @@ def ropa(out: Annotated[Path, typer.Option("--out", help="Markdown file to write
     target = out.absolute()
     project.enter()
     text = processing.ropa(datetime.now(UTC).date())
-    try:
-        write_atomic(target, text)
-    except OSError as error:
-        raise BadInput(f"--out {out}: cannot be written ({error.strerror}); name another file.") from None
+    write_atomic(target, text)
     typer.echo(f"{out}: {text.count('**Missing**') - 1} answers are missing, each with whom to ask.")

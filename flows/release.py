@@ -53,7 +53,8 @@ def decide(
     types, unless the decision came another way; `override`: although the evaluation broke a bound, if another person asked
     for it before.
 
-    An approval is judged again from the evidence; where that says no, the refusal is recorded with what was shown.
+    An approval is judged again from the evidence; where that says no, the refusal is recorded with what was shown. One that
+    was recorded, but cut short before the alias moved, is finished by approving again.
     """
     decision.check_reason(reason)
     record = listing.load(run_id)
@@ -83,10 +84,11 @@ def decide(
             if overrides:
                 shown += f"Overridden: {decision.BOUND}. First asked by {overrides['actor']}: {overrides['reason']}\n"
         show(shown)
-        decision.record_decision(
-            ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen,
-            judged=judged, overrides=overrides,
-        )  # fmt: skip
+        if not (approved and decision.unfinished(ledger, run_id)):
+            decision.record_decision(
+                ledger, run_id=run_id, approved=approved, reason=reason, actor=actor, shown_text=shown, seen=seen,
+                judged=judged, overrides=overrides,
+            )  # fmt: skip
         if approved:
             move_alias(ledger, run_id, actor, policy, "champion")
         sealing.seal(actor)

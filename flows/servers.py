@@ -64,7 +64,12 @@ def _wait(server: "subprocess.Popen[bytes]", port: int) -> str:
     url = f"http://127.0.0.1:{port}/api"
     deadline = time.monotonic() + START_SECONDS
     while _free(port) or not is_healthy(url):  # a look at the port costs next to nothing, a client does
-        if server.poll() is not None or time.monotonic() > deadline:
+        if server.poll() is not None:
+            raise MissingComponent(
+                f"the local Prefect server ended as it started; its database in {os.environ.get('PREFECT_HOME')} may be "
+                "damaged: move prefect.db* away, which hold no evidence, then run again."
+            )
+        if time.monotonic() > deadline:
             raise MissingComponent(
                 f"the local Prefect server did not start within {START_SECONDS} s; run `attestrl doctor`."
             )

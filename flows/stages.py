@@ -7,6 +7,7 @@ dependency) leaves no receipt either, but an exit code.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -60,8 +61,7 @@ def changed_stages() -> set[str]:
     """Stages that DVC would run or restore now, as far as can be told before any of them runs."""
     done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = about_the_disk(done.stderr) or f"DVC cannot tell what has changed: {_last_error(done.stderr)}"
-        raise MissingComponent(said)
+        raise MissingComponent(_why(done.stderr, "DVC cannot tell what has changed"))
     status = json.loads(done.stdout.strip().splitlines()[-1])
     external = {name for name in ("ingest", "base") if name not in status and _outside_input_changed(name)}
     return set(status) | external
@@ -99,11 +99,7 @@ def run_stage(name: str, parent_run: str) -> Outcome:
         )
         code, told = again.returncode, _take(receipt)
         if code != 0 and not told:
-            told = {
-                "outcome": "failed",
-                "exit_code": 3,
-                "message": about_the_disk(again.stderr) or f"DVC could not run it: {_last_error(again.stderr)}",
-            }
+            told = {"outcome": "failed", "exit_code": 3, "message": _why(again.stderr, "DVC could not run it")}
     seconds = round(time.monotonic() - started, 3)
     if code != 0:
         leftovers.end_leftovers()  # DVC may have been killed alone
@@ -135,6 +131,15 @@ def _take(receipt: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(receipt.read_text())
     receipt.unlink()
     return content
+
+
+def _why(text: str, otherwise: str) -> str:
+    """What DVC's own words mean; they follow `otherwise` where they are to be read as they are."""
+    if re.search(r"is busy, it is being blocked by|Unable to acquire lock", text):
+        return "another DVC command is at work in this project; wait until it ends, then run again."
+    if "No possible cache link types" in text:  # what it makes of a copy that the disk did not take
+        return "DVC cannot bring files out of its cache: the disk is full, or does not let it write; free some space, then run again."
+    return about_the_disk(text) or f"{otherwise}: {_last_error(text)}"
 
 
 def _last_error(text: str) -> str:

@@ -74,8 +74,8 @@ def check_ledger(notary: Notary) -> None:
 def check_evidence(ledger: Log, run_id: str, folder: Path) -> list[Entry]:
     """Entries of a run whose evidence stands: it ended with a passing verdict, its evaluation is not stale, and every file
     in its `folder` is the one that its last entry names. Raises GateRefused otherwise, BadInput if the run is unknown or
-    decided."""
-    entries = _undecided(ledger, run_id)
+    decided; an approval that is unfinished may be looked at again."""
+    entries = list(ledger.entries(run_id)) if unfinished(ledger, run_id) else _undecided(ledger, run_id)
     if stale := freshness.stale_since(entries):
         raise GateRefused(f"{run_id}: its evaluation is {stale}; run a full cycle on the new base.")
     verdict = _last(entries, Event.GATE_VERDICT)
@@ -203,6 +203,17 @@ def _undecided(ledger: Log, run_id: str) -> list[Entry]:
     if expired := _last(entries, Event.EXPIRED):
         raise GateRefused(f"{run_id}: nobody decided in time ({expired.ts}); run again, and decide on that run.")
     return entries
+
+
+def unfinished(ledger: Readable, run_id: str) -> Entry | None:
+    """The approval of a run, if `champion` has not moved since: the process was killed, or the registry away, in between."""
+    approval = None
+    for e in ledger.entries():
+        if e.type == Event.APPROVED and e.run_id == run_id:
+            approval = e
+        elif e.type == Event.ALIAS_MOVED and e.data["alias"] == "champion":
+            approval = None
+    return approval
 
 
 def awaiting(ledger: Readable) -> dict[str, datetime]:

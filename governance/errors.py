@@ -41,28 +41,37 @@ DISK = {
     errno.EPERM: "may not be changed by this user; change its permissions, or name another folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another folder",
     errno.EISDIR: "is a folder where a file is needed; name a file",
+    errno.EIO: "the disk reports an error; look at the disk, bring damaged files back from a backup, then run again",
 }
 # Libraries that write by themselves (SQLite, safetensors, polars) say it in words of their own.
 WORDS = {
     r"no space left on device|disk is full": errno.ENOSPC,
     r"read-only file system|readonly database": errno.EROFS,
     r"permission denied|unable to open database file": errno.EACCES,
+    r"disk i/o error": errno.EIO,
 }
+DAMAGED = r"database disk image is malformed|file is not a database"
 
 
 def explained(error: BaseException) -> AttestError | None:
-    """The error itself if a person can act on it, a MissingComponent if the disk is its cause, else None."""
+    """The error itself if a person can act on it, our own if the disk, or the name of a file, is its cause, else None."""
     for cause in _chain(error):
         if isinstance(cause, AttestError):
             return cause
         if isinstance(cause, FileNotFoundError) and cause.filename == "git":
             return MissingComponent("git: is not on this machine, or not on the PATH; install it.")
         if isinstance(cause, OSError) and cause.errno in DISK:
-            where = f"{cause.filename}: " if cause.filename else ""
-            return MissingComponent(f"{where}{DISK[cause.errno]}.")
+            where = f"{_meant(str(cause.filename))}: " if cause.filename else ""
+            kind = BadInput if cause.errno in (errno.ENOTDIR, errno.EISDIR) else MissingComponent
+            return kind(f"{where}{DISK[cause.errno]}.")
         if about := _of_mlflow(cause) or about_the_disk(str(cause)):
             return MissingComponent(about)
     return None
+
+
+def _meant(name: str) -> str:
+    """The file that was to be written, for the temporary name under which it was (`governance.digest.writing`)."""
+    return re.sub(r"\.([^/]+)\.\d+\.[^./]+\.partial$", r"\1", name)
 
 
 def _of_mlflow(cause: BaseException) -> str | None:
@@ -77,6 +86,11 @@ def _of_mlflow(cause: BaseException) -> str | None:
 
 def about_the_disk(text: str) -> str | None:
     """Our sentence for what a library or a program says of the disk; None if it says nothing of it."""
+    if re.search(DAMAGED, text):
+        return (
+            "a database of this project (.attestrl/mlflow.db, or another one there) is damaged; bring it back from a backup "
+            "(`attestrl restore`), or move it away, then run again."
+        )
     number = next((n for words, n in WORDS.items() if re.search(words, text, re.IGNORECASE)), None)
     return None if number is None else f"a file of this project: {DISK[number]}."
 

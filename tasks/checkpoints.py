@@ -66,6 +66,7 @@ class Checkpoints:
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write `checkpoint-<step>` under a temporary name, fsync, rename; then remove the oldest beyond `keep`."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         if self.reads_only:
@@ -85,10 +86,11 @@ class Checkpoints:
             shutil.rmtree(final, ignore_errors=True)  # a refused one of the same step
             partial.rename(final)
             _sync(self.folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # which may have taken the last space: what is cut goes at once
             shutil.rmtree(partial, ignore_errors=True)
+            why = getattr(error, "strerror", None) or error
             raise MissingComponent(
-                f"{self.folder}: the checkpoint of step {step} cannot be written ({error.strerror or error}); free "
+                f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); free "
                 "some space or make the folder writable, then run again."
             ) from None
         for _, old in list(self._newest_first())[self.keep :]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from governance.digest import sha256_path
+from filelock import FileLock
+
+from governance.digest import PARTIAL, sha256_path
 from tasks import paths
 
 
@@ -44,6 +46,19 @@ def has_store() -> bool:
     return "MLFLOW_TRACKING_URI" in os.environ or (paths.home() / "mlflow.db").is_file()
 
 
+def _make_store() -> None:
+    """Make the local store under a temporary name: one that a kill left half made would be taken for an old one, which
+    MLflow cannot bring up to date."""
+    import mlflow
+
+    store = paths.home() / "mlflow.db"
+    with FileLock(paths.home() / "mlflow.lock"):
+        if not store.is_file():  # no other process was first
+            temporary = store.with_name(f".{store.name}.{os.getpid()}.new{PARTIAL}")
+            mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments()
+            temporary.replace(store)
+
+
 def connect(project: str) -> str:
     """Point MLflow at the store, make the project's experiment if needed, and give its id."""
     import logging
@@ -52,6 +67,8 @@ def connect(project: str) -> str:
     import mlflow
 
     paths.home().mkdir(parents=True, exist_ok=True)
+    if not has_store():
+        _make_store()
     mlflow.set_tracking_uri(tracking_uri())
     found = mlflow.get_experiment_by_name(project)
     if found is None:

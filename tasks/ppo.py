@@ -17,6 +17,7 @@ from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, load_value_model, merged, save_model, with_lora
+from tasks.rlhf.packing import CannotPack
 from tasks.rlhf.ppo import Diverged, PpoTrainer
 from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.rlhf.sharding import plain, shard
@@ -105,7 +106,7 @@ def _train(
             f"{error} at update {trainer.step + 1}; lower ppo.learning_rate, raise ppo.kl_coef, or set ppo.bf16=false. "
             f"Earlier checkpoints stay in {checkpoints.folder}."
         ) from None
-    except ValueError as error:
+    except CannotPack as error:
         raise BadInput(f"{paths.SFT}: {error}; choose another base.model.") from None
     return history, samples
 

@@ -192,12 +192,14 @@ def _gate(stage: Stage, judged: dict[str, Judged]) -> None:
         if checks.bad == 0:
             continue
         rule, n = checks.failed.most_common(1)[0]
-        where = (
-            f"most often by the rule {rule} ({n} rows), such as {', '.join(checks.examples)}; see "
-            f"{stage.report / 'quarantine.jsonl'}, then mend or remove them."
+        such = (
+            f"such as {', '.join(checks.examples)}; see {stage.report / 'quarantine.jsonl'}, then mend or remove them."
         )
+        where = f"most often by the rule {rule} ({n} rows), {such}"
         if name == "preferences" and checks.bad == checks.checked:
             raise BadInput(f"none of the {checks.checked} pairs is valid, {where}")
+        if (same := checks.failed["id_unique"]) > most * checks.checked:  # no rows that are bad: a file that is wrong
+            raise BadInput(f"{same} of {checks.checked} rows of {name} share their id with other rows, {such}")
         if checks.bad > most * checks.checked:
             raise GateRefused(f"{checks.bad} of {checks.checked} rows of {name} are bad (limit {most:.0%}), {where}")
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "data/raw/hh_rlhf/pairs.jsonl"
 ROWS = 160
+needs_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this machine does not let a user mount a file system",
+)
 LONGEST = ("pipeline", "privacy", "bad input", "evals", "stack", "killed")
 
 

@@ -20,6 +20,10 @@ from transformers import AttentionInterface
 NAME = "packed"
 
 
+class CannotPack(Exception):
+    """A model gives packed rows other logits than it gives them alone."""
+
+
 class Layout(Protocol):
     """How the tokens of one forward pass belong to rows."""
 
@@ -192,7 +196,7 @@ def _only(body: Any, keep: torch.Tensor | None) -> Iterator[None]:
 
 @torch.no_grad()
 def check_packing(model: Any, prompts: Sequence[Sequence[int]]) -> None:
-    """Compare packed rows with each row alone, read the ordinary way. Raises ValueError if the logits differ."""
+    """Compare packed rows with each row alone, read the ordinary way. Raises CannotPack if the logits differ."""
     core = transformer(model)
     rows = [torch.tensor(p[:32]) for p in prompts[:3]]
     lengths = torch.tensor([len(r) for r in rows])
@@ -202,4 +206,4 @@ def check_packing(model: Any, prompts: Sequence[Sequence[int]]) -> None:
     for row, logits in zip(rows, together.split(lengths.tolist()), strict=True):
         alone = core(input_ids=row[None].to(core.device), use_cache=False).logits[0]
         if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
-            raise ValueError(f"rows of {type(core).__name__} cannot be packed: it gives them other logits than alone")
+            raise CannotPack(f"rows of {type(core).__name__} cannot be packed: it gives them other logits than alone")

@@ -149,6 +149,11 @@ def entries(project: Project, *types: str) -> list[Entry]:
     return [e for e in Ledger(project.folder / ".attestrl/ledger.jsonl").entries() if e.type in types]
 
 
+def half_written(folder: Path) -> list[Path]:
+    """Files and folders under a temporary name."""
+    return [p for p in folder.rglob("*") if p.name.endswith((".partial", ".tmp"))]
+
+
 def outcomes(record: dict[str, Any]) -> dict[str, str]:
     return {s["name"]: s["outcome"] for s in record["stages"]}
 

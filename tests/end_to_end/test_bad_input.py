@@ -1,8 +1,8 @@
 """Bad input, through the commands that a person types: one sentence, its exit code, nothing half-written."""
 
 import json
-import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import Project, entries
+from tests.conftest import needs_namespaces
+from tests.end_to_end.conftest import Project, entries, half_written
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("bad input")]
 
@@ -44,11 +45,14 @@ VOTES: dict[str, tuple[bytes, tuple[str, ...]]] = {
 
 @pytest.fixture
 def own(untouched: Project) -> Iterator[Project]:
-    """The same project, with its params.yaml as it was afterwards."""
+    """The same project, with its params.yaml as it was afterwards. Nothing half-written is left, and no run open."""
     file = untouched.folder / "params.yaml"
     before = file.read_bytes()
     yield untouched
     file.write_bytes(before)
+    assert half_written(untouched.folder) == []
+    with sqlite3.connect(untouched.folder / ".attestrl/mlflow.db") as store:
+        assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, words: tuple[str, ...]) -> None:
@@ -59,11 +63,6 @@ def refused(done: subprocess.CompletedProcess[str], code: int, words: tuple[str,
     for word in words:
         assert word in said[0], said[0]
     assert "ann-7" not in said[0]
-
-
-def left_over(folder: Path) -> list[Path]:
-    """Files under a temporary name."""
-    return [p for p in folder.rglob("*") if ".partial" in p.name or p.suffix == ".tmp"]
 
 
 @pytest.mark.parametrize("case", PREFERENCES)
@@ -93,6 +92,7 @@ def test_golden_items_that_nobody_voted_on(untouched: Project, tmp_path: Path) -
     golden.write_text("item_id,gold_choice\n77,1\n")
     arguments = ["--votes", str(votes), "--golden", str(golden), "--out", str(tmp_path / "out")]
     refused(untouched.attestrl("check", "annotators", *arguments), 2, ("golden.csv", "votes"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,14 @@ def test_duplicate_ids_are_named(own: Project) -> None:
     file = own.folder / "data/raw/twice.jsonl"
     file.write_bytes(lines(*(PAIR | {"id": "x" if i < 9 else str(i), "prompt": f"{i}?"} for i in range(30))))
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/twice.jsonl", "--until", "validate"]
-    refused(own.attestrl("run", *arguments), 1, ("unique", "quarantine.jsonl"))
+    refused(own.attestrl("run", *arguments), 2, ("share their id", "quarantine.jsonl"))
+    assert [p for p in (own.folder / "data/interim/valid").rglob("*") if p.is_file()] == []
 
 
 def test_a_hub_name_without_a_network(own: Project) -> None:
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=nobody/nothing", "--until", "ingest"]
-    refused(own.attestrl("run", *arguments), 3, ("nobody/nothing", "network"))
+    nowhere = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}  # where nobody listens
+    refused(own.attestrl("run", *arguments, env=own.environment | nowhere), 3, ("nobody/nothing", "network"))
 
 
 def test_a_model_without_weights(own: Project) -> None:
@@ -149,7 +151,8 @@ def test_a_model_without_weights(own: Project) -> None:
 
 
 def base_without(token: str, own: Project) -> subprocess.CompletedProcess[str]:
-    """The stage `base` on a model whose tokenizer lacks a token; through `dvc repro`, which needs no stage before."""
+    """The stage `base` on a model whose tokenizer lacks a token; through `dvc repro`, which needs no stage before, and
+    with the receipt from which `attestrl run` takes sentence and exit code."""
     folder = shutil.copytree(own.folder / "data/raw/tiny/a", own.folder / f"data/raw/without-{token}")
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (folder / name).is_file():
@@ -159,13 +162,20 @@ def base_without(token: str, own: Project) -> subprocess.CompletedProcess[str]:
     file = own.folder / "params.yaml"
     text = file.read_text(encoding="utf-8").replace("data/raw/attestrl-small", f"data/raw/without-{token}")
     file.write_text(text, encoding="utf-8")
-    return own.python("-m", "dvc", "repro", "--single-item", "base")
+    environment = own.environment | {"ATTESTRL_RECEIPT": str(receipt(own))}
+    return own.python("-m", "dvc", "repro", "--single-item", "base", env=environment)
+
+
+def receipt(own: Project) -> Path:
+    return own.folder / "receipt.json"
 
 
 def test_a_tokenizer_without_an_end(own: Project) -> None:
     done = base_without("eos_token", own)
     assert done.returncode != 0
-    assert "EOS" in done.stderr
+    told = json.loads(receipt(own).read_text(encoding="utf-8"))
+    assert (told["outcome"], told["exit_code"]) == ("failed", 2)
+    assert "without-eos_token: its tokenizer has no EOS token" in told["message"]
     assert not (own.folder / "data/models/base").exists()
 
 
@@ -184,12 +194,6 @@ def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=300, check=False
     )
-
-
-needs_namespaces = pytest.mark.skipif(
-    subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode != 0,
-    reason="this machine does not let a user mount a file system",
-)
 
 
 @needs_namespaces
@@ -220,9 +224,4 @@ def test_a_report_folder_that_is_a_file(untouched: Project, tmp_path: Path) -> N
     (tmp_path / "out").write_text("in the way")
     pairs = untouched.folder / "data/raw/hh_rlhf/small.jsonl"
     arguments = ["--preferences", str(pairs), "--out", str(tmp_path / "out" / "report")]
-    refused(untouched.attestrl("check", "poisoning", *arguments), 3, ("out",))
-
-
-def test_nothing_is_left_half_written(untouched: Project) -> None:
-    assert left_over(untouched.folder) == []
-    assert os.environ.get("ATTESTRL_HOME") is None
+    refused(untouched.attestrl("check", "poisoning", *arguments), 2, ("out",))

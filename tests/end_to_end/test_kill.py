@@ -1,5 +1,7 @@
-"""`kill -9` at random moments of every stage: the next run goes on, keeps what was finished, and ends with the same bytes."""
+"""`kill -9` at random moments of every stage, before the first and after the last: the next run goes on, keeps what was
+finished, and ends with the same bytes."""
 
+import contextlib
 import json
 import os
 import random
@@ -17,7 +19,14 @@ import pytest
 
 from governance.digest import sha256_path
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project, clean_environment, digests, entries, small_project
+from tests.end_to_end.conftest import (
+    Project,
+    clean_environment,
+    digests,
+    entries,
+    half_written,
+    small_project,
+)
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("killed")]
 WAIT = 180
@@ -94,7 +103,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
     rng = random.Random(seed)
     usual = {s["name"]: s["seconds"] for s in first["stages"]}
     kept: dict[str, str] = {}
-    commands = 0
+    commands = kill_before_the_first_stage(other, rng)
     for number, name in enumerate(STAGES):
         kind, moment = rng.choice(KINDS), rng.random() * 0.9 * usual[name]
         print(f"{name}: kill {kind} after {moment:.1f} s")
@@ -102,10 +111,8 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
         wait_for_stage(other, name, run)
         kept = kept | records(other, STAGES[:number])
         time.sleep(moment)
-        for pid in victims(run, kind, name):
-            os.kill(pid, signal.SIGKILL)
-            commands += pid == run.pid
-        ended(other, run)  # where the command itself was spared, it says so and ends
+        commands += kill(other, run, kind, name)
+    commands += kill_after_the_last_stage(other, rng)
     record = json.loads(ended(other, start(other), 600))
     assert record["status"] == "done", record
     assert records(other, list(kept)) == kept, "a finished stage was made again"
@@ -118,9 +125,46 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
     assert killed or commands < 2  # one may have been over when it was killed
 
 
+def kill_before_the_first_stage(project: Project, rng: random.Random) -> bool:
+    """While the MLflow store is made, and what was left is set right."""
+    run, moment = start(project), rng.random() * 3
+    while not (project.folder / ".attestrl/mlflow.db").is_file():
+        assert run.poll() is None, ended(project, run)
+        time.sleep(0.01)
+    print(f"the store: kill everything after {moment:.1f} s")
+    time.sleep(moment)
+    return kill(project, run, "everything", STAGES[0])
+
+
+def kill_after_the_last_stage(project: Project, rng: random.Random) -> bool:
+    """While the records are written, the audit log closes the run, and the policy gets its alias."""
+    ledger, moment = project.folder / ".attestrl/ledger.jsonl", rng.random()
+    before = verdicts(ledger)
+    run = start(project)
+    while verdicts(ledger) == before:
+        assert run.poll() is None, ended(project, run)
+        time.sleep(0.01)
+    print(f"after the verdict: kill everything after {moment:.2f} s")
+    time.sleep(moment)
+    return kill(project, run, "everything", STAGES[-1])
+
+
+def verdicts(ledger: Path) -> int:
+    return ledger.read_bytes().count(b'"gate.verdict"')
+
+
+def kill(project: Project, run: subprocess.Popen[str], kind: str, name: str) -> bool:
+    """Kill the victims; whether the command itself is among them."""
+    doomed = victims(run, kind, name)
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    ended(project, run)  # where the command itself was spared, it says so and ends
+    return run.pid in doomed
+
+
 def _nothing_is_left(project: Project) -> None:
-    half_written = [p for p in (project.folder / "data").rglob("*") if ".partial" in p.name or p.suffix == ".tmp"]
-    assert half_written == []
+    assert half_written(project.folder) == []
     with sqlite3.connect(project.folder / ".attestrl/mlflow.db") as store:
         assert store.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
     verified = project.attestrl("ledger", "verify", "--json")

@@ -19,6 +19,21 @@ def test_a_run_is_made_again_byte_for_byte(first: dict[str, Any], project: Proje
     assert not list((project.folder / ".attestrl/verify").iterdir())
 
 
+def test_what_differs_is_named(first: dict[str, Any], project: Project) -> None:
+    """As of a run whose base had been another one; of its stages `base` alone is made again."""
+    file = project.folder / ".attestrl/records" / first["run_id"] / "run.json"
+    before = file.read_text(encoding="utf-8")
+    record = json.loads(before)
+    for stage in record["stages"]:
+        stage["outcome"] = "made" if stage["name"] == "base" else "skipped"
+        stage["outputs"] = [o | {"sha256": "0" * 64} for o in stage["outputs"] if o["path"] == "data/models/base"]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    done = project.attestrl("run", "--verify", first["run_id"])
+    file.write_text(before, encoding="utf-8")
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "data/models/base" in done.stdout
+
+
 def test_code_that_git_does_not_have_is_not_made_again(first: dict[str, Any], project: Project) -> None:
     file = project.folder / "tasks/splits.py"
     before = file.read_text(encoding="utf-8")

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,23 @@ def test_a_broken_bound_needs_a_second_person_and_a_reason(released: Path, tmp_p
     first = next(e for e in entries(project) if e.entry_hash == approved.data["overrides"]["entry"])
     assert (approved.actor, first.actor) == ("user:bert", "user:anna") and first.type == "decision.refused"
     assert "First asked by user:anna: I know why" in approved.data["shown"]
+
+
+def test_an_approval_that_was_cut_short_is_finished_by_approving_again(released: Path, tmp_path: Path) -> None:
+    """As of a process that is killed, or a registry that goes away, between the log and the alias."""
+    project = Path(shutil.copytree(released, tmp_path / "project", symlinks=True))
+    code = "import os; from flows import cli, release; release.move_alias = lambda *_: os._exit(9); cli.main()"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
+    command = [sys.executable, "-c", code, "approve", RUN, "--reason", "read it"]
+    cut = subprocess.run(command, cwd=project, env=environment | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert cut.returncode == 9
+    again = attestrl(project, "approve", RUN, "--reason", "read it")
+    assert (again.returncode, "champion now" in again.stdout) == (0, True), again.stderr
+    types = [e.type for e in entries(project)]
+    assert types[-2:] == ["decision.approved", "alias.moved"]
+    assert types.count("decision.approved") == 1
+    third = attestrl(project, "reject", RUN, "--reason", "read it")
+    assert (third.returncode, "was decided already" in third.stderr) == (2, True), third.stderr
 
 
 def test_a_form_that_showed_something_else_decides_nothing(released: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from governance.errors import MissingComponent
 from tasks.checkpoints import Checkpoints
+from tests.conftest import ROOT, needs_namespaces
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "rng": torch.arange(5, dtype=torch.uint8)}
 
@@ -76,6 +79,22 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(checkpoints: Checkpoints)
     checkpoints.folder.write_text("in the way")
     with pytest.raises(MissingComponent, match="checkpoint of step 3 cannot be written"):
         checkpoints.save(3, TENSORS, {})
+
+
+@needs_namespaces
+def test_a_disk_that_fills_up_while_one_is_written_is_a_sentence(tmp_path: Path) -> None:
+    """A file system of 64 KiB: the first is whole, the second is not there, and neither is half of it."""
+    code = (
+        "import torch; from tasks.checkpoints import Checkpoints; c = Checkpoints('ppo', {}, keep=2)\n"
+        "for step in (1, 2): c.save(step, {'w': torch.zeros(10_000)}, {})\n"
+    )
+    script = 'mkdir s; mount -t tmpfs -o size=64k tmpfs s; ATTESTRL_HOME=s "$1" -c "$2" || true; find s/checkpoints'
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", sys.executable, code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "MissingComponent" in done.stderr and "checkpoint of step 2 cannot be written" in done.stderr
+    assert "checkpoint-1/state.json" in done.stdout
+    assert "checkpoint-2" not in done.stdout
 
 
 def test_trainings_that_nobody_came_back_to_go(checkpoints: Checkpoints) -> None:

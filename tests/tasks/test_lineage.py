@@ -1,6 +1,11 @@
 """What stages wrote about themselves, and whether MLflow still knows it."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +13,7 @@ from flows import preflight
 from governance.digest import write_json
 from governance.errors import MissingComponent
 from tasks import lineage, paths
-from tests.conftest import give_store
+from tests.conftest import ROOT, give_store
 
 
 @pytest.mark.parametrize("content", [b"", b'{"cut', b"[]", b"\xff\xfe"])
@@ -38,3 +43,17 @@ def test_outputs_whose_run_the_store_does_not_have(tmp_path: Path, monkeypatch: 
     with pytest.raises(MissingComponent, match=r"outputs of validate.*dvc repro --single-item --force validate`"):
         preflight.check_store(paths.STAGES)
     preflight.check_store(["ingest"])
+
+
+@pytest.mark.slow
+def test_a_store_that_was_being_made_when_the_process_was_killed(tmp_path: Path) -> None:
+    """MLflow calls tables that are half made an old store, and cannot bring them up to date."""
+    code = "from tasks import lineage; print(lineage.connect('project'))"
+    environment = os.environ | {"ATTESTRL_HOME": str(tmp_path / "state"), "PYTHONPATH": str(ROOT)}
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", code], **options) as making:
+        while not any(p.stat().st_size > 200_000 for p in tmp_path.glob("state/*mlflow.db*")):
+            assert making.poll() is None
+            time.sleep(0.005)
+        making.kill()
+    assert subprocess.check_output([sys.executable, "-c", code], **options).strip() == b"1"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tasks.rlhf.models import load_causal_lm
-from tasks.rlhf.packing import KeyValueCache, Packed, check_packing, hidden_states
+from tasks.rlhf.packing import CannotPack, KeyValueCache, Packed, check_packing, hidden_states
 from tasks.rlhf.token_logprobs import token_logprobs
 
 ROWS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15, 16]]
@@ -77,7 +77,7 @@ def test_a_model_whose_rows_would_mix_is_refused(model: Any) -> None:
         return output + output.roll(1, 1)  # as a convolution over the tokens would
 
     model.model.layers[0].mlp.register_forward_hook(shifted)
-    with pytest.raises(ValueError, match="cannot be packed"):
+    with pytest.raises(CannotPack, match="cannot be packed"):
         check_packing(model, ROWS)
 
 
