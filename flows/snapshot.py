@@ -59,7 +59,8 @@ def _findings(folder: Path, copies: list[Path]) -> list[Path]:
         root = paths.report("annotators")
         names = {(f.parent.relative_to(root) / "votes").as_posix(): f for f in sorted(root.rglob("summary.json"))}
         audits = {n: annotator_export.exported(json.loads(f.read_bytes())) for n, f in names.items()}
-        records["golden-audit.json"] = findings.golden_audits(audits)
+        if judged := {n: found for n, found in audits.items() if found["annotators"]}:
+            records["golden-audit.json"] = findings.golden_audits(judged)
     for name, record in records.items():
         write_json(folder / name, record)
     return [folder / name for name in records]

@@ -22,7 +22,7 @@ def exported(summary: dict[str, Any]) -> dict[str, Any]:
         for row in summary.get("disagreements", [])
     ]  # fmt: skip
     more = {"disagreements": topics} if topics else {}
-    if summary.get("simulated"):
+    if summary["simulated"] or not summary["annotators"]:
         return {k: v for k, v in summary.items() if k != "demographics"} | more
     people = summary["annotators"]
     low, high = disclosure.band(summary["flagged"])

@@ -71,6 +71,15 @@ def test_what_is_exported_of_the_report_has_no_figures_of_few_people() -> None:
     assert found["flagged"] == [0, 10]
     assert "0 to 10 of them are not to be trusted" in found["summary"]
     assert "flagged_for" not in found
+    nobody = {
+        "summary": "There are no votes.",
+        "votes": 0,
+        "annotators": 0,
+        "items": 0,
+        "flagged": 0,
+        "simulated": False,
+    }
+    assert exported(nobody) == nobody
     simulated = exported(summary_of([0.7] * 12, 3) | {"simulated": True})
     assert (simulated["flagged"], simulated["mean_reliability"]) == (3, pytest.approx(0.7))
 
