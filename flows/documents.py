@@ -12,7 +12,7 @@ from governance import disclosure
 from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
 from governance.digest import sha256_path, write_atomic, write_json
 from governance.model_card import ModelFacts, model_card
-from tasks import params, paths
+from tasks import annotator_export, params, paths
 from tasks.lineage import read_record
 
 MODELS = {
@@ -146,7 +146,7 @@ def _annotators(name: str, done: set[str]) -> str | None:
         return None
     folder = paths.report("annotators") / Path(name).parent
     found = _json(folder / "summary.json")
-    return str(found.get("summary")) if found else None
+    return str(annotator_export.exported(found)["summary"]) if found else None
 
 
 def _demographics(votes: Path) -> dict[str, list[dict[str, Any]]] | None:

@@ -10,7 +10,7 @@ from governance.bundle import DECLARATIONS
 from governance.digest import write_atomic, write_json
 from governance.errors import BadInput
 from governance.mapping import read_declarations
-from tasks import demographics, params, paths
+from tasks import annotator_export, params, paths
 
 REPORTS = {
     "ingest": "summary.json",
@@ -36,8 +36,16 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
             copies[folder / "lineage" / f"{LINEAGE[stage].name}.json"] = LINEAGE[stage] / "lineage.json"
     made = [_copy(source, to) for to, source in copies.items() if source.is_file()]
     if (summary := folder / "reports/annotators.json") in made:
-        write_json(summary, demographics.exported(json.loads(summary.read_text(encoding="utf-8"))))
+        write_json(summary, annotator_export.exported(json.loads(summary.read_text(encoding="utf-8"))))
+        _drop_counts(folder / "stages/annotators.json")
     return made + _findings(folder, made) + _declarations(folder) + _retention(folder, outcomes)
+
+
+def _drop_counts(record: Path) -> None:
+    """Take the exact numbers of accused annotators out of the copy of the stage's record (`tasks.annotator_export`)."""
+    content = json.loads(record.read_text(encoding="utf-8"))
+    content["metrics"] = {k: v for k, v in content["metrics"].items() if not k.endswith("flagged")}
+    write_json(record, content)
 
 
 def _findings(folder: Path, copies: list[Path]) -> list[Path]:
@@ -50,7 +58,9 @@ def _findings(folder: Path, copies: list[Path]) -> list[Path]:
     if folder / "reports/annotators.json" in copies:
         root = paths.report("annotators")
         names = {(f.parent.relative_to(root) / "votes").as_posix(): f for f in sorted(root.rglob("summary.json"))}
-        records["golden-audit.json"] = findings.golden_audits({n: json.loads(f.read_bytes()) for n, f in names.items()})
+        audits = {n: annotator_export.exported(json.loads(f.read_bytes())) for n, f in names.items()}
+        if judged := {n: found for n, found in audits.items() if found["annotators"]}:
+            records["golden-audit.json"] = findings.golden_audits(judged)
     for name, record in records.items():
         write_json(folder / name, record)
     return [folder / name for name in records]

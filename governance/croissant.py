@@ -151,7 +151,7 @@ def _within(kind: str, opening: str, closing: str) -> str | None:
 def _responsible(facts: DatasetFacts, every: dict[str, Answer], declared: Declared) -> dict[str, Any]:
     """Terms of the RAI vocabulary: from the topics of the datasheet that say it, or, where none does, measured, or declared
     under the term's own name."""
-    measured = {"annotationsPerItem": facts.per_item}
+    measured = {"annotationsPerItem": facts.per_item, "machineAnnotationTools": facts.simulated}
     found: dict[str, Any] = {}
     for row in reference("croissant_rai"):
         term, topics = row["property"], [every[t] for t in row["topics"].split()]

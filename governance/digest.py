@@ -57,7 +57,10 @@ def _is_plain(value: Any) -> bool:
     if kind is float:  # 1.0 is 1 in JavaScript, and an exponent is written from other sizes on
         return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
     if kind is dict:
-        return all(type(name) is str and name.isascii() and _is_plain(inner) for name, inner in value.items())
+        for name, inner in value.items():  # a loop, as every line of a log comes through here
+            if type(name) is not str or not name.isascii() or not (type(inner) is str or _is_plain(inner)):
+                return False
+        return True
     return kind is list and all(map(_is_plain, value))
 
 

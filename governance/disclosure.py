@@ -48,6 +48,15 @@ def band(n: int) -> tuple[int, int]:
     return n // EXPORTED * EXPORTED, n // EXPORTED * EXPORTED + EXPORTED - 1
 
 
+def coarse(value: float | None, people: int) -> float | None:
+    """A mean over some people to steps no finer than one over their number, and than a hundredth: what two such means over
+    all and all but one tell of that one is no more than a side of the mean. None where nothing was measured."""
+    if value is None:
+        return None
+    steps = max(1, min(100, people))
+    return round(round(value * steps) / steps, 2)
+
+
 def possible(total: int, shown: Collection[tuple[int, int]], unseen: int) -> list[tuple[int, int]]:
     """What each shown number can be for somebody who knows the total; `unseen` groups have one person or more each."""
     low, high = sum(b[0] for b in shown), sum(b[1] for b in shown)

@@ -34,10 +34,10 @@ def body(stage: Stage) -> None:
     stage.log_metrics({"annotators": float(own.table.height), "flagged": float(flagged.height)})
     most = stage.params.annotators.max_flagged_share
     if own.table.height and flagged.height / own.table.height > most:
-        named = ", ".join(flagged["annotator_id"].head(NAMED).to_list())
+        rows = own.table.with_row_index("row", offset=1).filter("flag")["row"].head(NAMED).to_list()
         raise GateRefused(
             f"{flagged.height} of {own.table.height} annotators are not to be trusted (limit {most:.0%}), "
-            f"such as {named}; see {stage.report / 'annotators.csv'}, then have their items voted on anew."
+            f"such as in row {', '.join(map(str, rows))} of {stage.report / 'annotators.csv'}; have their items voted on anew."
         )
     stage.notes["gate"] = "pass"
 

@@ -81,13 +81,3 @@ def _banded(column: pl.Series) -> pl.Series:
         start = (numbers // 10 * 10).cast(pl.Int64)
         column = (start.cast(pl.String) + "–" + (start + 9).cast(pl.String)).alias("group")
     return column.fill_null("not said").alias("group")
-
-
-def exported(summary: dict[str, Any]) -> dict[str, Any]:
-    """A report's summary without what an export may not say: figures by group stay inside, small numbers are hidden."""
-    rows = [
-        {k: v for k, v in row.items() if k in ("topic", "members")} if row["members"] >= disclosure.EXPORTED else
-        {"topic": row["topic"], "members": None}
-        for row in summary.get("disagreements", [])
-    ]  # fmt: skip
-    return {k: v for k, v in summary.items() if k != "demographics"} | ({"disagreements": rows} if rows else {})

@@ -71,7 +71,7 @@ def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], proj
 
     asked = project.run("--set", "rounds.number=3", "--set", "rounds.labels=people")
     assert (made(asked), asked["round"]["state"]) == ([], "waits")
-    assert [e.data["round"] for e in entries(project, "round.asked")] == [1, 2]
+    assert {e.data["round"] for e in entries(project, "round.asked")} == {1, 2}
     assert "the labels on the policy's own answers" in asked["simulated"]  # the first round's still are
     queue = ReviewStore(project.folder / ".attestrl/review.sqlite")
     answer = {"ratings": {}, "reason": "", "seconds": 1.0, "shown_order": [0, 1], "ranking": [1, 0]}

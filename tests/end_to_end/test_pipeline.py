@@ -111,6 +111,8 @@ def test_ledger_verifies(first: dict[str, Any], project: Project) -> None:
     assert found["ok"]
     assert found["entries"] > len(STAGES)
     assert found["verdict"] == "whole"  # nothing is left without a signature
+    signed = {int(f.name[:12]) for f in (project.folder / ".attestrl/checkpoints").iterdir()}
+    assert 2 in signed  # the start of the first run and its key, before any stage
     told = [
         "key.made",
         "run.started",

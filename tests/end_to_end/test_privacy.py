@@ -37,7 +37,10 @@ def test_an_export_tells_of_no_small_group(vendor: Project, tmp_path: Path) -> N
     assert vendor.attestrl("evidence", "export", "latest", "--out", str(bundle)).returncode == 0
     with zipfile.ZipFile(bundle) as z:
         sheet = json.loads(z.read("run/datasheet-votes.json"))
-        assert "demographics" not in json.loads(z.read("run/reports/annotators.json"))
+        report = json.loads(z.read("run/reports/annotators.json"))
+        assert report["flagged"] == [0, 10]
+        assert "demographics" not in report
+        assert [k for k in json.loads(z.read("run/stages/annotators.json"))["metrics"] if "flagged" in k] == []
         everything = b"".join(z.read(n) for n in z.namelist() if n.startswith("run/"))
     said = {a["id"]: a["answer"] for a in sheet["answers"]}["COMP-13"]
     assert "country: 2 groups are not shown" in said

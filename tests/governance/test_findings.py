@@ -34,4 +34,6 @@ def test_a_golden_audit_holds_counts_alone() -> None:
     record = golden_audits({"audits/rte/votes": summary})
     assert problems("golden-audit", record) == []
     assert "p-0123456789ab" not in json.dumps(record)
+    assert problems("golden-audit", golden_audits({"votes": summary | {"flagged": [0, 10]}})) == []
+    assert problems("golden-audit", golden_audits({"votes": summary | {"flagged": [0]}}))
     assert problems("golden-audit", golden_audits({"votes": {}}))

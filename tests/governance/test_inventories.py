@@ -140,6 +140,8 @@ def test_croissant_answers_every_term_of_the_vocabulary(tmp_path: Path) -> None:
     assert document["rai:annotationsPerItem"] == facts.per_item
     assert document["rai:dataAnnotationPlatform"] == "Example Crowd"
     assert document["rai:machineAnnotationTools"] == "Not known; ask the annotation vendor."
+    simulated = croissant(replace(facts, simulated="The panel is simulated."), DECLARED, "2026-01-01")
+    assert simulated["rai:machineAnnotationTools"] == "The panel is simulated."
     terms = {f"rai:{row['property']}" for row in reference("croissant_rai")}
     assert len(terms) == 20
     assert terms <= document.keys()

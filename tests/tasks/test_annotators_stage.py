@@ -81,5 +81,5 @@ def test_the_same_votes_give_the_same_bytes(project: Path) -> None:
 
 
 def test_too_many_flagged_stop_the_run(project: Path) -> None:
-    with pytest.raises(GateRefused, match=r"2 of 30 annotators .*sim-00"):
+    with pytest.raises(GateRefused, match=r"2 of 30 annotators .* row 1, 2 of data/reports/annotators/annotators.csv"):
         run_stage_in(project, "annotators", annotators={"max_flagged_share": 0.05})
