@@ -27,8 +27,10 @@ def export(
 
     target = out.absolute()
     project.enter()
-    runs = [r["run_id"] for r in listing.runs()] if run == "all" else [listing.load(run)["run_id"]]
-    if not runs:
+    known = listing.runs() if run == "all" else [listing.load(run)]
+    damaged = [r["message"] for r in known if r["status"] == listing.DAMAGED]
+    runs = [r["run_id"] for r in known if r["status"] != listing.DAMAGED]
+    if not known:
         raise BadInput("there are no runs yet; `attestrl run` makes the first.")
     notary, actor = sealing.notary(), current_actor()
     written: list[dict[str, str]] = []
@@ -44,6 +46,8 @@ def export(
                 add(Event.EXPORTED, run_id="", actor=actor, subject_digests=digests, data={"run": w["run_id"]})
         if written:
             sealing.seal(actor)
+    if damaged:
+        raise BadInput(f"{damaged[0]} The other {len(written)} of {len(known)} runs are written to {out}.")
     key = notary.keyring.active()
     document = {"bundles": written, "key": key.keyid if key else None}
 

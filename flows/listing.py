@@ -1,17 +1,28 @@
 """Runs of a project, from their records on the disk."""
 
+from pathlib import Path
 from typing import Any
 
 from flows import sealing
 from governance import freshness
 from governance.errors import BadInput
-from governance.records import list_runs, load_run, run_folders
+from governance.records import load_run, run_folders
 from tasks import paths
+
+DAMAGED = "damaged"
 
 
 def runs() -> list[dict[str, Any]]:
-    """Every run, latest first, without its stages."""
-    return [{k: v for k, v in r.items() if k != "stages"} for r in reversed(list_runs(paths.home()))]
+    """Every run, latest first, without its stages; one whose record cannot be read has the status `damaged`, and why."""
+    return [_without_stages(folder) for folder in reversed(run_folders(paths.home()))]
+
+
+def _without_stages(folder: Path) -> dict[str, Any]:
+    try:
+        return {k: v for k, v in load_run(folder).items() if k != "stages"}
+    except BadInput as error:
+        gate = {"verdict": "unknown", "reasons": []}
+        return {"run_id": folder.name, "status": DAMAGED, "gate": gate, "message": str(error)}
 
 
 def load(run_id: str) -> dict[str, Any]:

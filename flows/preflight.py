@@ -25,6 +25,7 @@ def check(settings: params.Params) -> None:
             reading.hub_name(source)
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
+    base.check_context(settings, Path(settings.base.model))
     if settings.principles.used:
         principles.read_principles(settings.principles)
     elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same

@@ -1,5 +1,6 @@
 """Stage `base`: the base model, brought into one form and fingerprinted: weights, tokenizer, chat template."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tasks.progress import bar
 from tasks.stage import Stage, run_stage
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")  # names of the field in config.json
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -25,6 +27,8 @@ def body(stage: Stage) -> None:
     progress = bar(3, "base", "step")
     tokenizer, model = _load(source, settings)
     progress.update()
+    stage.params.check_context(context_of(model.config))
+    _refuse_encoder(model, settings.model)
     if (tokenizer.eos_token_id or 0) >= len(model.get_input_embeddings().weight) or tokenizer.eos_token_id is None:
         raise BadInput(
             f"base.model: {settings.model}: its tokenizer has no EOS token that the model knows; set eos_token in "
@@ -69,6 +73,35 @@ def check_named(model: str) -> None:
         raise BadInput(
             f"base.model: {model}: there is no such folder, and it is not a hub name (owner/name)."
         ) from None
+
+
+def context_of(config: Any) -> int | None:
+    """Tokens that a model of this configuration (of transformers, or as read from config.json) can see; None: unlimited."""
+    fields = config if isinstance(config, dict) else {name: getattr(config, name, None) for name in CONTEXT}
+    return next((int(v) for name in CONTEXT if (v := fields.get(name))), None)
+
+
+def check_context(settings: params.Params, folder: Path) -> None:
+    """Raises BadInput for a length in params.yaml that the model in `folder` cannot see."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # the stage says what is wrong with the folder
+    settings.check_context(context_of(config) if isinstance(config, dict) else None)
+
+
+def _refuse_encoder(model: Any, name: str) -> None:
+    """Raises BadInput if what a token sees is not what comes before it alone, as in BERT: such a model generates nothing."""
+    import torch
+
+    rows = torch.tensor([[5, 6, 7], [5, 6, 8]], device=next(model.parameters()).device)
+    with torch.no_grad():
+        logits = model(input_ids=rows).logits[:, :2].float()
+    if (logits[0] - logits[1]).abs().max() > 1e-4 * logits.abs().max():
+        raise BadInput(
+            f"base.model: {name}: is an encoder ({model.config.model_type}), whose tokens see what comes after them; name a "
+            "causal (decoder) language model."
+        )
 
 
 def _source(settings: params.Base) -> Path:

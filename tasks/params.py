@@ -178,6 +178,27 @@ class Params(Section):
             )
         return self
 
+    def check_context(self, context: int | None) -> None:
+        """Raises BadInput for the first length, in tokens, that is over the base model's context; None: it has no limit."""
+        if context is None:
+            return
+        answer = max(self.ppo.max_new_tokens, self.evaluate.max_new_tokens)
+        lengths = {
+            "sft.max_length": self.sft.max_length,
+            "reward.max_length": self.reward.max_length,
+            "ppo.max_prompt_tokens + max_new_tokens": self.ppo.max_prompt_tokens + answer,
+        }
+        if self.method != "ppo":
+            lengths[f"{self.method}.max_length"] = getattr(self, self.method).max_length
+        if self.principles.used:
+            lengths["principles.max_tokens"] = self.principles.max_tokens
+        for name, length in lengths.items():
+            if length > context:
+                raise BadInput(
+                    f"{name}: {length} tokens, and the base model {self.base.model} has a context of {context}; lower it to "
+                    f"{context} at most, or name a base.model with a longer context."
+                )
+
     def shares(self, stage: str) -> bool:
         """Whether processes can share a stage; of the direct methods' trainers each would do the whole."""
         return stage in ("sft", "reward") or (stage == "ppo" and self.method == "ppo")

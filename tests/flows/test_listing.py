@@ -40,3 +40,10 @@ def test_a_damaged_record_does_not_hide_the_others(home: Path) -> None:
     assert listing.load(LAST)["run_id"] == LAST
     with pytest.raises(BadInput, match="restore it"):
         listing.load(FIRST)
+
+
+def test_a_damaged_record_is_listed_as_such_beside_the_others(home: Path) -> None:
+    (home / "records" / FIRST / "run.json").write_text("cut")
+    found = listing.runs()
+    assert [r["run_id"] for r in found] == [LAST, FIRST]
+    assert found[1]["status"] == "damaged" and "restore it" in found[1]["message"]

@@ -43,3 +43,19 @@ def test_a_declaration_that_is_cut_stops_a_run(length: int, monkeypatch: pytest.
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8")[:length], encoding="utf-8")
     with pytest.raises(BadInput, match=r"dvc.yaml: declares no stage .*evaluate; restore it from git"):
         preflight.check(params.load(ROOT / "params.yaml"))
+
+
+def test_a_context_that_is_too_short_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text('{"n_positions": 300}', encoding="utf-8")
+    (tmp_path / "model.safetensors").touch()
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    raw["base"]["model"] = str(tmp_path)
+    with pytest.raises(BadInput, match=r"^sft.max_length: 320 tokens, .* context of 300; lower it to 300 at most"):
+        preflight.check(params.parse(raw, "params.yaml"))
+    raw["sft"]["max_length"] = 300
+    with pytest.raises(BadInput, match=r"^ppo.max_prompt_tokens \+ max_new_tokens: 304 tokens"):
+        preflight.check(params.parse(raw, "params.yaml"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertLMHeadModel
 
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent
@@ -96,6 +97,15 @@ def test_refusals_are_sentences_and_write_no_model(
     first = next(k for k in weights if "mlp" in k)
     save_file({k: v for k, v in weights.items() if k != first}, holed, metadata={"format": "pt"})
     refused("models/holed", BadInput, f"lack {first}")
+
+    short = copy("short") / "config.json"
+    short.write_text(json.dumps(json.loads(short.read_text()) | {"max_position_embeddings": 100}))
+    refused("models/short", BadInput, "^ppo.max_prompt_tokens.*304 tokens.*context of 100; lower it")
+
+    bert = copy("bert")
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertLMHeadModel(BertConfig(vocab_size=512, **shape)).save_pretrained(bert)
+    refused("models/bert", BadInput, "is an encoder .bert.*causal")
 
     narrow = copy("narrow")
     narrowed = json.loads((narrow / "config.json").read_text()) | {"vocab_size": 400}
