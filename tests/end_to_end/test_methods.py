@@ -50,8 +50,9 @@ def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[st
 
 
 def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
-    """The judge labels a round (SIMULATED) and a second run trains on it; people are asked for the next."""
+    """The judge labels a round (SIMULATED) and a second run reads it; people are asked for the next."""
     project = copied(project, tmp_path / "rounds")
+    (project.folder / ".attestrl/review.sqlite").unlink(missing_ok=True)  # what an evaluation asked is not of a round
     # a model of random weights writes what validation takes for damaged
     given = ["rounds.number=2", "rounds.pairs=24", "rounds.labels=simulated", "validate.max_quarantine_share=0.5"]
     record = project.run(*(word for setting in given for word in ("--set", setting)), timeout=600)
