@@ -309,6 +309,24 @@ def test_no_tensor_over_the_vocabulary_outlives_the_rollout(tiny_model_folder: P
             assert found.numel() < experience.rollout.mask.sum() * vocabulary
 
 
+@pytest.mark.parametrize(
+    ("estimator", "formula"),
+    [("k1", lambda d: d), ("k2", lambda d: d**2 / 2), ("k3", lambda d: torch.exp(-d) - 1 + d)],
+)
+def test_the_reward_pays_for_the_estimator_that_is_named(
+    tiny_model_folder: Path, estimator: str, formula: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    t = trainer(tiny_model_folder, kl_estimator=estimator, kl_coef=0.5)
+    with torch.no_grad():
+        for parameter in t.policy.parameters():
+            parameter.mul_(1.1)
+    experience = t.collect(PROMPTS)
+    real = experience.rollout.mask.bool()
+    assert float(experience.kl[real].abs().mean()) > 0.01
+    paid = experience.rewards[:, :-1][real]
+    torch.testing.assert_close(paid, -0.5 * formula(experience.kl[real]), rtol=1e-3, atol=1e-5)
+
+
 def test_statistics_of_advantages_are_over_the_whole_batch(tiny_model_folder: Path) -> None:
     experience = trainer(tiny_model_folder).collect(PROMPTS)
     real = experience.advantages[:, :-1][experience.rollout.mask.bool()]
