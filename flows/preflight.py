@@ -8,7 +8,7 @@ from pathlib import Path
 from flows import removal, stages
 from governance import retention
 from governance.errors import BadInput, MissingComponent
-from tasks import base, launcher, lineage, params, principles, reading
+from tasks import base, context_length, launcher, lineage, params, principles, reading
 
 
 def check(settings: params.Params) -> None:
@@ -25,7 +25,7 @@ def check(settings: params.Params) -> None:
             reading.hub_name(source)
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
-    base.check_context(settings, Path(settings.base.model))
+    context_length.check_context(settings, Path(settings.base.model))
     if settings.principles.used:
         principles.read_principles(settings.principles)
     elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same

@@ -9,6 +9,7 @@ from governance.entry import Entry, Event
 from governance.errors import BadInput, GateRefused
 
 SCHEMA = "attestrl/run/1"
+FIELDS = ("run_id", "status", "stages", "gate")  # that every record has
 ENDS = (Event.RUN_ENDED, Event.RUN_FAILED, Event.RUN_KILLED)
 
 
@@ -22,7 +23,7 @@ def load_run(folder: Path) -> dict[str, Any]:
     file = folder / "run.json"
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not all(name in record for name in FIELDS):
             raise ValueError
     except ValueError:
         raise BadInput(

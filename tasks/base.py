@@ -1,17 +1,16 @@
 """Stage `base`: the base model, brought into one form and fingerprinted: weights, tokenizer, chat template."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from governance.digest import canonical_json, sha256_bytes, sha256_path, write_json
 from governance.errors import BadInput, MissingComponent
 from tasks import params, paths
+from tasks.context_length import context_of
 from tasks.progress import bar
 from tasks.stage import Stage, run_stage
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")  # names of the field in config.json
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -27,7 +26,7 @@ def body(stage: Stage) -> None:
     progress = bar(3, "base", "step")
     tokenizer, model = _load(source, settings)
     progress.update()
-    stage.params.check_context(context_of(model.config))
+    stage.params.check_context(context_of(model.config.to_dict()))
     _refuse_encoder(model, settings.model)
     if (tokenizer.eos_token_id or 0) >= len(model.get_input_embeddings().weight) or tokenizer.eos_token_id is None:
         raise BadInput(
@@ -73,21 +72,6 @@ def check_named(model: str) -> None:
         raise BadInput(
             f"base.model: {model}: there is no such folder, and it is not a hub name (owner/name)."
         ) from None
-
-
-def context_of(config: Any) -> int | None:
-    """Tokens that a model of this configuration (of transformers, or as read from config.json) can see; None: unlimited."""
-    fields = config if isinstance(config, dict) else {name: getattr(config, name, None) for name in CONTEXT}
-    return next((int(v) for name in CONTEXT if (v := fields.get(name))), None)
-
-
-def check_context(settings: params.Params, folder: Path) -> None:
-    """Raises BadInput for a length in params.yaml that the model in `folder` cannot see."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # the stage says what is wrong with the folder
-    settings.check_context(context_of(config) if isinstance(config, dict) else None)
 
 
 def _refuse_encoder(model: Any, name: str) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from governance.digest import sha256_path, write_json
 from governance.errors import AttestError, MissingComponent, explained
-from tasks import environment, launcher, lineage, params, paths
+from tasks import context_length, environment, launcher, lineage, params, paths
 
 if TYPE_CHECKING:
     from tasks.tracked import TrackedTable
@@ -54,7 +54,9 @@ class Stage:
         return path
 
     def input_model(self, folder: Path) -> Path:
-        """Log the model in `folder` as an input of the run and give its path."""
+        """Log the model in `folder` as an input of the run and give its path. Raises BadInput if params.yaml has a length
+        that it cannot see: one raised since the model was made."""
+        context_length.check_context(self.params, folder)
         import mlflow
         from mlflow.entities import LoggedModelInput
 

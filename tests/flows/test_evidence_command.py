@@ -35,6 +35,13 @@ def test_export_and_verify(empty_project: Path, tmp_path: Path) -> None:
     (same,) = (empty_project / "year").iterdir()
     assert same.name == f"evidence-{RUN}.zip"
     assert same.read_bytes() == Path(bundle).read_bytes()
+    cut = home / "records" / "20260101T000000Z-cut"
+    cut.mkdir()
+    (cut / "run.json").write_text("{", encoding="utf-8")
+    done = attestrl(empty_project, "evidence", "export", "all", "--out", "rest")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert str(cut / "run.json") in done.stderr and "other 1 of 2 runs" in done.stderr
+    assert [f.read_bytes() for f in (empty_project / "rest").iterdir()] == [same.read_bytes()]
     Path(bundle).write_bytes(Path(bundle).read_bytes()[:-1])
     done = attestrl(tmp_path, "evidence", "verify", bundle, "--json")
     assert done.returncode == 1

@@ -15,7 +15,8 @@ FIRST, LAST = "20260101T000000Z-aaaa1111", "20260102T000000Z-bbbb2222"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
     for run_id in (FIRST, LAST):
-        write_run_record(tmp_path / "records" / run_id, {"run_id": run_id, "stages": []})
+        record = {"run_id": run_id, "status": "done", "stages": [], "gate": {"verdict": "pass", "reasons": []}}
+        write_run_record(tmp_path / "records" / run_id, record)
     return tmp_path
 
 
@@ -42,8 +43,9 @@ def test_a_damaged_record_does_not_hide_the_others(home: Path) -> None:
         listing.load(FIRST)
 
 
-def test_a_damaged_record_is_listed_as_such_beside_the_others(home: Path) -> None:
-    (home / "records" / FIRST / "run.json").write_text("cut")
+@pytest.mark.parametrize("content", ["cut", "[]", "{}", '{"run_id": "20260101T000000Z-aaaa1111"}'])
+def test_a_damaged_record_is_listed_as_such_beside_the_others(content: str, home: Path) -> None:
+    (home / "records" / FIRST / "run.json").write_text(content)
     found = listing.runs()
     assert [r["run_id"] for r in found] == [LAST, FIRST]
     assert found[1]["status"] == "damaged" and "restore it" in found[1]["message"]

@@ -8,9 +8,12 @@ from governance.errors import BadInput
 from governance.records import list_runs, load_run, write_run_record
 
 
+REST = {"stages": [], "gate": {"verdict": "pass", "reasons": []}}
+
+
 def test_runs_are_listed_in_the_order_of_their_ids(tmp_path: Path) -> None:
     for run_id in ("20260102T000000Z-b", "20260101T000000Z-a"):
-        write_run_record(tmp_path / "records" / run_id, {"run_id": run_id, "status": "done"})
+        write_run_record(tmp_path / "records" / run_id, {"run_id": run_id, "status": "done"} | REST)
     (tmp_path / "records" / "20260103T000000Z-c").mkdir()  # a run that has not ended has no record yet
     assert [r["run_id"] for r in list_runs(tmp_path)] == ["20260101T000000Z-a", "20260102T000000Z-b"]
     assert load_run(tmp_path / "records" / "20260101T000000Z-a")["status"] == "done"
