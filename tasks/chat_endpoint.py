@@ -1,10 +1,6 @@
 """A model behind an OpenAI-compatible endpoint, asked with patience."""
 
-import json
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -15,18 +11,24 @@ from tasks.progress import bar
 from tasks.rlhf.encoding import Messages
 
 WORKERS = 8
-TRIES = 4
-RETRIED = (408, 409, 429, 500, 502, 503, 504)
+RETRIES = 3  # the client waits longer and longer between them, or as the server says
+BUSY = (408, 409, 429)  # beside errors of the server, 500 and above
 Asked = TypeVar("Asked")
 Said = TypeVar("Said")
 
 
 class ChatEndpoint:
-    """Chat completions; every call is independent. `where` names the section of params.yaml in errors."""
+    """Chat completions by OpenAI's client; every call is independent. `where` names the section of params.yaml in errors."""
 
     def __init__(self, settings: Endpoint, where: str) -> None:
+        from openai import Omit, OpenAI
+
         self.settings, self._where = settings, where
-        self._key = os.environ.get(settings.key, "")
+        key = os.environ.get(settings.key, "")
+        self._headers = {} if key else {"Authorization": Omit()}  # a server on this machine often asks for none
+        self._client = OpenAI(
+            base_url=settings.url, api_key=key or "none", timeout=settings.timeout, max_retries=RETRIES
+        )
 
     def each(self, ask: Callable[[Asked], Said], questions: Sequence[Asked], unit: str) -> list[Said]:
         """`ask` of every question, in their order, `WORKERS` at once."""
@@ -39,29 +41,30 @@ class ChatEndpoint:
         return found
 
     def complete(self, messages: Messages, **options: Any) -> dict[str, Any]:
-        """The first choice of a completion, with its `message`; a server that is busy is asked again, longer and longer
-        apart. Raises BadInput where the server refuses or is none of chat, MissingComponent where it does not answer."""
-        body = {"model": self.settings.model, "messages": list(messages), **options}
-        url = f"{self.settings.url.rstrip('/')}/chat/completions"
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        for attempt in range(TRIES):
-            try:
-                with urllib.request.urlopen(request, timeout=self.settings.timeout) as response:
-                    choice: dict[str, Any] = json.load(response)["choices"][0]
-                    if "content" in choice["message"]:  # which may be null
-                        return choice
-                    raise KeyError("content")
-            except urllib.error.HTTPError as error:
-                if error.code not in RETRIED:
-                    raise BadInput(
-                        f"{self._where}: {url} answers {error.code}; check url, model and the key in {self.settings.key}."
-                    ) from None
-            except (ValueError, KeyError, IndexError, TypeError):
-                raise BadInput(
-                    f"{self._where}: {url} gives no chat completion; name an OpenAI-compatible url."
+        """The first choice of a completion, with its `message`; a server that is busy is asked again. Raises BadInput
+        where the server refuses or is none of chat, MissingComponent where it does not answer."""
+        from openai import APIConnectionError, APIStatusError
+
+        url, said = self.settings.url, self._where
+        try:
+            answer = self._client.chat.completions.create(
+                model=self.settings.model,
+                messages=messages,  # type: ignore[arg-type]  # with the fields that OpenAI's own types have
+                extra_headers=self._headers,
+                **options,
+            )
+            choice: dict[str, Any] = answer.model_dump()["choices"][0]
+            choice["message"]["content"]  # which may be null
+        except APIStatusError as error:
+            if error.status_code in BUSY or error.status_code >= 500:
+                raise MissingComponent(
+                    f"{said}: {url} answers {error.status_code} again and again; look at the server, or set {said} to null."
                 ) from None
-            except OSError:
-                pass
-            time.sleep(0.2 * 4**attempt if attempt + 1 < TRIES else 0)
-        raise MissingComponent(f"{self._where}: {url} does not answer; start it, or set {self._where} to null.")
+            raise BadInput(
+                f"{said}: {url} answers {error.status_code}; check url, model and the key in {self.settings.key}."
+            ) from None
+        except APIConnectionError:
+            raise MissingComponent(f"{said}: {url} does not answer; start it, or set {said} to null.") from None
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            raise BadInput(f"{said}: {url} gives no chat completion; name an OpenAI-compatible url.") from None
+        return choice

@@ -7,7 +7,6 @@ import pytest
 from governance.errors import BadInput
 from governance.records import list_runs, load_run, write_run_record
 
-
 REST = {"stages": [], "gate": {"verdict": "pass", "reasons": []}}
 
 

@@ -86,8 +86,13 @@ def test_verdicts_and_the_key(served: Callable[[Reply], Server], monkeypatch: py
     assert set(server.seen) == {("/v1/chat/completions", "Bearer secret")}
 
 
-def test_an_answer_without_a_letter_is_none(served: Callable[[Reply], Server]) -> None:
-    assert judge(served(lambda body, n: (200, "hard to say"))).prefer([(PROMPT, "a", "b")]) == [None]
+def test_an_answer_without_a_letter_is_none_and_no_key_is_sent_where_there_is_none(
+    served: Callable[[Reply], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "of another endpoint")
+    server = served(lambda body, n: (200, "hard to say"))
+    assert judge(server).prefer([(PROMPT, "a", "b")]) == [None]
+    assert server.seen == [("/v1/chat/completions", None)]
 
 
 def test_a_busy_server_is_asked_again(served: Callable[[Reply], Server]) -> None:
@@ -102,12 +107,14 @@ def test_a_refused_key_is_said(served: Callable[[Reply], Server]) -> None:
 
 
 def test_no_server(served: Callable[[Reply], Server], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.chat_endpoint.TRIES", 1)
+    monkeypatch.setattr("tasks.chat_endpoint.RETRIES", 0)
     server = served(longer)
     nobody = EndpointJudge(Endpoint(url="http://127.0.0.1:9/v1", model="m"))
     with pytest.raises(MissingComponent, match="does not answer"):
         nobody.prefer([(PROMPT, "a", "b")])
     assert not server.seen
+    with pytest.raises(MissingComponent, match="answers 503 again and again"):
+        judge(served(lambda body, n: (503, ""))).prefer([(PROMPT, "a", "b")])
 
 
 def test_position_bias_is_measured_and_cancels(
