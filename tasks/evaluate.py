@@ -30,6 +30,7 @@ from tasks.stats.intervals import bootstrap_mean
 
 PROMPTS = paths.PROCESSED / "eval_prompts.parquet"
 HISTORY = paths.report("ppo") / "history.jsonl"
+JUDGED = paths.report("reward") / "metrics.json"
 MODELS = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
 MEASURED = MODELS | {"best": paths.SFT}  # best-of-n is SFT's, and needs no training
 SCORERS = {"judge": paths.JUDGE, "reward": paths.REWARD}
@@ -58,9 +59,8 @@ def body(stage: Stage) -> None:
     _reward_against_kl(stage.report / "reward_kl.png", stage.params.method)
     figures = {r["name"]: r for r in rows}
     settings, method = stage.params.evaluate, stage.params.method
-    text = render(
-        "evaluation.md.j2", rows=rows + groups, figures=figures, prompts=table.height, settings=settings, method=method
-    )
+    said = {"figures": figures, "judge": _agreement_with_people(), "prompts": table.height, "settings": settings}
+    text = render("evaluation.md.j2", rows=rows + groups, method=method, **said)
     (stage.report / "report.md").write_text(text, encoding="utf-8")
     for name in ("report.md", "samples.jsonl", "reward_kl.png"):
         stage.log_artifact(stage.report / name)
@@ -206,6 +206,13 @@ def _by_group(stage: Stage, table: pl.DataFrame, judge: dict[str, np.ndarray]) -
 
 def _row(name: str, rate: Rate) -> dict[str, Any]:
     return {"name": name, "value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n, "slice": None}
+
+
+def _agreement_with_people() -> dict[str, Any]:
+    """On how many held-out pairs of people's the judge is right, as the stage `reward` measured it."""
+    rows = json.loads(JUDGED.read_text(encoding="utf-8"))["metrics"]
+    row: dict[str, Any] = next(r for r in rows if r["name"] == "accuracy/judge_test" and r["slice"] is None)
+    return row
 
 
 def _samples(
