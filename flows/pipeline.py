@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows import tracing
 from flows.placement import run_stage
 from flows.stages import Outcome, changed_stages, finished
 from tasks import paths
@@ -24,6 +25,7 @@ def stage(name: str, parent_run: str, changed: bool, started: Any, ended: Any) -
     """Bring one stage up to date; the state's name is its outcome."""
     started(name)
     outcome = run_stage(name, parent_run) if changed else finished(name, "cached")
+    tracing.describe(outcome)
     ended(outcome)
     if outcome.outcome == "failed":
         return Failed(message=f"{name}: {outcome.message}")

@@ -22,6 +22,7 @@ from flows import (
     sealing,
     servers,
     snapshot,
+    tracing,
     watch,
 )
 from flows.stages import Outcome
@@ -172,9 +173,11 @@ def _through_prefect(run: Run) -> tuple[str, str, int]:
 
     outages.announce_prefect()
 
-    state = pipeline(
-        run.until, run.parent, lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o), return_state=True
-    )
+    started, ended = lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o)
+    with tracing.traced(run.run_id):
+        state = pipeline(run.until, run.parent, started, ended, return_state=True)
+        if state.is_failed():
+            tracing.failed(str(state.message))
     failed = next((o for o in run.outcomes if o.outcome == "failed"), None)
     if failed:
         return ("refused" if failed.exit_code == 1 else "failed"), f"{failed.name}: {failed.message}", failed.exit_code
