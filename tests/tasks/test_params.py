@@ -39,6 +39,9 @@ def test_shipped_file_is_valid() -> None:
         ({"reward": {"loss": "hinge"}}, "reward.loss is wrong"),
         ({"reward": {"loss": "plackett_luce", "label_smoothing": 0.1}}, "label_smoothing is of pairs"),
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
+        ({"process": {"level": "word"}}, "process.level is wrong"),
+        ({"process": {"aggregate": "mean"}}, "process.aggregate is wrong"),
+        ({"process": {"dev_share": 0}}, "process.dev_share is wrong"),
     ],
 )
 def test_errors_name_the_field(sections: dict[str, Any], sentence: str) -> None:
