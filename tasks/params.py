@@ -179,6 +179,15 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_to_reward(self) -> "Params":
+        if self.method == "ppo" and self.ppo.step_rewards and not self.process.solutions:
+            raise ValueError(
+                "ppo.step_rewards: are the process model's, which is trained where process.solutions is above 0; set it, or "
+                "step_rewards to 0"
+            )
+        return self
+
     def check_context(self, context: int | None) -> None:
         """Raises BadInput for the first length, in tokens, that is over the base model's context; None: it has no limit."""
         if context is None:

@@ -2,9 +2,12 @@
 reward model's folder, so that digest, registry and release hold them together."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput
@@ -16,6 +19,7 @@ from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import merged, save_model, with_lora
 from tasks.rlhf.process_reward import (
     Encoded,
+    Level,
     best_threshold,
     encode_solutions,
     new_process_model,
@@ -62,11 +66,7 @@ def solutions_of(stage: Stage, tokenizer: Any) -> Solutions:
     rows = encode_solutions(tokenizer, [s.prompt for s in found], [s.steps for s in found], stop_token_id(tokenizer))
     fits = [len(row.ids) <= settings.max_length for row in rows]
     solutions = [s for s, fit in zip(found, fits, strict=True) if fit]
-    parts: dict[Side, Part] = {side: Part([], []) for side in SIDES}
-    for s, row in zip(solutions, (r for r, fit in zip(rows, fits, strict=True) if fit), strict=True):
-        part = parts[side_of(s, settings.dev_share)]
-        part.solutions.append(s)
-        part.rows.append(row)
+    parts = parts_of(solutions, [r for r, fit in zip(rows, fits, strict=True) if fit], settings.dev_share)
     for side, part in parts.items():
         if not part.rows:
             raise BadInput(
@@ -77,6 +77,33 @@ def solutions_of(stage: Stage, tokenizer: Any) -> Solutions:
     if not stage.follows:
         stage.notes["process"] = _note(settings.model_dump(), found, solutions, parts)
     return Solutions(parts, file, from_first(lambda: _written(stage, solutions, file)))
+
+
+def parts_of(solutions: list[Solution], rows: list[Encoded], dev_share: float) -> dict[Side, Part]:
+    """Solutions by the side of their problem."""
+    parts: dict[Side, Part] = {side: Part([], []) for side in SIDES}
+    for s, row in zip(solutions, rows, strict=True):
+        part = parts[side_of(s, dev_share)]
+        part.solutions.append(s)
+        part.rows.append(row)
+    return parts
+
+
+def labelled(name: str, part: Part, level: Level) -> list[Labelled]:
+    """Token ids and labels of a side, as the model of this name learns them."""
+    both = zip(part.solutions, part.rows, strict=True)
+    if name == "process":
+        return [(row.ids, process_targets(row, s.labels, level)) for s, row in both]
+    return [(row.ids, outcome_targets(row, s.right, level)) for s, row in both]
+
+
+def thresholds_of(steps: Sequence[np.ndarray], dev: Sequence[Solution]) -> dict[str, float]:
+    """The threshold of each task that the dev part has, and under "" of all together; `steps`: of its solutions."""
+    chosen = {"": best_threshold(steps, [s.first_error for s in dev])}
+    for task in sorted({s.task for s in dev}):
+        own = [k for k, s in enumerate(dev) if s.task == task]
+        chosen[task] = best_threshold([steps[k] for k in own], [dev[k].first_error for k in own])
+    return chosen
 
 
 def _written(stage: Stage, solutions: list[Solution], file: Path) -> str:
@@ -139,34 +166,19 @@ def _train_one(
     if found := checkpoints.latest():
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
-    learnt, dev = (_labelled(name, solutions.parts[side], settings.level) for side in SIDES[:2])
+    learnt, dev = (labelled(name, solutions.parts[side], settings.level) for side in SIDES[:2])
     best = train_on_steps(trained, tokenizer.pad_token_id, learnt, dev, settings, seed, on_log, name, resume)
     trained = plain(trained)
     if stage.follows:
         return best, history
     model = merged(trained)
     if name == "process":
-        model.config.error_thresholds = _thresholds(stage, model, tokenizer.pad_token_id, solutions.parts["dev"])
+        part = solutions.parts["dev"]
+        steps = step_probabilities(model, part.rows, tokenizer.pad_token_id, bf16=settings.bf16)
+        model.config.error_thresholds = thresholds_of(steps, part.solutions)
     save_model(model, tokenizer, FOLDERS[name])
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"
     save_curves(history, {"loss": ["loss", "eval_loss"]}, picture, f"{name} reward model")
     stage.log_artifact(picture)
     return best, history
-
-
-def _labelled(name: str, part: Part, level: Any) -> list[Labelled]:
-    both = zip(part.solutions, part.rows, strict=True)
-    if name == "process":
-        return [(row.ids, process_targets(row, s.labels, level)) for s, row in both]
-    return [(row.ids, outcome_targets(row, s.right, level)) for s, row in both]
-
-
-def _thresholds(stage: Stage, model: Any, pad_token_id: int, dev: Part) -> dict[str, float]:
-    """The threshold of each task that the dev part has, and under "" of all together."""
-    found = step_probabilities(model, dev.rows, pad_token_id, bf16=stage.params.process.bf16)
-    chosen = {"": best_threshold(found, [s.first_error for s in dev.solutions])}
-    for task in sorted({s.task for s in dev.solutions}):
-        own = [k for k, s in enumerate(dev.solutions) if s.task == task]
-        chosen[task] = best_threshold([found[k] for k in own], [dev.solutions[k].first_error for k in own])
-    return chosen

@@ -89,9 +89,10 @@ def _with_mistake(lines: list[str], result: str, line: int, at: int, draw: rando
     assert mark
     old = value_of(mark[2])
     assert old is not None
-    new = draw.choice(
-        [v for v in (old + 1, old - 1, old + 2, old - 2, old + 10, old - 10, old * 10) if v > 0 and v != old]
-    )
+    others = [v for v in (old + 1, old - 1, old + 2, old - 2, old + 10, old - 10, old * 10) if v > 0 and v != old]
+    if not others:
+        return None
+    new = draw.choice(others)
     changed = {old: new}
     rest = _carried_on(lines[line][mark.end() :], changed)
     after = [_carried_on(later, changed) for later in lines[line + 1 :]]

@@ -159,6 +159,7 @@ class Ppo(Section):
     max_new_tokens: Count
     missing_eos_score: float | None
     missing_eos_penalty: Annotated[float, Field(ge=0)]
+    step_rewards: Annotated[float, Field(ge=0)]
     whiten_rewards: bool
     bf16: bool
     save_steps: Count

@@ -49,6 +49,11 @@ def test_two_results_that_are_the_same_number_cannot_be_told_apart() -> None:
     assert _with_mistake(lines, "180", 0, lines[0].index("<<"), Draws(0)) is None  # type: ignore[arg-type]
 
 
+def test_a_debt_is_left_as_it_is() -> None:
+    lines = ["He has 5-25 = <<5-25=-20>>-20 dollars.", "After work <<-20+30=10>>10."]
+    assert _with_mistake(lines, "10", 0, lines[0].index("<<"), Draws(0)) is None  # type: ignore[arg-type]
+
+
 def test_the_solution_and_different_copies_of_it() -> None:
     found = with_mistakes("q", "\n".join(LINES) + "\n#### 72", seed="1")
     assert found[0].steps == [
