@@ -31,6 +31,11 @@ USES = {
 }
 SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry no annotator identities."
 
+STEPS = ("process/", "outcome/", "best_of_n/")  # what names of figures on process and outcome models begin with
+SIMULATED_MISTAKES = (
+    "Process and outcome models learnt, among others, from solutions with simulated mistakes of a program, one each."
+)
+
 
 def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
     """Write the documents of every dataset and model that this run made or kept; gives their paths."""
@@ -177,6 +182,8 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         section |= {f"lora.{k}": v for k, v in settings.lora.model_dump().items()}
     if stage in ("reward", "ppo") and settings.reward.criteria:
         section |= {f"stakeholders.{k}": v for k, v in settings.stakeholders.model_dump().items() if v is not None}
+    if _by_steps(name, settings):
+        section |= {f"process.{k}": v for k, v in settings.process.model_dump().items()}
     if name == "base":
         section |= _json(Path(settings.base.model) / "pretrain.json").get("config", {})
     panel = settings.ingest.votes is None and settings.ingest.panel is not None
@@ -199,8 +206,22 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         watts_per_core=settings.evidence.watts_per_core,
         limits=_limits(name),
         principles=_principles(name, done),
-        simulated=SIMULATED_VOTES if panel and name in ("reward", "policy") else None,
+        simulated=_simulated(name, settings, panel=panel),
     )
+
+
+def _simulated(name: str, settings: params.Params, *, panel: bool) -> str | None:
+    """What is simulated in a model's training."""
+    found = [SIMULATED_VOTES] if panel and name in ("reward", "policy") else []
+    if _by_steps(name, settings) and settings.process.simulated:
+        found.append(SIMULATED_MISTAKES)
+    return " ".join(found) or None
+
+
+def _by_steps(name: str, settings: params.Params) -> bool:
+    """Whether solutions with labelled steps decide a model: the reward model holds those of steps and outcomes."""
+    rewarded = settings.method == "ppo" and settings.ppo.step_rewards > 0
+    return settings.process.solutions > 0 and (name == "reward" or (name == "policy" and rewarded))
 
 
 def _notes(done: set[str]) -> dict[str, dict[str, Any]]:
@@ -228,7 +249,7 @@ def _reward_of(method: str) -> str:
 def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:
     """Figures with intervals where an evaluation gave them, else those of the stage's record."""
     words = {
-        "reward": ("accuracy/test", "rewards/", "calibration/", "length/correlation", "principles/"),
+        "reward": ("accuracy/test", "rewards/", "calibration/", "length/correlation", "principles/", *STEPS),
         "judge": ("accuracy/judge",),
         "policy": ("policy",),
         "sft": ("sft",),

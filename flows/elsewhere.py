@@ -8,6 +8,7 @@ what it pushes is named by its content and nobody waits for its answer.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -90,11 +91,21 @@ def _order(
 
 def _inputs(name: str) -> list[str]:
     """What DVC must bring to a clone: inputs that git has not, and the reports of the stages before, for the lineage."""
-    principles = params.load(paths.PARAMS).principles.file
-    named = [d.replace("${principles.file}", principles) for d in declared_stages()[name].get("deps", [])]
+    every = params.load(paths.PARAMS).model_dump(mode="json", by_alias=True)
+    named = [_filled(d, every) for d in declared_stages()[name].get("deps", [])]
     deps = [d for d in named if not _git("ls-files", "--", d)]
     before = paths.STAGES[: paths.STAGES.index(name)]
     return deps + [r for r in (paths.report(s).as_posix() for s in before) if Path(r).is_dir()]
+
+
+def _filled(path: str, every: dict[str, Any]) -> str:
+    """A path of `dvc.yaml` in which `${section.key}` is what params.yaml says."""
+
+    def value(found: re.Match[str]) -> str:
+        section, key = found[1].split(".")
+        return str(every[section][key])
+
+    return re.sub(r"\$\{([\w.]+)\}", value, path)
 
 
 def _git(*arguments: str) -> str:

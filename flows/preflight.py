@@ -30,6 +30,10 @@ def check(settings: params.Params) -> None:
         principles.read_principles(settings.principles)
     elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
         raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")
+    for key in ("traces", "problems"):  # whether they are read or not
+        source = getattr(settings.process, key)
+        if not Path(source).exists():
+            raise BadInput(f"process.{key}: {source}: there is no such file; correct the name.")
 
 
 def check_store(made: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ CODE = (
     "rlhf/*.py",
     "direct.py",
     "ppo.py",
+    "process_rewards.py",
     "rankings.py",
     "reward.py",
     "sft.py",
@@ -143,10 +144,12 @@ class Checkpoints:
             raise ValueError("is truncated or no checkpoint") from None
 
 
-def checkpoints_of(stage: Stage, inputs: Mapping[str, str], training: str | None = None) -> Checkpoints:
-    """Checkpoints of the training that `inputs` (by digest) and the stage's parameters decide; a stage that trains
-    several models names each."""
-    section = stage.params.section_of(stage.name)
+def checkpoints_of(
+    stage: Stage, inputs: Mapping[str, str], training: str | None = None, section: str | None = None
+) -> Checkpoints:
+    """Checkpoints of the training that `inputs` (by digest) and a section of the parameters decide, the stage's own if none
+    is named; a stage that trains several models names each."""
+    section = section or stage.params.section_of(stage.name)
     settings = getattr(stage.params, section)
     decides = settings.model_dump(exclude={"save_steps", "save_total_limit"})
     every = {"inputs": dict(inputs), section: decides, "lora": stage.params.lora.model_dump(), "seed": stage.seed}

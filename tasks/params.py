@@ -15,7 +15,7 @@ from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
-from tasks.training_params import Direct, Lora, Ppo, Principles, Reward, Rounds, Sft, Stakeholders
+from tasks.training_params import Direct, Lora, Ppo, Principles, Process, Reward, Rounds, Sft, Stakeholders
 
 
 class Panel(Section):
@@ -137,6 +137,7 @@ class Params(Section):
     reward: Reward
     stakeholders: Stakeholders
     principles: Principles
+    process: Process
     rounds: Rounds = Rounds()
     method: Literal["ppo", "dpo", "ipo", "kto"]
     ppo: Ppo
@@ -178,6 +179,15 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_to_reward(self) -> "Params":
+        if self.method == "ppo" and self.ppo.step_rewards and not self.process.solutions:
+            raise ValueError(
+                "ppo.step_rewards: are the process model's, which is trained where process.solutions is above 0; set it, or "
+                "step_rewards to 0"
+            )
+        return self
+
     def check_context(self, context: int | None) -> None:
         """Raises BadInput for the first length, in tokens, that is over the base model's context; None: it has no limit."""
         if context is None:
@@ -192,6 +202,8 @@ class Params(Section):
             lengths[f"{self.method}.max_length"] = getattr(self, self.method).max_length
         if self.principles.used:
             lengths["principles.max_tokens"] = self.principles.max_tokens
+        if self.process.solutions:
+            lengths["process.max_length"] = self.process.max_length
         for name, length in lengths.items():
             if length > context:
                 raise BadInput(

@@ -20,6 +20,8 @@ REPORTS = Path("data/reports")
 BASE = MODELS / "base"
 SFT = MODELS / "sft"
 REWARD = MODELS / "reward"
+PROCESS = REWARD / "process"  # inside the reward model's folder, with which it is hashed, registered and released
+OUTCOME = REWARD / "outcome"
 JUDGE = MODELS / "judge"
 POLICY = MODELS / "policy"
 

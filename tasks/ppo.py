@@ -19,7 +19,8 @@ from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, load_value_model, merged, save_model, with_lora
 from tasks.rlhf.packing import CannotPack
 from tasks.rlhf.ppo import Diverged, PpoTrainer
-from tasks.rlhf.scorers import ensemble, reward_scorer
+from tasks.rlhf.process_reward import load_process_model
+from tasks.rlhf.scorers import ensemble, reward_scorer, step_scorer
 from tasks.rlhf.sharding import plain, shard
 from tasks.stage import Stage, run_stage
 
@@ -46,6 +47,8 @@ def body(stage: Stage) -> None:
     lineage = _lineage(table)
     if method != "ppo" and stage.params.principles.pairs:  # PPO has them through the reward model
         lineage["principle_pairs_sha256"] = sha256_path(stage.input_table(PRINCIPLE_PAIRS, "training"))
+    if method == "ppo" and stage.params.ppo.step_rewards:
+        lineage["process_sha256"] = sha256_path(paths.PROCESS)
     tokenizer = load_tokenizer(paths.SFT)
     checkpoints = checkpoints_of(stage, lineage)
     policy, history, samples = train(stage, tokenizer, checkpoints)
@@ -122,6 +125,9 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
     if stage.params.sharding == "fsdp2":
         for model in filter(None, (policy, reference, value_model, *reward.members)):
             shard(model, gradients="sum")
+    process = load_process_model(paths.PROCESS) if stage.params.ppo.step_rewards else None
+    if process is not None and stage.params.sharding == "fsdp2":
+        shard(process, gradients="sum")
     trainer = PpoTrainer(
         policy,
         reference,
@@ -131,8 +137,9 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
         pad_token_id=tokenizer.pad_token_id,
         stop_token_id=stop_token_id(tokenizer),
         seed=stage.seed,
+        step_scorer=step_scorer(process, tokenizer) if process is not None else None,
     )
-    for member in reward.members:
+    for member in (*reward.members, *filter(None, [process])):
         member.to(trainer.device).eval()
     return trainer
 

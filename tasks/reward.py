@@ -8,7 +8,7 @@ import polars as pl
 
 from governance.digest import sha256_path, write_json, write_jsonl
 from governance.errors import BadInput
-from tasks import paths
+from tasks import paths, process_measures, process_rewards
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
@@ -53,15 +53,28 @@ def body(stage: Stage) -> None:
     rows = {
         name: _rows(stage, tokenizer, table, added[name]) for name, table in tables.items()
     }  # both, before any training
+    by_steps = process_rewards.solutions_of(stage, tokenizer) if stage.params.process.solutions else None
     kept: list[Checkpoints] = []
     for name, (_, folder) in sides.items():
         lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(tables[name])}
         lineage |= of_pairs if name == "reward" else {}
-        _train(stage, name, tables[name], rows[name], tokenizer, folder, lineage, kept)
+        _train(
+            stage,
+            name,
+            tables[name],
+            rows[name],
+            tokenizer,
+            folder,
+            lineage,
+            kept,
+            by_steps if name == "reward" else None,
+        )
     if stage.follows:
         return
     stage.log_metrics({r["name"]: r["value"] for r in principle_rows if r["value"] is not None})
     figures = measured(stage, rows["reward"][1]) + principle_rows
+    if by_steps:
+        figures += process_measures.measured(stage, by_steps)
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": figures}
     report |= {"reward_sha256": sha256_path(paths.REWARD), "judge_sha256": sha256_path(paths.JUDGE)}
     write_json(stage.report / "metrics.json", report)
@@ -78,9 +91,10 @@ def _train(
     folder: Path,
     lineage: dict[str, str],
     kept: list[Checkpoints],
+    by_steps: process_rewards.Solutions | None,
 ) -> None:
-    """Train and save one model, or an ensemble's members, on `rows` (training, dev). Checkpoints of each training are
-    added to `kept`."""
+    """Train and save one model, or an ensemble's members, on `rows` (training, dev), and inside its folder those of steps
+    and outcomes, if there are solutions for them. Checkpoints of each training are added to `kept`."""
     ensemble = stage.params.reward.ensemble
     best: dict[str, float] = {}
     curves: list[dict[str, float]] = []
@@ -93,6 +107,9 @@ def _train(
         figures, history = _train_one(stage, member, *rows, tokenizer, member_folder(folder, k), seed, kept[-1])
         best |= figures
         curves += [{(k if k == "step" else f"{member}/{k}"): v for k, v in row.items()} for row in history]
+    if by_steps:
+        found, figures, history = process_rewards.train(stage, tokenizer, by_steps, kept)
+        lineage, best, curves = lineage | found, best | figures, curves + history
     if stage.follows:
         return
     if name == "reward" and ensemble.members > 1:

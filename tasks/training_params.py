@@ -119,6 +119,18 @@ class Principles(Section):
         return self.revisions > 0 or self.pairs > 0
 
 
+class Process(Training):
+    """Process and outcome reward models, from solutions whose steps are labelled."""
+
+    solutions: Annotated[int, Field(ge=0)]
+    traces: Annotated[str, Field(min_length=1)]
+    problems: Annotated[str, Field(min_length=1)]
+    simulated: Annotated[int, Field(ge=0)]
+    level: Literal["step", "token"]
+    aggregate: Literal["product", "min", "last"]
+    dev_share: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Ppo(Section):
     """Proximal policy optimisation against the reward model."""
 
@@ -147,6 +159,7 @@ class Ppo(Section):
     max_new_tokens: Count
     missing_eos_score: float | None
     missing_eos_penalty: Annotated[float, Field(ge=0)]
+    step_rewards: Annotated[float, Field(ge=0)]
     whiten_rewards: bool
     bf16: bool
     save_steps: Count

@@ -77,7 +77,7 @@ def load_causal_lm(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
-    _refuse_lacking(found["missing_keys"])
+    refuse_lacking(found["missing_keys"])
     return _placed(_without_dropout(model))
 
 
@@ -105,8 +105,8 @@ def load_reward_heads(folder: Path, *, trust_remote_code: bool = False) -> PreTr
 
 def _load_heads(folder: Path, trust_remote_code: bool) -> Any:
     weights = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("head_weights", [1.0])
-    model, lacking = _classifier(folder, trust_remote_code, len(weights))
-    _refuse_lacking(lacking)
+    model, lacking = classifier(folder, trust_remote_code, len(weights))
+    refuse_lacking(lacking)
     return model
 
 
@@ -133,11 +133,15 @@ def _summed(model: Any) -> Any:
     return model
 
 
-def _classifier(folder: Path, trust_remote_code: bool, heads: int) -> tuple[Any, set[str]]:
-    """(model, names of the weights that the file lacks)."""
-    from transformers import AutoModelForSequenceClassification
+def classifier(
+    folder: Path, trust_remote_code: bool, heads: int, kind: str = "AutoModelForSequenceClassification"
+) -> tuple[Any, set[str]]:
+    """(model with so many outputs, names of the weights that the file lacks); `kind`: transformers' class."""
+    import transformers
 
-    model, found = AutoModelForSequenceClassification.from_pretrained(
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # says of a new head that it is new
+    model, found = getattr(transformers, kind).from_pretrained(
         folder,
         num_labels=heads,
         dtype=torch.float32,
@@ -146,10 +150,12 @@ def _classifier(folder: Path, trust_remote_code: bool, heads: int) -> tuple[Any,
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
+    logging.set_verbosity(level)
     return _placed(_without_dropout(model)), set(found["missing_keys"])
 
 
-def _refuse_lacking(names: set[str]) -> None:
+def refuse_lacking(names: set[str]) -> None:
+    """Raises ValueError if a file lacks these weights."""
     if names:  # transformers would draw them at random
         raise ValueError(f"the safetensors lack {min(names)} and {len(names) - 1} more of the model's weights")
 
@@ -158,17 +164,20 @@ def new_reward_model(
     folder: Path, pad_token_id: int, seed: int, *, heads: int = 1, trust_remote_code: bool = False
 ) -> PreTrainedModel:
     """Reward model on the trunk of a causal LM; the heads' weights ~ N(0, 1/(d+1)) (Stiennon et al. 2020)."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # says that the head is new: it is
-    model, lacking = _classifier(folder, trust_remote_code, heads)
-    logging.set_verbosity(level)
-    _refuse_lacking(lacking - {"score.weight"})
+    model, lacking = classifier(folder, trust_remote_code, heads)
+    refuse_lacking(lacking - {"score.weight"})
     model.config.pad_token_id = pad_token_id
-    head = model.score.weight
-    generator = torch.Generator().manual_seed(seed)
-    std = 1 / math.sqrt(head.shape[1] + 1)
-    head.data.copy_(torch.randn(head.shape, generator=generator) * std)  # drawn on the CPU: the same on every device
+    draw_head(model.score, seed)
     return model
+
+
+def draw_head(layer: Any, seed: int) -> None:
+    """Weights ~ N(0, 1/(d+1)), drawn on the CPU: the same on every device; a bias, if there is one, of 0."""
+    generator, weight = torch.Generator().manual_seed(seed), layer.weight
+    std = 1 / math.sqrt(weight.shape[1] + 1)
+    weight.data.copy_(torch.randn(weight.shape, generator=generator) * std)
+    if layer.bias is not None:
+        torch.nn.init.zeros_(layer.bias)
 
 
 def ensure_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -36,6 +36,7 @@ from tasks.rlhf.rollout import (
 from tasks.rlhf.sharding import alike, clip_gradients, gathered, placed, sharded, whole
 
 Scorer = Callable[[Rollout], torch.Tensor]
+StepScorer = Callable[[Rollout], tuple[torch.Tensor, torch.Tensor]]  # (probabilities, ends), see `losses.step_rewards`
 Metrics = dict[str, float]
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
 DIAGNOSTICS = ("policy/approxkl_avg", "policy/clipfrac_avg", "loss/policy_avg", "loss/value_avg", "val/ratio")
@@ -47,7 +48,8 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class Experience:
-    """A scored rollout. `scores` (B,); `kl` (B, T), k1; `values`, `rewards`, `advantages`, `returns` (B, T+1)."""
+    """A scored rollout. `scores` (B,); `kl` (B, T), k1; `values`, `rewards`, `advantages`, `returns` (B, T+1), `steps` as
+    well, the part of the rewards that is of steps, where they are rewarded."""
 
     rollout: Rollout
     scores: torch.Tensor
@@ -56,6 +58,7 @@ class Experience:
     rewards: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
+    steps: torch.Tensor | None = None
 
 
 class PpoTrainer:
@@ -72,8 +75,9 @@ class PpoTrainer:
         pad_token_id: int,
         stop_token_id: int,
         seed: int,
+        step_scorer: StepScorer | None = None,
     ) -> None:
-        """`reference` is None where the policy has adapters: without them it is the reference. `value_model` is None
+        """`step_scorer` is asked where `step_rewards` has a weight. `reference` is None where the policy has adapters: without them it is the reference. `value_model` is None
         where the value function is a head on the policy's trunk; the head begins at 0."""
         from accelerate import PartialState
         from accelerate.utils import parse_flag_from_env
@@ -87,6 +91,7 @@ class PpoTrainer:
         self.value_head = torch.nn.Linear(transformer(policy).config.hidden_size, 1, bias=False, device=self.device)
         torch.nn.init.zeros_(self.value_head.weight)
         self.scorer, self.settings = scorer, settings
+        self.step_scorer = step_scorer if settings.step_rewards else None
         self.pad_token_id, self.stop_token_id = pad_token_id, stop_token_id
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = max(1, settings.episodes // settings.batch)
@@ -166,12 +171,14 @@ class PpoTrainer:
         scores = losses.score_without_end(scores, rollout.ended, s.missing_eos_score, s.missing_eos_penalty)
         penalty = kl_per_token(rollout.logprobs, ref_logprobs, s.kl_estimator)
         rewards = losses.token_rewards(scores, penalty, rollout.mask, self.kl_coef)
+        steps = self._step_rewards(rollout)
+        rewards = rewards if steps is None else rewards + steps
         if s.whiten_rewards:
             rewards = losses.masked_whiten(rewards, rollout.state_mask, shift_mean=False)
         advantages, returns = losses.gae(rewards, values, rollout.state_mask, s.gamma, s.lam)
         advantages[:, :-1] = losses.masked_whiten(advantages[:, :-1], rollout.mask)
         kl = kl_per_token(rollout.logprobs, ref_logprobs, "k1") * rollout.mask
-        return Experience(rollout, scores, kl, values, rewards, advantages, returns)
+        return Experience(rollout, scores, kl, values, rewards, advantages, returns, steps)
 
     def _judge(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(reference log-probabilities (B, T), values (B, T+1), scores (B,)), 0 where there is no token."""
@@ -186,6 +193,18 @@ class PpoTrainer:
                 values[index] = response_values(self.value_model, score_head(self.value_model), part)
             scores[index] = self.scorer(part).float()
         return self.shared.whole(ref_logprobs), self.shared.whole(values), self.shared.whole(scores)
+
+    def _step_rewards(self, rollout: Rollout) -> torch.Tensor | None:
+        """(B, T+1), of the ends of steps; None where they are not rewarded."""
+        if self.step_scorer is None:
+            return None
+        probabilities, ends = torch.zeros_like(rollout.logprobs), torch.zeros_like(rollout.logprobs)
+        with self._autocast():
+            for index, _ in self._parts(rollout, torch.arange(len(probabilities), device=self.device)):
+                of_part, at = self.step_scorer(rollout.rows(index))
+                probabilities[index], ends[index] = of_part.float(), at.float()
+        probabilities, ends = self.shared.whole(probabilities), self.shared.whole(ends)
+        return losses.step_rewards(probabilities, ends, self.settings.step_rewards)
 
     def update(self, experience: Experience) -> Metrics:
         """Several epochs of minibatch steps on one batch; gives the means of their diagnostics over the real tokens."""
@@ -296,7 +315,10 @@ def describe(experience: Experience) -> Metrics:
     """Objective of one batch, under the field's names: means over responses of sums over their tokens."""
     rollout = experience.rollout
     non_score = (experience.rewards.sum(1) - experience.scores).mean()
-    return {
+    of_steps = {}
+    if experience.steps is not None:
+        of_steps["objective/step_rewards"] = float(experience.steps.sum(1).mean())
+    return of_steps | {
         "objective/kl": float(experience.kl.sum(1).mean()),
         "objective/entropy": float(-(rollout.logprobs * rollout.mask).sum(1).mean()),
         "objective/scores": float(experience.scores.mean()),

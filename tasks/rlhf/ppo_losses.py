@@ -44,6 +44,17 @@ def token_rewards(scores: torch.Tensor, kl: torch.Tensor, mask: torch.Tensor, kl
     return rewards
 
 
+def step_rewards(probabilities: torch.Tensor, ends: torch.Tensor, weight: float) -> torch.Tensor:
+    """Rewards (B, T+1) of the steps: w·p_k / K for the token that ends step k of K, else 0. A response's sum up to w times
+    the mean of its p_k, so that more steps alone earn nothing. `probabilities` (B, T), `ends` (B, T): 1 where a step ends.
+
+    Rewards at the ends of steps after Uesato et al. (2022) and Wang et al. (2024, "Math-Shepherd"), who do not divide.
+    """
+    ends = ends.float()
+    rewards = weight * probabilities * ends / ends.sum(1, keepdim=True).clamp(min=1)
+    return torch.cat([rewards, torch.zeros_like(rewards[:, :1])], 1)
+
+
 def gae(
     rewards: torch.Tensor, values: torch.Tensor, state_mask: torch.Tensor, gamma: float, lam: float
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,6 +31,7 @@ class PpoSettings(Protocol):
     max_new_tokens: int
     missing_eos_score: float | None
     missing_eos_penalty: float
+    step_rewards: float
     whiten_rewards: bool
     bf16: bool
 
@@ -63,5 +64,6 @@ class PlainPpo:
     temperature: float = 1.0
     missing_eos_score: float | None = None
     missing_eos_penalty: float = 0.0
+    step_rewards: float = 0.0
     whiten_rewards: bool = False
     bf16: bool = False

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
+from tasks.rlhf.keep_best import EarlyStopped, KeepBest
 from tasks.rlhf.losses import plackett_luce, ranked_pairs
 from tasks.rlhf.models import pad_right
 from tasks.rlhf.processes import Shared
-from tasks.rlhf.resume import Resumable, Resume, Saved, Tensors, copy_weights, trainable
+from tasks.rlhf.resume import Resume
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
-from tasks.rlhf.sharding import gathered, kept
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -171,12 +171,12 @@ def train_reward(
     """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures. `on_log`
     also hears what was logged before the state that `resume` found. `head_weights`: of the model's heads in the sum that
     rankings without a criterion are about."""
-    from transformers import PrinterCallback, TrainerCallback
+    from transformers import PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
-    best: dict[str, Any] = {"loss": float("inf")}
+    class RankedRewardTrainer(EarlyStopped, RewardTrainer):
+        best = KeepBest(model)
 
-    class RankedRewardTrainer(Resumable, RewardTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset  # tokenised, and cut to `max_length`, already
 
@@ -200,26 +200,6 @@ def train_reward(
             self._metrics[mode]["rewards/margins"].append(difference.mean().item())
             return (loss, outputs) if return_outputs else loss
 
-        def snapshot(self) -> tuple[Tensors, dict[str, Any]]:
-            tensors, record = super().snapshot()
-            if "weights" in best:  # measured already
-                tensors |= {f"best.{name}": gathered(weights) for name, weights in best["weights"].items()}
-                record["best"] = {k: best[k] for k in ("loss", "metrics", "step")}
-            return tensors, record
-
-        def take_over(self, found: Saved) -> None:
-            super().take_over(found)
-            weights = {n.removeprefix("best."): t for n, t in found.tensors.items() if n.startswith("best.")}
-            best.update(found.state.get("best", {}), weights=weights)
-
-    class KeepBest(TrainerCallback):
-        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-            if metrics["eval_loss"] < best["loss"]:
-                weights = {name: kept(p) for name, p in trainable(model).items()}
-                best.update(loss=metrics["eval_loss"], weights=weights, metrics=dict(metrics), step=state.global_step)
-            else:
-                control.should_training_stop = True
-
     model.config.num_labels = 1  # TRL asks for it; of several heads a batch's own ones are taken here
     steps = -(-len(train) // settings.batch)
     with tempfile.TemporaryDirectory() as folder:
@@ -236,10 +216,8 @@ def train_reward(
             train_dataset=dataset_of(train),
             eval_dataset=dataset_of(dev),
             processing_class=tokenizer,
-            callbacks=[logging_callback(on_log, description), KeepBest()],
+            callbacks=[logging_callback(on_log, description), RankedRewardTrainer.best],
         )
         trainer.remove_callback(PrinterCallback)  # it writes to standard output
         trainer.go(resume)
-    copy_weights(model, best["weights"])
-    figures = {k.removeprefix("eval_"): float(v) for k, v in best["metrics"].items() if isinstance(v, (int, float))}
-    return figures | {"best_step": float(best["step"])}
+    return trainer.best.restore()

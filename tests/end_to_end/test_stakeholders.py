@@ -7,11 +7,16 @@ from typing import Any
 import polars as pl
 import pytest
 
+from governance.digest import sha256_path
 from tests.end_to_end.conftest import Project, small_project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 PEOPLE = 24
 SOUTH = range(0, PEOPLE, 3)
+STEPS = (
+    "--set", "process.solutions=30", "--set", "process.simulated=16", "--set", "process.epochs=1",
+    "--set", "process.max_length=700", "--set", "ppo.step_rewards=0.5",
+)  # fmt: skip
 DECISION = (
     "--set", "stakeholders.by=region", "--set", "stakeholders.rule=maximin",
     "--set", "stakeholders.approved_by=A. Person", "--set", "stakeholders.reason=no region is to lose",
@@ -46,7 +51,7 @@ def test_from_votes_to_the_welfare_of_each_group(divided: Project) -> None:
         "ingest.annotators=data/raw/vendor/people.csv",
     )
     groups = ("--set", "reward.criteria={north: 0.67, south: 0.33}")
-    record = divided.run("--params", "tiny.yaml", *sources, *groups, *DECISION, timeout=600)
+    record = divided.run("--params", "tiny.yaml", *sources, *groups, *DECISION, *STEPS, timeout=600)
     assert record["status"] == "done", record["message"]
     folder = divided.folder
     trained = pl.read_parquet(folder / "data/processed/reward_train.parquet")
@@ -65,3 +70,35 @@ def test_from_votes_to_the_welfare_of_each_group(divided: Project) -> None:
     text = (folder / card).read_text(encoding="utf-8")
     assert "| stakeholders.rule | maximin |" in text
     assert "| stakeholders.approved_by | A. Person |" in text
+    assert_steps_are_learnt_and_rewarded(divided, record, text)
+
+
+def assert_steps_are_learnt_and_rewarded(project: Project, record: dict[str, Any], card: str) -> None:
+    """Process and outcome models are in the reward model's folder, with their lineage and figures, and PPO asks the former."""
+    folder = project.folder
+    table = folder / "data/reports/reward/process_solutions.parquet"
+    reward, policy = (
+        json.loads((folder / f"data/models/{name}/lineage.json").read_text(encoding="utf-8"))
+        for name in ("reward", "policy")
+    )
+    assert reward["process_solutions_sha256"] == sha256_path(table)
+    assert policy["process_sha256"] == sha256_path(folder / "data/models/reward/process")
+    for name in ("process", "outcome"):
+        own = json.loads((folder / f"data/models/reward/{name}/lineage.json").read_text(encoding="utf-8"))
+        assert own["base_sha256"] == reward["base_sha256"] and own["sft_sha256"] == reward["sft_sha256"]
+        assert own["process_solutions_sha256"] == sha256_path(table)
+    rows = json.loads((folder / "data/reports/reward/metrics.json").read_text())["metrics"]
+    found = {row["name"]: row for row in rows if row["name"].startswith(("process/", "outcome/", "best_of_n/"))}
+    tasks = set(pl.read_parquet(table)["task"].to_list())
+    assert tasks >= {"multistep_arithmetic", "gsm8k-simulated"}
+    for name in ("process/first_error", "process/first_error_majority", "outcome/accuracy"):
+        row = found[f"{name}/gsm8k-simulated"]
+        assert row["low"] <= row["value"] <= row["high"] and row["slice"] == "SIMULATED mistakes"
+    assert {"process/ece", "process/brier", "outcome/ece", "best_of_n/process_minus_outcome/gsm8k-simulated"} <= set(
+        found
+    )
+    assert found["process/first_error/multistep_arithmetic"]["slice"] is None
+    history = [json.loads(line) for line in (folder / "data/reports/ppo/history.jsonl").read_text().splitlines()]
+    assert all(0 < row["objective/step_rewards"] < 0.5 for row in history)
+    assert "| process.level | step |" in card and "process/first_error/gsm8k-simulated" in card
+    assert "mistakes of a program" in card

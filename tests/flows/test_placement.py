@@ -44,6 +44,16 @@ def test_a_worker_gets_what_git_does_not_bring(monkeypatch: pytest.MonkeyPatch) 
     assert not [i for i in inputs if i.startswith(("tasks/", "data/raw/"))]
 
 
+def test_a_worker_gets_the_files_that_params_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    changed = settings.replace("traces: data/raw/bigbench_mistake", "traces: data/raw/mine/steps.jsonl")
+    (tmp_path / "params.yaml").write_text(changed, encoding="utf-8")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(elsewhere.paths, "PARAMS", tmp_path / "params.yaml")
+    inputs = elsewhere._inputs("reward")
+    assert "data/raw/mine/steps.jsonl" in inputs and not [i for i in inputs if "{" in i]
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Goes to a machine of its own that shares a DVC remote with the others."""

@@ -36,6 +36,16 @@ def test_principles_are_looked_at_first(
         preflight.check(params.parse(raw, "params.yaml"))
 
 
+@pytest.mark.parametrize("key", ["traces", "problems"])
+def test_solutions_are_looked_for_first(key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    raw["process"][key] = "data/raw/nowhere"
+    with pytest.raises(BadInput, match=f"process.{key}: data/raw/nowhere: there is no such file"):
+        preflight.check(params.parse(raw, "params.yaml"))
+
+
 @pytest.mark.parametrize("length", [0, 3000])
 def test_a_declaration_that_is_cut_stops_a_run(length: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """DVC says nothing of a stage that its file does not have, as of one that is unchanged."""
@@ -56,6 +66,11 @@ def test_a_context_that_is_too_short_is_told_before_anything_starts(
     raw["base"]["model"] = str(tmp_path)
     with pytest.raises(BadInput, match=r"^sft.max_length: 320 tokens, .* context of 300; lower it to 300 at most"):
         preflight.check(params.parse(raw, "params.yaml"))
+    raw["process"] |= {"solutions": 5, "max_length": 301}
+    raw["sft"]["max_length"] = raw["ppo"]["max_prompt_tokens"] = 200
+    with pytest.raises(BadInput, match=r"^process.max_length: 301 tokens, .* context of 300"):
+        preflight.check(params.parse(raw, "params.yaml"))
+    raw["process"]["solutions"], raw["ppo"]["max_prompt_tokens"] = 0, 256
     raw["sft"]["max_length"] = 300
     with pytest.raises(BadInput, match=r"^ppo.max_prompt_tokens \+ max_new_tokens: 304 tokens"):
         preflight.check(params.parse(raw, "params.yaml"))

@@ -39,6 +39,10 @@ def test_shipped_file_is_valid() -> None:
         ({"reward": {"loss": "hinge"}}, "reward.loss is wrong"),
         ({"reward": {"loss": "plackett_luce", "label_smoothing": 0.1}}, "label_smoothing is of pairs"),
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
+        ({"ppo": {"step_rewards": 0.5}}, "trained where process.solutions is above 0"),
+        ({"process": {"level": "word"}}, "process.level is wrong"),
+        ({"process": {"aggregate": "mean"}}, "process.aggregate is wrong"),
+        ({"process": {"dev_share": 0}}, "process.dev_share is wrong"),
     ],
 )
 def test_errors_name_the_field(sections: dict[str, Any], sentence: str) -> None:

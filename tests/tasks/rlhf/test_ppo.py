@@ -39,6 +39,7 @@ SETTINGS = {
     "max_new_tokens": 8,
     "missing_eos_score": None,
     "missing_eos_penalty": 0.0,
+    "step_rewards": 0.0,
     "whiten_rewards": False,
     "bf16": False,
 }
@@ -69,7 +70,15 @@ def trainer(folder: Path, seed: int = 0, prepare: Callable[[Any], Any] = lambda 
         pad_token_id=0,
         stop_token_id=STOP,
         seed=seed,
+        step_scorer=every_other_token,
     )
+
+
+def every_other_token(rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Steps of two tokens each, right with the probability id / 512."""
+    ends = rollout.mask.bool().clone()
+    ends[:, ::2] = False
+    return rollout.response_ids / 512, ends
 
 
 VALUES = pytest.mark.parametrize("value", ["separate", "shared"])
@@ -104,6 +113,32 @@ def test_logits_of_policy_and_reference_are_divided_by_the_temperature(tiny_mode
         assert torch.allclose(rollout.logprobs[row, : len(answer)], own, atol=1e-5)
         assert torch.allclose(experience.kl[row, : len(answer)], own - other, atol=1e-5)
         assert (own - other).abs().max() > 1e-2
+
+
+def test_steps_are_rewarded_where_they_end(tiny_model_folder: Path) -> None:
+    """At a weight of 0 nothing changes and nobody is asked; at .5 the ends of steps get half of the probability over the number of
+    steps, on top of the rest, whatever the microbatches are."""
+    plain, *with_steps = (
+        trainer(tiny_model_folder, step_rewards=w, microbatch_tokens=m).collect(PROMPTS)
+        for w, m in ((0.0, 80), (0.5, 80), (0.5, 10_000))
+    )
+    assert plain.steps is None and "objective/step_rewards" not in describe(plain)
+    for experience in with_steps:
+        rollout = experience.rollout
+        assert torch.equal(rollout.response_ids, plain.rollout.response_ids)
+        probabilities, ends = every_other_token(rollout)
+        counts = ends.sum(1).clamp(min=1)
+        added = experience.rewards - plain.rewards
+        assert torch.allclose(added[:, :-1], 0.5 * probabilities * ends / counts[:, None], atol=1e-6)
+        assert torch.equal(added[:, -1], torch.zeros(len(PROMPTS)))
+        assert (added > 0).any(1).sum() > 20 and not torch.allclose(experience.returns, plain.returns, atol=1e-2)
+        told = describe(experience)
+        assert told["objective/step_rewards"] == pytest.approx(float(added.sum(1).mean()), abs=1e-6)
+        assert told["objective/scores"] == pytest.approx(describe(plain)["objective/scores"])
+    t = trainer(tiny_model_folder, episodes=32)
+    t.step_scorer = None
+    (without,), (asked,) = list(t.train(PROMPTS)), list(trainer(tiny_model_folder, episodes=32).train(PROMPTS))
+    assert without == asked
 
 
 @VALUES

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.rlhf.ppo_losses import gae, masked_mean, masked_whiten, policy_loss, token_rewards, value_loss
+from tasks.rlhf.ppo_losses import gae, masked_mean, masked_whiten, policy_loss, step_rewards, token_rewards, value_loss
 
 MASK = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
 
@@ -32,6 +32,19 @@ def test_score_lands_one_past_the_last_token() -> None:
     kl = torch.tensor([[0.1, 0.2, 0.3], [0.5, 9.0, 9.0]])
     rewards = token_rewards(torch.tensor([1.0, -1.0]), kl, MASK, 0.1)
     assert torch.allclose(rewards, torch.tensor([[-0.01, -0.02, -0.03, 1.0], [-0.05, -1.0, 0.0, 0.0]]))
+
+
+def test_rewards_of_steps_against_a_hand_worked_table() -> None:
+    """w = .6. Row 0 has steps that end at the tokens 0 and 2: .6·.9/2 = .27, .6·.5/2 = .15; row 1 one: .6·.2 = .12. With β = .1
+    and the scores 1 and −1 after the last tokens, the rewards of `test_score_lands_one_past_the_last_token` get these on top."""
+    p = torch.tensor([[0.9, 0.8, 0.5], [0.2, 0.7, 0.7]])
+    ends = torch.tensor([[1, 0, 1], [1, 0, 0]])
+    steps = step_rewards(p, ends, 0.6)
+    assert torch.allclose(steps, torch.tensor([[0.27, 0.0, 0.15, 0.0], [0.12, 0.0, 0.0, 0.0]]))
+    kl = torch.tensor([[0.1, 0.2, 0.3], [0.5, 9.0, 9.0]])
+    rewards = token_rewards(torch.tensor([1.0, -1.0]), kl, MASK, 0.1) + steps
+    assert torch.allclose(rewards, torch.tensor([[0.26, -0.02, 0.12, 1.0], [0.07, -1.0, 0.0, 0.0]]))
+    assert torch.equal(step_rewards(p[:1], torch.zeros(1, 3), 0.6), torch.zeros(1, 4))
 
 
 def test_the_value_after_the_last_token_learns_the_score() -> None:

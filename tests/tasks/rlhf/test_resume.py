@@ -10,6 +10,8 @@ import torch
 from tasks.checkpoints import Checkpoints
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, new_reward_model, with_lora
+from tasks.rlhf.process_reward import Encoded, new_process_model, process_targets
+from tasks.rlhf.process_trainer import train_on_steps
 from tasks.rlhf.resume import Resume, random_states, restore_random_states
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.sft_trainer import train_sft
@@ -42,6 +44,11 @@ def train_one(kind: str, folder: Path, rows: list[Any], lora: bool, resume: Resu
         model = load_causal_lm(folder)
         model = with_lora(model, LORA, "CAUSAL_LM", 7) if lora else model
         final = train_sft(model, tokenizer, chosen[DEV:], chosen[:DEV], SETTINGS, 7, on_log, resume)
+    elif kind == "process":
+        rows = [Encoded(p + a, len(p), [len(p), len(p + a) - 1]) for p, a in chosen]
+        steps = [(row.ids, process_targets(row, [True, n % 2 == 0], "step")) for n, row in enumerate(rows)]
+        model = new_process_model(folder, tokenizer.pad_token_id, 7)
+        final = train_on_steps(model, 0, steps[DEV:], steps[DEV : 2 * DEV], SETTINGS, 7, on_log, "process", resume)
     else:
         pairs = [RankedRow.pair(c[0] + c[1], r[0] + r[1]) for c, r in zip(chosen, rejected, strict=True)]
         model = new_reward_model(folder, tokenizer.pad_token_id, 7)
@@ -52,13 +59,14 @@ def train_one(kind: str, folder: Path, rows: list[Any], lora: bool, resume: Resu
     return {name: value.clone() for name, value in model.state_dict().items()}, [*log, final]
 
 
-@pytest.mark.parametrize(("kind", "lora"), [("sft", True), ("reward", False)])
+@pytest.mark.parametrize(("kind", "lora"), [("sft", True), ("reward", False), ("process", False)])
 def test_goes_on_to_the_same_weights_and_the_same_log(
     kind: str, lora: bool, tiny_model_folder: Path, hh_rows: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the first epoch, at its end and in the second, each time after a few steps more than were kept."""
     monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
-    monkeypatch.setattr("tasks.rlhf.reward_trainer.EVALUATIONS_PER_EPOCH", 3)
+    for trainer in ("reward_trainer", "process_trainer"):
+        monkeypatch.setattr(f"tasks.rlhf.{trainer}.EVALUATIONS_PER_EPOCH", 3)
     rows = hh_rows[:ROWS]
     weights, log = train_one(kind, tiny_model_folder, rows, lora, None)
     checkpoints = Checkpoints(kind, {}, keep=2)
