@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from accelerate import PartialState
 
 from tasks.rlhf import ppo
 from tasks.rlhf.models import load_causal_lm, load_reward_model
 from tasks.rlhf.ppo_settings import PlainPpo
+from tasks.rlhf.processes import accelerate_state
 from tasks.rlhf.scorers import reward_scorer
 from tasks.rlhf.sharding import shard
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--sharding", choices=["none", "fsdp2"], default="none")
     a = parser.parse_args()
-    PartialState(cpu=not torch.accelerator.is_available())  # meet the other processes, before a model is loaded
+    accelerate_state()  # meets the other processes, before a model is loaded
     w = json.loads((a.workload / "workload.json").read_text(encoding="utf-8"))
     dtype = a.dtype or w["dtype"]
     with (a.workload / "prompts.jsonl").open(encoding="utf-8") as lines:

@@ -242,7 +242,9 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
     """Run a stage inside this process, in an MLflow run of its own."""
     settings = params.load(paths.PARAMS)
     if launcher.launched():
-        _join()
+        from tasks.rlhf.processes import accelerate_state
+
+        accelerate_state()  # meets the other processes, before a model is loaded onto this one's device
     if launcher.rank() > 0:
         body(Follower(name, settings))
         return
@@ -269,14 +271,6 @@ def _cpu_seconds() -> float:
     """Processor time of this process and of the children it waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
-
-
-def _join() -> None:
-    """Meet the other processes, before a model is loaded onto this one's device."""
-    import torch
-    from accelerate import PartialState
-
-    PartialState(cpu=not torch.accelerator.is_available())
 
 
 def _receipt(content: dict[str, Any]) -> None:

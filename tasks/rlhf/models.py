@@ -13,6 +13,7 @@ import torch
 from transformers.utils import logging
 
 from tasks.rlhf.length_effect import less_length
+from tasks.rlhf.processes import accelerate_state, on_cpu
 from tasks.rlhf.welfare import combined
 
 if TYPE_CHECKING:
@@ -40,14 +41,12 @@ class LoraSettings(Protocol):
 
 def _attention() -> str:
     """On a CPU the plain kernel is a quarter faster than SDPA at the lengths used here."""
-    return "sdpa" if torch.accelerator.is_available() else "eager"
+    return "eager" if on_cpu() else "sdpa"
 
 
 def _placed(model: Any) -> Any:
     """The model on the device that accelerate's configuration names: a GPU if there is one."""
-    from accelerate import PartialState
-
-    return model.to(PartialState().device)
+    return model.to(accelerate_state().device)
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

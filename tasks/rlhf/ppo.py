@@ -23,7 +23,7 @@ from tasks.rlhf import ppo_losses as losses
 from tasks.rlhf.kl import adapted_coefficient, kl_per_token
 from tasks.rlhf.packing import check_packing, transformer
 from tasks.rlhf.ppo_settings import PpoSettings
-from tasks.rlhf.processes import Shared
+from tasks.rlhf.processes import Shared, accelerate_state
 from tasks.rlhf.rollout import (
     Rollout,
     response_both,
@@ -79,15 +79,11 @@ class PpoTrainer:
     ) -> None:
         """`step_scorer` is asked where `step_rewards` has a weight. `reference` is None where the policy has adapters: without them it is the reference. `value_model` is None
         where the value function is a head on the policy's trunk; the head begins at 0."""
-        from accelerate import PartialState
-        from accelerate.utils import parse_flag_from_env
-
-        no_accelerator = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-        processes = PartialState(cpu=no_accelerator)
+        processes = accelerate_state()
         self.device, self.shared = processes.device, Shared(processes.process_index, processes.num_processes)
-        self.policy = policy.to(self.device)
-        self.reference = reference.to(self.device) if reference is not None else None
-        self.value_model = value_model.to(self.device) if value_model is not None else None
+        self.policy = policy.to(self.device).eval()  # adapters would bring dropout of their own
+        self.reference = reference.to(self.device).eval() if reference is not None else None
+        self.value_model = value_model.to(self.device).eval() if value_model is not None else None
         self.value_head = torch.nn.Linear(transformer(policy).config.hidden_size, 1, bias=False, device=self.device)
         torch.nn.init.zeros_(self.value_head.weight)
         self.scorer, self.settings = scorer, settings

@@ -1,4 +1,5 @@
-"""Rows of one batch shared between processes. With one process all of it does nothing."""
+"""The device that accelerate gives this process, and rows of one batch shared between processes. With one process sharing
+does nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +11,21 @@ import torch
 from torch import distributed
 
 Made = TypeVar("Made")
+
+
+def on_cpu() -> bool:
+    """Whether models stay on the CPU: because accelerate's configuration says so, or there is nothing else."""
+    from accelerate.utils import parse_flag_from_env
+
+    return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
+
+
+def accelerate_state() -> Any:
+    """accelerate's `PartialState`: this process's `device`, as its configuration says, and which of how many processes it
+    is. The first call meets the others, before a model is loaded onto a device."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=on_cpu())
 
 
 @dataclass(frozen=True)

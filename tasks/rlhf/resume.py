@@ -258,7 +258,8 @@ def random_states() -> tuple[Tensors, dict[str, Any]]:
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     tensors = {"python": torch.tensor(words), "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}
     tensors["torch"] = torch.get_rng_state()
-    tensors |= {f"cuda{i}": state for i, state in enumerate(_cuda_states())}
+    if torch.accelerator.is_available():
+        tensors[_device_type()] = torch.get_device_module().get_rng_state()
     return tensors, {"python": [version, gauss], "numpy": [name, int(position), int(has_gauss), float(cached)]}
 
 
@@ -269,9 +270,13 @@ def restore_random_states(tensors: Mapping[str, torch.Tensor], record: Mapping[s
     name, position, has_gauss, cached = record["numpy"]
     np.random.set_state((name, tensors["rng.numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(tensors["rng.torch"])
-    for i in range(len(_cuda_states())):
-        torch.cuda.set_rng_state(tensors[f"rng.cuda{i}"], i)
+    if (
+        torch.accelerator.is_available() and f"rng.{_device_type()}" in tensors
+    ):  # else it began on another kind of device
+        torch.get_device_module().set_rng_state(tensors[f"rng.{_device_type()}"])
 
 
-def _cuda_states() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def _device_type() -> str:
+    device = torch.accelerator.current_accelerator()
+    assert device
+    return device.type

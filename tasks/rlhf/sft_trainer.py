@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from tasks.rlhf.processes import on_cpu
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -48,7 +50,7 @@ def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dic
         "warmup_steps": 0.1,  # of all steps
         "max_grad_norm": 1.0,
         "bf16": settings.bf16,
-        "use_cpu": not torch.accelerator.is_available(),  # bf16 without an accelerator is refused unless this is said
+        "use_cpu": on_cpu(),  # bf16 without an accelerator is refused unless this is said
         "seed": seed,
         "data_seed": seed,
         "max_length": settings.max_length,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.rlhf.models import load_causal_lm, new_reward_model
+from tasks.rlhf.models import load_causal_lm, new_reward_model, with_lora
 from tasks.rlhf.ppo import Diverged, PpoTrainer, describe
 from tasks.rlhf.rollout import Rollout
 
@@ -297,8 +297,16 @@ def test_the_value_loss_has_its_coefficient(tiny_model_folder: Path, value: str)
     assert steps[0].abs().max() > 1e-4
 
 
-def test_dropout_is_off_in_every_pass(tiny_model_folder: Path) -> None:
-    t = trainer(tiny_model_folder)
+@pytest.mark.parametrize("adapters", [False, True])
+def test_dropout_is_off_in_every_pass(tiny_model_folder: Path, adapters: bool) -> None:
+    """Adapters have dropout of their own."""
+    lora = SimpleNamespace(rank=4, alpha=8, dropout=0.5)
+
+    def prepare(model: Any) -> Any:
+        task = "SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM"
+        return with_lora(model, lora, task, 3) if adapters else model
+
+    t = trainer(tiny_model_folder, prepare=prepare)
     next(t.train(PROMPTS))
     assert not any(m.training for model in (t.policy, t.reference, t.value_model) for m in model.modules())
 
