@@ -18,7 +18,7 @@ from contextlib import chdir, closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows import exclusive, sealing
+from flows import exclusive, sealing, worktrees
 from flows.elsewhere import call_dvc
 from governance.digest import sha256_path, write_json
 from governance.errors import BadInput, GateRefused, MissingComponent
@@ -40,6 +40,7 @@ def backup(target: Path) -> dict[str, Any]:
         raise BadInput(f"--out {target}: is there already; name a file that is not.")
     partial = target.with_name(f".{target.name}.partial")
     with exclusive.alone(BUSY), tempfile.TemporaryDirectory() as scratch:
+        worktrees.take_over()
         try:
             manifest = _write(partial, Path(scratch))
         except BaseException:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import artifacts, exclusive, git_history, processing, removal
+from flows import artifacts, exclusive, git_history, processing, removal, worktrees
 from governance.digest import sha256_path, write_json
 from governance.entry import Event
 from governance.erasure import Removal, concerned, holders
@@ -34,6 +34,7 @@ def erase(annotator: str, actor: str, say: Callable[[str], None]) -> dict[str, A
     """
     pseudonym = annotator if PSEUDONYM.fullmatch(annotator) else pseudonyms.pseudonym(annotator, pseudonyms.key())
     with exclusive.alone(removal.BUSY):
+        worktrees.take_over()  # or a killed run's would keep copies
         journal = removal.journal("erasing", pseudonym)
         found = Removal.load(journal, pseudonym)
         _look(found)

@@ -4,7 +4,7 @@ this project is alive.
 
 from pathlib import Path
 
-from flows import delivery, leftovers, run_records
+from flows import delivery, leftovers, run_records, worktrees
 from governance.entry import Event
 from governance.history import Readable
 from governance.ledger import Log
@@ -14,6 +14,7 @@ from tasks import lineage, paths
 def recover(ledger: Log, history: Readable) -> None:
     """End stages that outlived their run, mend what DVC may have left half written, close what was left open."""
     leftovers.end_leftovers()
+    worktrees.take_over()
     leftovers.mend_dvc_lock()
     leftovers.drop_stale_rwlock()
     state = paths.home()

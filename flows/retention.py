@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import artifacts, exclusive, git_history, removal, sealing
+from flows import artifacts, exclusive, git_history, removal, sealing, worktrees
 from flows.processing import sources
 from governance import descent, retention
 from governance.digest import canonical_json, sha256_bytes, sha256_path
@@ -77,6 +77,7 @@ def act(actor: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """
     done = []
     with exclusive.alone(removal.BUSY):
+        worktrees.take_over()  # or a killed run's would keep copies
         known = history()
         for row in states(known):
             begun = removal.journal("deleting", row["source"]).is_file()

@@ -4,7 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from flows import (
     snapshot,
     tracing,
     watch,
+    worktrees,
 )
 from flows.stages import Outcome
 from governance import causes
@@ -86,20 +87,21 @@ def execute(
     actor: str | None = None,
     cause: Cause | None = None,
     patient: bool = False,
+    queued: worktrees.Queued | None = None,
 ) -> dict[str, Any]:
     """Do a run and give its record, which is written in every case: done, refused, failed or interrupted.
 
     `prepare` changes parameters before they are read; its errors end the run like any other. A `patient` run waits for
-    another one to end. Raises Answered if a run was started for `cause` before.
+    another one to end; one that was `queued` works in a worktree. Raises Answered if a run was started for `cause` before.
     """
     busy = "another run is under way in this project; wait until it ends, then run again."
     # The server starts while this process reads and imports.
-    with exclusive.alone(busy, patient=patient), servers.prefect_server() as ready:
+    with exclusive.alone(busy, patient=patient), servers.prefect_server() as ready, ExitStack() as place:
         run_id = _new_run_id()
         run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
         recovery.recover(run.ledger, run.history)
-        facts: dict[str, Any] = {"until": until, "git_commit": lineage.git_commit(), "process": os.getpid()}
-        facts["place"] = paths.place()
+        commit = worktrees.commit(queued) if queued else lineage.git_commit()
+        facts: dict[str, Any] = {"until": until, "git_commit": commit, "process": os.getpid(), "place": paths.place()}
         try:
             if cause:
                 run.entries.append(causes.begin(run.ledger, cause, run_id, run.actor, **facts))
@@ -114,6 +116,10 @@ def execute(
             if cause:
                 watch.bring(cause)
             rounds.begin()
+            if queued:
+                place.enter_context(worktrees.worktree(run_id, queued))
+                if cause and cause.kind == "base":  # names its revision in params.yaml, of which there are now two
+                    watch.bring(cause)
             status, message, code = _run_stages(run, ready)
             return _close(run, ready, status, message, code)
         except BaseException as error:  # also Ctrl-C: the record says how the run ended, then the error goes on

@@ -4,12 +4,12 @@ what retention asks for."""
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from flows import project, retention, schedules, sealing
+from flows import project, retention, schedules, sealing, worktrees
 from governance import causes
 from governance.causes import Answered, Cause
 from governance.errors import AttestError
@@ -26,6 +26,9 @@ def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest")
     project.enter()
     from flows.run import execute
 
+    queued = worktrees.queue()
+    if queued:
+        get_run_logger().info(_waits(queued))
     try:
         ledger = sealing.ledger()
         asked = causes.read(cause) if cause else _slot(ledger, catch_up)
@@ -38,6 +41,7 @@ def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest")
             actor=actor if asked else "prefect:by-hand",
             cause=asked,
             patient=True,
+            queued=queued,
         )
     except Answered as answered:
         return Completed(message=str(answered))
@@ -46,6 +50,13 @@ def scheduled_run(cause: dict[str, Any] | None = None, catch_up: str = "latest")
     if record["exit_code"]:
         return Failed(message=f"{record['run_id']}: {record['message'] or record['gate']['reasons']}")
     return Completed(message=record["run_id"])
+
+
+def _waits(queued: worktrees.Queued) -> str:
+    """What Prefect's log says of a run that waits for its turn."""
+    left = f"; left out, as not committed: {', '.join(queued.left_out[:5])}" if queued.left_out else ""
+    more = " and others" if len(queued.left_out) > 5 else ""
+    return f"waits for its turn, at commit {queued.commit[:12]} with params.yaml as it is now{left}{more}"
 
 
 def _slot(ledger: Log, catch_up: str) -> Cause | str | None:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from governance.errors import AttestError, BadInput
@@ -26,9 +25,14 @@ def ledger() -> Log:
 def notary() -> Notary:
     """Notary of the project's ledger. Raises BadInput if params.yaml is not valid."""
     settings = params.load(paths.PARAMS).evidence
-    place = place_at(settings.checkpoints or str(paths.home() / "checkpoints"))
-    given = Path(settings.signing_key) if settings.signing_key else None
+    place = place_at(_in_project(settings.checkpoints) if settings.checkpoints else str(paths.home() / "checkpoints"))
+    given = paths.root() / settings.signing_key if settings.signing_key else None
     return Notary(ledger(), place, Keyring(paths.home() / "keys", given))
+
+
+def _in_project(place: str) -> str:
+    """A place by its full name: relative ones start from the project's folder, wherever a run works."""
+    return place if ":" in place else str(paths.root() / place)
 
 
 def signing_key(actor: str) -> "EllipticCurvePrivateKey":

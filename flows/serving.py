@@ -161,7 +161,7 @@ def _note_killed(ledger: Log, history: History) -> None:
     if not recovery.open_runs(history):  # or a person's run would find the lock held by nobody
         return
     with suppress(exclusive.Busy), exclusive.alone("a run is under way in this project."):
-        recovery.close_abandoned(ledger, history)
+        recovery.recover(ledger, history)
         sealing.seal("attestrl")
 
 

@@ -28,6 +28,14 @@ POLICY = MODELS / "policy"
 STAGES = ("ingest", "validate", "annotators", "poisoning", "curate", "base", "sft", "reward", "ppo", "evaluate")
 
 
+ROOT_VARIABLE = "ATTESTRL_PROJECT"
+
+
+def root() -> Path:
+    """The project's folder, also for a run that works in a worktree of it (`flows/worktrees.py`)."""
+    return Path(os.environ.get(ROOT_VARIABLE, "")).absolute()
+
+
 def home() -> Path:
     """Folder of the untracked state: MLflow store, ledger, records, keys. `ATTESTRL_HOME` moves it."""
     return Path(os.environ.get("ATTESTRL_HOME", ".attestrl")).absolute()

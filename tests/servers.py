@@ -109,6 +109,25 @@ def redis(password: str, port: int) -> Iterator[int]:
         yield port
 
 
+@contextmanager
+def nginx(site: str, folder: Path, port: int) -> Iterator[None]:
+    """An nginx server with this configuration of its sites, one of which listens on `port`; its own files are in `folder`."""
+    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if binary is None:
+        pytest.skip("no nginx is installed")
+    (folder / "site.conf").write_text(site)
+    kept = "".join(f"{k}_temp_path {folder}/{k}; " for k in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    user = "user root; " if os.getuid() == 0 else ""
+    text = f"{user}pid {folder}/pid; events {{}} http {{ access_log off; {kept} include {folder}/site.conf; }}"
+    (folder / "nginx.conf").write_text(text)
+    command = [binary, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    with program([*command, "-g", "daemon off;"], {}, folder / "log"):
+        wait_until(lambda: _listens(port), folder / "log")
+        yield
+
+
 class Server:
     """A server that can be taken down, and come up again as the same."""
 

@@ -1,6 +1,8 @@
 """What a killed run may have left on the disk is set right: DVC's files, and files under a temporary name."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from flows import leftovers
 from governance.digest import writing
 from tests.flows.conftest import ROOT
+from tests.servers import program, wait_until
 
 LOCK = (ROOT / "dvc.lock").read_bytes()
 CUT = {
@@ -56,3 +59,39 @@ def test_half_written_files_of_dead_processes_go(tmp_path: Path) -> None:
         assert not left.exists()
         assert any(f".{os.getpid()}." in p.name for p in tmp_path.iterdir())
     assert {p.name for p in tmp_path.iterdir()} == {"ours.json", ".theirs.partial"}
+
+
+def test_a_killed_dvc_holds_up_nobody_and_a_living_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock files stay; the number in them may be another process's by now, whom DVC would wait for."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
+    stages = Path("dvc.yaml")
+    stages.write_text("stages: {a: {cmd: touch begun && sleep 60, outs: [out]}}")
+    repro = [sys.executable, "-m", "dvc", "repro", "--quiet", "a"]
+    with program(repro, {}) as dvc:
+        wait_until(Path("begun").is_file)
+        leftovers.drop_stale_rwlock()
+        held = json.loads(leftovers.RWLOCK.read_text())
+        assert {holder["pid"] for holder in held["write"].values()} == {dvc.pid}
+        os.kill(dvc.pid, signal.SIGKILL)
+        dvc.wait(timeout=60)
+    with program(["sleep", "60"], {}) as other:
+        text = leftovers.RWLOCK.read_text().replace(f'"pid": {dvc.pid}', f'"pid": {other.pid}')
+        leftovers.RWLOCK.write_text(text)
+        stages.write_text("stages: {a: {cmd: echo made > out, outs: [out]}}")
+        assert subprocess.run(repro, check=False).returncode != 0
+        leftovers.drop_stale_rwlock()
+        done = subprocess.run(repro, capture_output=True, text=True, check=False)
+    assert (done.returncode, Path("out").read_text()) == (0, "made\n"), done.stderr
+
+
+@pytest.mark.parametrize("content", ["", '{"write": ', "[]", '{"read": {"a": [{"cmd": "x"}]}}'])
+def test_a_damaged_list_of_readers_and_writers_goes(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    leftovers.RWLOCK.parent.mkdir(parents=True)
+    leftovers.RWLOCK.write_text(content)
+    leftovers.drop_stale_rwlock()
+    assert not leftovers.RWLOCK.exists()
