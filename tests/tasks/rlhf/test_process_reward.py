@@ -71,11 +71,13 @@ def test_the_first_error_is_the_first_step_below_the_threshold() -> None:
 
 
 def test_the_threshold_finds_most_first_errors() -> None:
-    """From .35 to .7 both are found: the edges between are (.3+.4)/2 and (.4+.6)/2, (.6+.8)/2."""
+    """Only between .3 and .4 both are found. In the last case each of .2, .4, .6 and .8 finds two of three: the middle is taken."""
     steps, truth = [np.array([0.8, 0.3, 0.2]), np.array([0.6, 0.4])], [1, None]
     assert best_threshold(steps, truth) == pytest.approx(0.35)
     assert best_threshold([np.array([0.9, 0.8]), np.array([0.2])], [None, 0]) == pytest.approx(0.5)
     assert best_threshold([], []) == 0.5
+    steps, truth = [np.array([0.9]), np.array([0.1]), np.array([0.3, 0.5, 0.7])], [None, 0, 1]
+    assert best_threshold(steps, truth) == pytest.approx(0.6)
 
 
 def test_steps_are_lines_of_the_answer(tiny_model_folder: Path) -> None:
