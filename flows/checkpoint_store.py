@@ -29,7 +29,7 @@ class CheckpointStore:
         try:
             with Repo() as repo:
                 remote = repo.cloud.get_remote()
-        except DvcException as error:
+        except (DvcException, ImportError) as error:  # the latter where a kind of remote wants a package
             raise MissingComponent(f"a worker needs a DVC remote: {error}") from None
         self._fs: Any = remote.fs
         self._there = self._fs.join(remote.path, FOLDER, stage)

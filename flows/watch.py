@@ -170,7 +170,7 @@ def _is_pushed(md5: str) -> bool:
     try:
         with Repo() as repo:
             return bool(repo.cloud.get_remote_odb(hash_name="md5").exists(md5))
-    except DvcException as error:
+    except (DvcException, ImportError) as error:  # the latter where a kind of remote wants a package
         raise MissingComponent(f"the DVC remote cannot be asked for new data: {error}") from None
 
 

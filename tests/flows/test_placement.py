@@ -1,6 +1,7 @@
 """What a stage needs, what is sent to a worker, and checkpoints that go through a real DVC remote."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from flows.checkpoint_store import FOLDER, CheckpointStore
 from governance.errors import BadInput, MissingComponent
 from tasks import params
 from tasks.checkpoints import Checkpoints
+from tests import servers
 from tests.flows.conftest import ROOT
 
 
@@ -122,6 +124,17 @@ def test_no_remote_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         CheckpointStore("ppo")
 
 
+def test_a_kind_of_remote_that_wants_a_package_is_one_sentence(
+    machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("a")
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)
+    config = Path(".dvc/config")
+    config.write_text(re.sub("url = .*", "url = s3://bucket/place", config.read_text()))
+    with pytest.raises(MissingComponent, match="requires 'dvc-s3' to be installed"):
+        CheckpointStore("ppo")
+
+
 @pytest.mark.slow
 def test_a_remote_that_is_away_is_waited_for(
     tmp_path: Path, machine: Callable[[str], None], capsys: pytest.CaptureFixture[str]
@@ -138,3 +151,53 @@ def test_a_remote_that_is_away_is_waited_for(
     back.join()
     assert capsys.readouterr().err.count("trying again for 60 s") == 1
     assert [p.read_text() for p in (tmp_path / "remote").rglob("*") if p.is_file()] == ["the work of hours"]
+
+
+@pytest.mark.slow
+def test_a_bucket_is_a_remote_like_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By S3's protocol, spoken by a simulator (moto) in a process of its own: outputs, checkpoints, and a server that is away."""
+    pytest.importorskip("dvc_s3")
+    import boto3
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    dvc, config = (
+        [sys.executable, "-m", "dvc"],
+        "[core]\n    no_scm = true\n    remote = r\n['remote \"r\"']\n    url = s3://attestrl/dvc\n",
+    )
+
+    def machine(name: str, endpoint: str) -> None:
+        (tmp_path / name / ".dvc").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path / name / ".attestrl"))
+        Path(".dvc/config").write_text(f"{config}    endpointurl = {endpoint}\n")
+
+    with servers.s3() as endpoint:
+        boto3.client("s3", endpoint_url=endpoint).create_bucket(
+            Bucket="attestrl", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        machine("a", endpoint)
+        Path("made").write_text("the work of hours")
+        subprocess.run([*dvc, "add", "-q", "made"], check=True)
+        elsewhere.call_dvc("push")
+        store = CheckpointStore("ppo")
+        with store.kept_up():
+            save(1)
+            until(lambda: any(f.name == "state.json" for f in store._remote_files()))
+        pointer = Path("made.dvc").read_bytes()
+        machine("b", endpoint)
+        Path("made.dvc").write_bytes(pointer)
+        elsewhere.call_dvc("pull")
+        assert Path("made").read_text() == "the work of hours"
+        CheckpointStore("ppo").bring()
+        found = training().latest()
+        assert found is not None
+        assert (found.step, found.tensors["w"].tolist()) == (1, [1.0] * 3)
+        CheckpointStore("ppo").remove()
+        assert CheckpointStore("ppo")._remote_files() == []
+    with pytest.raises(MissingComponent, match=r"dvc push: .*onnect"):
+        elsewhere.call_dvc("push")
