@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 
 from flows import tracing
 from flows.placement import run_stage
-from flows.stages import Outcome, changed_stages, finished
+from flows.stages import Outcome, finished
 from tasks import paths
 
 OnOutcome = Callable[[Outcome], None]
@@ -33,13 +33,15 @@ def stage(name: str, parent_run: str, changed: bool, started: Any, ended: Any) -
 
 
 @flow(name="attestrl-pipeline", validate_parameters=False, persist_result=False)
-def pipeline(until: str, parent_run: str, started: OnStart, ended: OnOutcome) -> State[Any]:
-    """Run the stages up to `until`; stop at the first that fails.
+def pipeline(
+    until: str, parent_run: str, changes: Callable[[], set[str]], started: OnStart, ended: OnOutcome
+) -> State[Any]:
+    """Run the stages up to `until`; stop at the first that fails. `changes` gives the stages that have changed.
 
     A stage that DVC calls unchanged is not run. From the first changed one on, each is asked anew: its inputs may be
     others by then.
     """
-    changed = changed_stages()
+    changed = changes()
     asking = False
     for name in paths.STAGES[: paths.STAGES.index(until) + 1]:
         asking = asking or name in changed

@@ -26,7 +26,7 @@ from flows import (
     watch,
     worktrees,
 )
-from flows.stages import Outcome
+from flows.stages import Outcome, asked_for_changes
 from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
@@ -146,20 +146,23 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     run.project = settings.project
     snapshot.check_declarations()
     documents.check_declared(settings)
-    digests = {"params.yaml": sha256_path(paths.PARAMS)}
-    run.parent = _start_parent(run)
-    parameters = settings.model_dump(mode="json", by_alias=True)
-    changed = _changed(run.history, parameters)
-    versions = watch.versions(settings)
-    run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=changed, versions=versions)
-
-    with _prefect_at(server()):
-        ended = _through_prefect(run)
+    with asked_for_changes() as changes:
+        run.parent = _start_parent(run)
+        _log_configuration(run, settings)
+        with _prefect_at(server()):
+            ended = _through_prefect(run, changes)
     if ended[0] == "done" and run.until == paths.STAGES[-1]:
         if any(o.name == "ppo" and o.outcome == "cached" for o in run.outcomes):
             preflight.check_store(["ppo"])  # of whose policy the gate is asked
         run.round = rounds.after(run, settings)
     return ended
+
+
+def _log_configuration(run: Run, settings: params.Params) -> None:
+    parameters = settings.model_dump(mode="json", by_alias=True)
+    changed = _changed(run.history, parameters)
+    digests = {"params.yaml": sha256_path(paths.PARAMS)}
+    run.log(Event.CONFIGURATION, digests, parameters=parameters, changed=changed, versions=watch.versions(settings))
 
 
 @contextmanager
@@ -174,14 +177,14 @@ def _prefect_at(url: str) -> Iterator[None]:
             del os.environ["PREFECT_API_URL"]
 
 
-def _through_prefect(run: Run) -> tuple[str, str, int]:
+def _through_prefect(run: Run, changes: Callable[[], set[str]]) -> tuple[str, str, int]:
     from flows.pipeline import pipeline
 
     outages.announce_prefect()
 
     started, ended = lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o)
     with tracing.traced(run.run_id):
-        state = pipeline(run.until, run.parent, started, ended, return_state=True)
+        state = pipeline(run.until, run.parent, changes, started, ended, return_state=True)
         if state.is_failed():
             tracing.failed(str(state.message))
     failed = next((o for o in run.outcomes if o.outcome == "failed"), None)

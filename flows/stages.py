@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,14 +59,26 @@ def declared_stages() -> dict[str, Any]:
     return stages
 
 
-def changed_stages() -> set[str]:
-    """Stages that DVC would run or restore now, as far as can be told before any of them runs."""
-    done = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise MissingComponent(_why(done.stderr, "DVC cannot tell what has changed"))
-    status = json.loads(done.stdout.strip().splitlines()[-1])
-    external = {name for name in ("ingest", "base") if name not in status and _outside_input_changed(name)}
-    return set(status) | external
+@contextmanager
+def asked_for_changes() -> Iterator[Callable[[], set[str]]]:
+    """Ask DVC what has changed while this process does something else; gives a function that waits for the answer: stages that
+    DVC would run or restore now, as far as can be told before any of them runs."""
+    asked = subprocess.Popen(dvc("status", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def changed() -> set[str]:
+        said, why = asked.communicate()
+        if asked.returncode != 0:
+            raise MissingComponent(_why(why, "DVC cannot tell what has changed"))
+        status = json.loads(said.strip().splitlines()[-1])
+        external = {name for name in ("ingest", "base") if name not in status and _outside_input_changed(name)}
+        return set(status) | external
+
+    with asked:
+        try:
+            yield changed
+        finally:
+            if asked.poll() is None:
+                asked.kill()
 
 
 def _outside_input_changed(stage: str) -> bool:
