@@ -75,7 +75,7 @@ def solutions_of(stage: Stage, tokenizer: Any) -> Solutions:
             )
     file = stage.report / "process_solutions.parquet"
     if not stage.follows:
-        stage.notes["process"] = _note(settings.model_dump(), found, solutions, parts)
+        stage.notes["process"] = _note(found, solutions, parts)
     return Solutions(parts, file, from_first(lambda: _written(stage, solutions, file)))
 
 
@@ -108,13 +108,14 @@ def thresholds_of(steps: Sequence[np.ndarray], dev: Sequence[Solution]) -> dict[
 
 def _written(stage: Stage, solutions: list[Solution], file: Path) -> str:
     """SHA-256 of the table of the solutions, which is written here."""
-    write_table(table_of(solutions, stage.params.process.dev_share), file)
+    settings = stage.params.process
+    for source in (settings.traces, settings.problems) if settings.simulated else (settings.traces,):
+        stage.input_table(Path(source), "training")
+    write_table(table_of(solutions, settings.dev_share), file)
     return sha256_path(stage.input_table(file, "training"))
 
 
-def _note(
-    settings: dict[str, Any], found: list[Solution], used: list[Solution], parts: dict[Side, Part]
-) -> dict[str, Any]:
+def _note(found: list[Solution], used: list[Solution], parts: dict[Side, Part]) -> dict[str, Any]:
     """What the record says of the data."""
     given, left = (Counter(s.task for s in some) for some in (found, used))
     tasks = {
@@ -122,9 +123,8 @@ def _note(
         | {side: sum(s.task == task for s in part.solutions) for side, part in parts.items()}
         for task in given
     }
-    sources = {name: settings[name] for name in ("traces", "problems") if name == "traces" or settings["simulated"]}
     simulated = sum(s.simulated and s.first_error is not None for s in used)
-    return {"sources": sources, "tasks": tasks, "simulated_mistakes": simulated}
+    return {"tasks": tasks, "simulated_mistakes": simulated}
 
 
 def train(

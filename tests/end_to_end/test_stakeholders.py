@@ -70,10 +70,10 @@ def test_from_votes_to_the_welfare_of_each_group(divided: Project) -> None:
     text = (folder / card).read_text(encoding="utf-8")
     assert "| stakeholders.rule | maximin |" in text
     assert "| stakeholders.approved_by | A. Person |" in text
-    assert_steps_are_learnt_and_rewarded(divided, record, text)
+    assert_steps_are_learnt_and_rewarded(divided, text)
 
 
-def assert_steps_are_learnt_and_rewarded(project: Project, record: dict[str, Any], card: str) -> None:
+def assert_steps_are_learnt_and_rewarded(project: Project, card: str) -> None:
     """Process and outcome models are in the reward model's folder, with their lineage and figures, and PPO asks the former."""
     folder = project.folder
     table = folder / "data/reports/reward/process_solutions.parquet"
@@ -87,6 +87,10 @@ def assert_steps_are_learnt_and_rewarded(project: Project, record: dict[str, Any
         own = json.loads((folder / f"data/models/reward/{name}/lineage.json").read_text(encoding="utf-8"))
         assert own["base_sha256"] == reward["base_sha256"] and own["sft_sha256"] == reward["sft_sha256"]
         assert own["process_solutions_sha256"] == sha256_path(table)
+    record_of_stage = json.loads((folder / "data/reports/reward/record.json").read_text(encoding="utf-8"))
+    for source in ("data/raw/bigbench_mistake", "data/raw/gsm8k/train.jsonl.gz"):
+        assert record_of_stage["inputs"][source] == sha256_path(folder / source)
+    assert record_of_stage["notes"]["process"]["simulated_mistakes"] > 20
     rows = json.loads((folder / "data/reports/reward/metrics.json").read_text())["metrics"]
     found = {row["name"]: row for row in rows if row["name"].startswith(("process/", "outcome/", "best_of_n/"))}
     tasks = set(pl.read_parquet(table)["task"].to_list())
