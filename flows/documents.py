@@ -32,8 +32,12 @@ USES = {
 SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry no annotator identities."
 
 STEPS = ("process/", "outcome/", "best_of_n/")  # what names of figures on process and outcome models begin with
+SOLUTIONS = paths.report("reward") / "process_solutions.parquet"
 SIMULATED_MISTAKES = (
     "Process and outcome models learnt, among others, from solutions with simulated mistakes of a program, one each."
+)
+SIMULATED_ROWS = (
+    "Rows with `simulated` hold the mistake of a program in a solution that was right, or that solution itself."
 )
 
 
@@ -44,6 +48,8 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
         return []
     settings = params.load(paths.PARAMS)
     datasets = [_dataset(name, settings, done) for name in read_record("ingest")["notes"]["tables"]]
+    if settings.process.solutions and "reward" in done:
+        datasets.append(_solutions(settings))
     models = [
         (model.as_posix(), _model_facts(name, stage, model, settings, done))
         for name, (stage, model) in MODELS.items()
@@ -104,6 +110,31 @@ def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[Datase
         software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
     )
     return facts, declared_beside(Path(source).parent) if given else Declared({})
+
+
+def _solutions(settings: params.Params) -> tuple[DatasetFacts, Declared]:
+    """Solutions with labelled steps, of which the stage `reward` made a table."""
+    import polars as pl
+
+    record, table = read_record("reward"), pl.read_parquet(SOLUTIONS)
+    traces = settings.process.traces
+    too_long = sum(task["too_long"] for task in record["notes"]["process"]["tasks"].values())
+    facts = DatasetFacts(
+        name="process_solutions",
+        path=SOLUTIONS.as_posix(),
+        sha256=sha256_path(SOLUTIONS),
+        rows=table.height,
+        columns={name: str(kind) for name, kind in table.schema.items()},
+        nulls=_measured(SOLUTIONS)[0],
+        sides=dict(table["side"].value_counts().sort("side").iter_rows()),
+        raw={name: record["inputs"][name] for name in (traces, settings.process.problems) if name in record["inputs"]},
+        simulated=SIMULATED_ROWS if table["simulated"].any() else None,
+        used_for="process and outcome reward models",
+        left_out=f"{too_long} solutions longer than {settings.process.max_length} tokens" if too_long else None,
+        software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
+    )
+    folder = Path(traces)
+    return facts, declared_beside(folder if folder.is_dir() else folder.parent)
 
 
 def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None, str | None]:

@@ -54,8 +54,8 @@ def texts(
 
 
 def _sources(path: str, records: dict[str, dict[str, Any]], datasets: set[str]) -> list[str]:
-    """Datasets and models that a model was made from, through whatever tables lie between. Reports are not followed:
-    what they led to is in the tables; a table that a stage only passes on comes from the one of the same name."""
+    """Datasets and models that a model was made from, through whatever tables lie between. Reports that are no datasets are
+    not followed: what they led to is in the tables; a table that a stage only passes on comes from the one of the same name."""
     made_by = {output: record for record in records.values() for output in record["outputs"]}
     found: set[str] = set()
     todo, seen = [path], {path}
@@ -64,7 +64,8 @@ def _sources(path: str, records: dict[str, dict[str, Any]], datasets: set[str]) 
         if at != path and (at in datasets or at.startswith("data/models/")):
             found.add(at)
             continue
-        inputs = [i for i in made_by.get(at, {}).get("inputs", {}) if not i.startswith("data/reports/")]
+        inputs = made_by.get(at, {}).get("inputs", {})
+        inputs = [i for i in inputs if i in datasets or not i.startswith("data/reports/")]
         rest = Path(at).parts[3:]  # below data/interim/<folder>
         same = [i for i in inputs if rest and Path(i).parts[3:] == rest]
         for used in same or inputs:

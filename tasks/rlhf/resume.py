@@ -19,7 +19,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from tasks.rlhf.processes import Shared
+from tasks.rlhf.processes import Shared, from_first
 from tasks.rlhf.sharding import gathered, placed
 
 Tensors = dict[str, torch.Tensor]
@@ -151,6 +151,13 @@ class Resumable(SharedBatches):
         }
         return tensors, record
 
+    def agree(self) -> None:
+        """Give every process the first one's generators: the order of rows is drawn from them, and dropout of rows that only
+        one process has moves them apart."""
+        if self.shared.count > 1:
+            tensors, record = from_first(random_states)
+            restore_random_states({f"rng.{name}": state for name, state in tensors.items()}, record)
+
     def take_over(self, found: Saved) -> None:
         """Take over what of a `snapshot()` belongs to no optimiser and no generator: sums behind the next log."""
         sums: dict[str, Any] = found.state["sums"]
@@ -176,6 +183,7 @@ class Resumable(SharedBatches):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.resume and not self.control.should_training_stop:  # a training that ends here is not gone on with
+            self.agree()  # one state of the generators is kept
             self.resume.save(self.state.global_step, *self.snapshot())
 
     def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
@@ -226,6 +234,7 @@ class _Keep(TrainerCallback):
             between = float(state.epoch).is_integer()
             torch.set_rng_state(self.going_on.tensors["rng.torch" if between else "rng.order"])
             self.going_on = None
+        self.trainer.agree()
         self.trainer.order = torch.get_rng_state()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

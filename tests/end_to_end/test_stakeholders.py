@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -71,6 +72,7 @@ def test_from_votes_to_the_welfare_of_each_group(divided: Project) -> None:
     assert "| stakeholders.rule | maximin |" in text
     assert "| stakeholders.approved_by | A. Person |" in text
     assert_steps_are_learnt_and_rewarded(divided, text)
+    assert_solutions_have_papers(divided, [folder / name for name in record["records"]])
 
 
 def assert_steps_are_learnt_and_rewarded(project: Project, card: str) -> None:
@@ -106,3 +108,20 @@ def assert_steps_are_learnt_and_rewarded(project: Project, card: str) -> None:
     assert all(0 < row["objective/step_rewards"] < 0.5 for row in history)
     assert "| process.level | step |" in card and "process/first_error/gsm8k-simulated" in card
     assert "mistakes of a program" in card
+
+
+def assert_solutions_have_papers(project: Project, records: list[Path]) -> None:
+    """A datasheet, a Croissant file that loads the rows, and a place in the bill of materials."""
+    mlcroissant = pytest.importorskip("mlcroissant")
+    by_name = {file.name: file for file in records}
+    sheet = by_name["datasheet-process_solutions.md"].read_text(encoding="utf-8")
+    assert "mistake of a program" in sheet and "data/raw/gsm8k/train.jsonl.gz" in sheet
+    (where,) = json.loads(by_name["croissant-process_solutions.json"].read_text())["distribution"]
+    mapping = {where["@id"]: str(project.folder / where["contentUrl"])}
+    dataset = mlcroissant.Dataset(jsonld=str(by_name["croissant-process_solutions.json"]), mapping=mapping)
+    assert not dataset.metadata.ctx.issues.errors and next(iter(dataset.records("rows")))
+    materials = json.loads(by_name["bom-1.6.json"].read_text())
+    (solutions,) = [c for c in materials["components"] if c["name"] == "process_solutions"]
+    (reward,) = [c for c in materials["components"] if c["name"].endswith("-reward")]
+    (made_of,) = [d["dependsOn"] for d in materials["dependencies"] if d["ref"] == reward["bom-ref"]]
+    assert solutions["bom-ref"] in made_of

@@ -15,6 +15,7 @@ from tests.tasks.rlhf.test_ppo import PROMPTS
 from tests.tasks.rlhf.train_shared import by_adam, results
 
 PROGRAM = Path(__file__).with_name("train_shared.py")
+WITH_DROPOUT = Path(__file__).with_name("train_with_dropout.py")
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -24,10 +25,10 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def launch(count: int, model: Path, out: Path) -> "subprocess.CompletedProcess[str]":
+def launch(count: int, model: Path, out: Path, program: Path = PROGRAM) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--master-addr=127.0.0.1"]
-    command += [f"--master-port={free_port()}", str(PROGRAM), str(model), str(out)]
+    command += [f"--master-port={free_port()}", str(program), str(model), str(out)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -75,3 +76,15 @@ def test_a_process_that_dies_ends_the_job_with_its_error(tiny_model_folder: Path
     assert done.returncode != 0
     assert "rank 1 was told to fail" in done.stderr
     assert not (tmp_path / "dies-2.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_dropout_moves_no_process_to_other_rows(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Of five rows one process has three, and draws more for their dropout: the order of the next rows is one all the same,
+    and so are the generators that a checkpoint keeps for both."""
+    done = launch(2, tiny_model_folder, tmp_path / "kept", WITH_DROPOUT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"kept-{rank}").read_text(encoding="utf-8")) for rank in range(2))
+    assert len(first) == 5 and first == second
+    assert len({order for _, order, _ in first}) == 2  # of two epochs
+    assert len({now for _, _, now in first}) == 5  # dropout did draw
