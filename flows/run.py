@@ -185,7 +185,7 @@ def _through_prefect(run: Run, changes: Callable[[], set[str]]) -> tuple[str, st
     started, ended = lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o)
     with tracing.traced(run.run_id):
         state = pipeline(run.until, run.parent, changes, started, ended, return_state=True)
-        if state.is_failed():
+        if not state.is_completed():
             tracing.failed(str(state.message))
     failed = next((o for o in run.outcomes if o.outcome == "failed"), None)
     if failed:

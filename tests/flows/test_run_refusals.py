@@ -17,10 +17,10 @@ def test_an_error_inside_the_flow_is_the_runs_own(monkeypatch: pytest.MonkeyPatc
 
     def refused(*_: Any, **__: Any) -> Any:
         raised = MissingComponent("DVC cannot tell what has changed: x is not a git repository")
-        return SimpleNamespace(is_completed=lambda: False, result=lambda raise_on_failure: raised)
+        return SimpleNamespace(is_completed=lambda: False, message=str(raised), result=lambda raise_on_failure: raised)
 
     monkeypatch.setattr(pipeline, "pipeline", refused)
-    started: Any = SimpleNamespace(until="ingest", parent="", outcomes=[], on_stage=None)
+    started: Any = SimpleNamespace(run_id="", until="ingest", parent="", outcomes=[], on_stage=None)
     with pytest.raises(MissingComponent, match="not a git repository"):
         run._through_prefect(started, set)
 
