@@ -22,6 +22,7 @@ from tasks.rlhf.policy_watch import watched
 from tasks.rlhf.ppo import Diverged
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.scorers import ensemble, reward_scorer
+from tasks.rlhf.sft_trainer import curves_into
 from tasks.splits import position, split_key
 from tasks.stage import Stage
 
@@ -49,10 +50,6 @@ def train_on_pairs(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tu
         policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
     history: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
-
-    def on_log(step: int, values: dict[str, float]) -> None:
-        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
-
     found = checkpoints.latest()
     if found:
         stage.notes["resumed_from_step"] = {stage.params.method: found.step}
@@ -63,7 +60,18 @@ def train_on_pairs(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tu
     method: Any = stage.params.method
     try:
         train_direct(
-            method, policy, reference, tokenizer, train, dev, settings, stage.seed, on_log, watch, samples, resume
+            method,
+            policy,
+            reference,
+            tokenizer,
+            train,
+            dev,
+            settings,
+            stage.seed,
+            curves_into(history),
+            watch,
+            samples,
+            resume,
         )
     except Diverged as error:
         raise GateRefused(

@@ -30,6 +30,7 @@ from tasks.rlhf.process_reward import (
 from tasks.rlhf.process_trainer import Labelled, train_on_steps
 from tasks.rlhf.processes import from_first
 from tasks.rlhf.resume import Resume
+from tasks.rlhf.sft_trainer import curves_into
 from tasks.rlhf.sharding import plain, shard
 from tasks.stage import Stage
 from tasks.step_solutions import Side, Solution, read_solutions, side_of, table_of
@@ -156,10 +157,6 @@ def _train_one(
     trust = stage.params.base.trust_remote_code
     model = new_process_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
     history: History = []
-
-    def on_log(step: int, values: dict[str, float]) -> None:
-        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
-
     trained = with_lora(model, stage.params.lora, "TOKEN_CLS", seed) if stage.params.lora.enabled else model
     if stage.params.sharding == "fsdp2":
         shard(trained, gradients="mean")
@@ -167,7 +164,9 @@ def _train_one(
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
     learnt, dev = (labelled(name, solutions.parts[side], settings.level) for side in SIDES[:2])
-    best = train_on_steps(trained, tokenizer.pad_token_id, learnt, dev, settings, seed, on_log, name, resume)
+    best = train_on_steps(
+        trained, tokenizer.pad_token_id, learnt, dev, settings, seed, curves_into(history), name, resume
+    )
     trained = plain(trained)
     if stage.follows:
         return best, history

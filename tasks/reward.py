@@ -31,6 +31,7 @@ from tasks.rlhf.models import (
 )
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
+from tasks.rlhf.sft_trainer import curves_into
 from tasks.rlhf.sharding import plain, shard
 from tasks.rlhf.welfare import UTILITARIAN, declare_rule
 from tasks.splits import position, split_key
@@ -149,17 +150,13 @@ def _train_one(
     heads = list(settings.criteria.values()) or [1.0]
     model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, heads=len(heads), trust_remote_code=trust)
     history: list[dict[str, float]] = []
-
-    def on_log(step: int, values: dict[str, float]) -> None:
-        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
-
     trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
     if stage.params.sharding == "fsdp2":
         shard(trained, gradients="mean")
     if found := checkpoints.latest():
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
-    best = train_reward(trained, tokenizer, train, dev, settings, seed, on_log, name, resume, heads)
+    best = train_reward(trained, tokenizer, train, dev, settings, seed, curves_into(history), name, resume, heads)
     trained = plain(trained)
     if stage.follows:
         return best, history

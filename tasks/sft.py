@@ -14,7 +14,7 @@ from tasks.revisions import revised
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
 from tasks.rlhf.resume import Resume
-from tasks.rlhf.sft_trainer import Encoded, train_sft
+from tasks.rlhf.sft_trainer import Encoded, curves_into, train_sft
 from tasks.rlhf.sharding import plain, shard
 from tasks.splits import position
 from tasks.stage import Stage, run_stage
@@ -42,10 +42,6 @@ def body(stage: Stage) -> None:
     train, dev = split_dev(encoded, rows["id"].to_list())
 
     history: list[dict[str, float]] = []
-
-    def on_log(step: int, values: dict[str, float]) -> None:
-        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
-
     trained = with_lora(model, stage.params.lora, "CAUSAL_LM", stage.seed) if stage.params.lora.enabled else model
     if stage.params.sharding == "fsdp2":
         shard(trained, gradients="mean")
@@ -54,7 +50,7 @@ def body(stage: Stage) -> None:
     if found := checkpoints.latest():
         stage.notes["resumed_from_step"] = {"sft": found.step}
     resume = Resume(stage.params.sft.save_steps, checkpoints.save, found)
-    final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, on_log, resume)
+    final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, curves_into(history), resume)
     trained = plain(trained)
     if stage.follows:
         return

@@ -65,6 +65,15 @@ def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dic
     }
 
 
+def curves_into(history: list[dict[str, float]]) -> OnLog:
+    """An `on_log` that adds a row a step to `history`, without how long things took: that differs from run to run."""
+
+    def on_log(step: int, values: dict[str, float]) -> None:
+        history.append({"step": step, **{k: v for k, v in values.items() if "runtime" not in k and "second" not in k}})
+
+    return on_log
+
+
 def logging_callback(on_log: OnLog, description: str) -> Any:
     """Callback that shows a progress bar and hands every log to `on_log(step, values)`."""
     from tqdm import tqdm
