@@ -21,7 +21,7 @@ def test_learns_to_the_taught_depth_and_no_deeper_until_it_is_taught_on() -> Non
     assert accuracy(model, 2) < 0.9
 
     further, untouched = model.copy(), model.log_probabilities(["(1&(0|1))"])
-    further.learn(shallow + examples(LOGIC, [2], 2000, np.random.default_rng(1)), 150, batch=64, learning_rate=1e-2)
+    further.learn(shallow + examples(LOGIC, [2], 2000, np.random.default_rng(1)), 300, batch=64, learning_rate=1e-2)
     assert accuracy(further, 2) > accuracy(model, 2) + 0.05
     assert np.array_equal(model.log_probabilities(["(1&(0|1))"]), untouched)  # a copy has weights of its own
 
