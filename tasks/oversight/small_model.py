@@ -25,10 +25,10 @@ class Size:
 
     hidden: int
     layers: int
-    heads: int = 4
+    heads: int = 2
 
 
-SIZES = {"small": Size(8, 1, 2), "medium": Size(32, 2), "large": Size(64, 3)}
+SIZES = {"small": Size(4, 1), "medium": Size(8, 1), "large": Size(32, 2)}
 
 
 def examples(kind: Kind, depths: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[str, int]]:
@@ -82,13 +82,15 @@ class SmallModel:
         warmed up over a tenth and then falling to zero. Returns the mean loss of the last tenth, nats a text."""
         draw = np.random.default_rng([self.seed, seed])
         rows, values = [self._encoded(text) for text, _ in pairs], torch.tensor([value for _, value in pairs])
+        lengths = np.array([len(row) for row in rows])
+        alike = {n: np.flatnonzero(lengths == n) for n in np.unique(lengths)}
         optimizer = torch.optim.AdamW(self.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
         warmup, losses = max(1, steps // 10), []
         for step in range(steps):
             factor = min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * factor
-            chosen = draw.integers(len(pairs), size=batch)
+            chosen = draw.choice(alike[lengths[draw.integers(len(pairs))]], size=batch)
             logits = self._logits([rows[k] for k in chosen])
             loss = torch.nn.functional.cross_entropy(logits, values[torch.from_numpy(chosen)])
             optimizer.zero_grad(set_to_none=True)

@@ -13,22 +13,22 @@ def accuracy(model: SmallModel, depth: int) -> float:
 
 
 def test_learns_to_the_taught_depth_and_no_deeper_until_it_is_taught_on() -> None:
-    model = SmallModel(LOGIC, Size(16, 1, 2), seed=3)
-    shallow = examples(LOGIC, [0, 1], 100, np.random.default_rng(0))
-    first = model.learn(shallow, 150, batch=64, learning_rate=1e-2)
+    model = SmallModel(LOGIC, Size(16, 1), seed=3)
+    shallow = examples(LOGIC, [0, 1, 1, 1], 50, np.random.default_rng(0))
+    first = model.learn(shallow, 150, batch=32, learning_rate=1e-2)
     assert first < 0.05
     assert accuracy(model, 0) == accuracy(model, 1) == 1
     assert accuracy(model, 2) < 0.9
 
     further, untouched = model.copy(), model.log_probabilities(["(1&(0|1))"])
-    further.learn(shallow + examples(LOGIC, [2], 2000, np.random.default_rng(1)), 300, batch=64, learning_rate=1e-2)
+    further.learn(shallow + examples(LOGIC, [2], 1000, np.random.default_rng(1)), 150, batch=32, learning_rate=1e-2)
     assert accuracy(further, 2) > accuracy(model, 2) + 0.05
     assert np.array_equal(model.log_probabilities(["(1&(0|1))"]), untouched)  # a copy has weights of its own
 
 
 def test_same_seed_same_bytes_and_a_text_reads_the_same_in_any_company() -> None:
     pairs = examples(LOGIC, [0, 1], 50, np.random.default_rng(0))
-    models = [SmallModel(LOGIC, Size(8, 1, 2), seed) for seed in (5, 5, 6)]
+    models = [SmallModel(LOGIC, Size(8, 1), seed) for seed in (5, 5, 6)]
     for model in models:
         model.learn(pairs, 20, batch=32)
     texts = ["1", "(1|0)", "((1&1)^0)", "(1|0)"]
