@@ -1,8 +1,8 @@
 """A debate leads a judge of one step to the truth of a deep question, if it is given the turns, and honest experts who know."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ from governance.errors import BadInput
 from tasks.oversight.debate import Debate, quoted
 from tasks.oversight.direct import Direct
 from tasks.oversight.protocol import Case, Participants, Statement
-from tasks.oversight.trees import LOGIC
+from tasks.oversight.tree_expert import TreeExpert
+from tasks.oversight.trees import ARITHMETIC, LOGIC, parsed
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "in turns"])
@@ -68,3 +69,39 @@ def test_quotes_are_what_the_question_has_word_for_word(asked: Callable[..., Any
     assert quoted(case, 5).transcript == (Statement(1, asked(2)[0].text[1:6]),)
     with pytest.raises(BadInput, match="debate needs an expert"):
         Debate(2)(asked(3), replace(people(), expert=None), np.random.default_rng(0))
+
+
+@dataclass(frozen=True)
+class Evasive:
+    """Honest for the right answer; for the wrong one it opens the question, and then evades the dispute."""
+
+    honest: TreeExpert
+    evasion: str
+
+    def argue(self, cases: Sequence[Case], sides: Sequence[int]) -> list[tuple[str, ...]]:
+        return [self._said(case, side) for case, side in zip(cases, sides, strict=True)]
+
+    def _said(self, case: Case, side: int) -> tuple[str, ...]:
+        spoke = [s.text for s in case.transcript if s.side == side]
+        if side == case.question.correct or not spoke:
+            return self.honest.argue([case], [side])[0]
+        root = parsed(self.honest.kind, case.question.text)
+        part = next(
+            (p for p in root.parts if f"{p.text}={p.value}" in spoke), root.parts[0]
+        )  # what both sides agree on
+        if self.evasion == "silent" or any(text.startswith(f"{part.parts[0].text}=") for text in spoke):
+            return ()
+        shift = 1 if self.evasion == "smears what is agreed" else 0
+        values = self.honest.defended(part, (part.value + shift) % self.honest.kind.values, side)
+        return tuple(f"{p.text}={value}" for p, value in zip(part.parts, values, strict=True))
+
+
+@pytest.mark.parametrize("evasion", ["silent", "opens what is agreed", "smears what is agreed"])
+@pytest.mark.parametrize("order", ["simultaneous", "in turns"])
+def test_a_liar_gains_nothing_by_evading_the_dispute(
+    order: Literal["simultaneous", "in turns"], evasion: str, asked: Callable[..., Any], people: Callable[..., Any]
+) -> None:
+    expert = Evasive(TreeExpert(ARITHMETIC), evasion)
+    questions = asked(5)
+    found = Debate(4, order)(questions, replace(people(), expert=expert), np.random.default_rng(0))
+    assert found.right(questions).mean() == 1
