@@ -60,9 +60,9 @@ class Setting:
 
     def consulted(self, asked: list[Question], errors: float = 0.0) -> Figures:
         """Accuracy by what the consultant argued for, and over both."""
+        sides = np.array([int(q.correct == 1) for q in asked])
         right, wrong = (
-            self.accuracy(Consultancy(TURNS, sides), asked, errors)
-            for sides in ([q.correct for q in asked], [1 - q.correct for q in asked])
+            self.accuracy(Consultancy(TURNS, spoken_for.tolist()), asked, errors) for spoken_for in (sides, 1 - sides)
         )
         return {"consultancy": (right + wrong) / 2, "consultancy_right": right, "consultancy_wrong": wrong}
 

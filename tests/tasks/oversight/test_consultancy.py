@@ -16,9 +16,11 @@ def test_a_wrong_answer_fools_the_judge_where_he_cannot_check(
     asked: Callable[..., Any], accuracy: Callable[..., Any]
 ) -> None:
     deep, shallow = asked(5), asked(2)
-    assert accuracy(Consultancy(4, [q.correct for q in deep]), deep) == 1
-    assert accuracy(Consultancy(4, [1 - q.correct for q in deep]), deep) < 0.1
-    assert accuracy(Consultancy(4, [1 - q.correct for q in shallow]), shallow) == 1  # parts of depth 1 he reads himself
+    assert accuracy(Consultancy(4, [int(q.correct == 1) for q in deep]), deep) == 1
+    assert accuracy(Consultancy(4, [int(q.correct == 0) for q in deep]), deep) < 0.1
+    assert (
+        accuracy(Consultancy(4, [int(q.correct == 0) for q in shallow]), shallow) == 1
+    )  # parts of depth 1 he reads himself
 
 
 def test_sides_are_drawn_half_and_half(asked: Callable[..., Any], people: Callable[..., Participants]) -> None:
