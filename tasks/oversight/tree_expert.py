@@ -76,5 +76,6 @@ class TreeExpert:
 
 
 def _stated(case: Case, side: int) -> dict[str, int]:
-    said = (s.text.partition("=") for s in case.transcript if s.side == side)
-    return {part: int(value) for part, _, value in said}
+    """{part: value} by the side's first word on each part, which is the one that stands."""
+    said = [s.text.partition("=") for s in case.transcript if s.side == side]
+    return {part: int(value) for part, _, value in reversed(said)}

@@ -92,9 +92,10 @@ def _unopened(tree: Tree, said: Claims) -> list[Tree]:
 
 
 def spoken_of(case: Case) -> Claims:
-    """{part: {side: value}} of the transcript, a side's last word on a part; the value of a part that was only quoted is ""."""
+    """{part: {side: value}} of the transcript; the value of a part that was only quoted is "". A side's first word on a part stands: who
+    could take it back at the end would leave the other side no turn to answer in."""
     claims: Claims = {}
     for statement in case.transcript:
         part, _, value = statement.text.partition("=")
-        claims.setdefault(part, {})[statement.side] = value
+        claims.setdefault(part, {}).setdefault(statement.side, value)
     return claims

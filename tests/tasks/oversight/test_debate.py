@@ -83,7 +83,11 @@ class Evasive:
 
     def _said(self, case: Case, side: int) -> tuple[str, ...]:
         spoke = [s.text for s in case.transcript if s.side == side]
-        if side == case.question.correct or not spoke:
+        if side == case.question.correct:
+            return self.honest.argue([case], [side])[0]
+        if self.evasion == "changes its story at the end":
+            return self._story(case, side, turned=len(spoke) == 6)
+        if not spoke:
             return self.honest.argue([case], [side])[0]
         root = parsed(self.honest.kind, case.question.text)
         part = next(
@@ -95,8 +99,22 @@ class Evasive:
         values = self.honest.defended(part, (part.value + shift) % self.honest.kind.values, side)
         return tuple(f"{p.text}={value}" for p, value in zip(part.parts, values, strict=True))
 
+    def _story(self, case: Case, side: int, turned: bool) -> tuple[str, ...]:
+        """One wrong part on which the answer rests, at the last turn the other one."""
+        root, value = parsed(self.honest.kind, case.question.text), int(case.question.answers[side])
+        left, right = (part.value for part in root.parts)
+        step, values = self.honest.kind.operations[root.operation], range(self.honest.kind.values)
+        ways = [
+            [(left, b) for b in values if step(left, b) == value],
+            [(a, right) for a in values if step(a, right) == value],
+        ]
+        told = (ways[turned] or ways[not turned] or [self.honest.defended(root, value, side)])[0]
+        return tuple(f"{part.text}={v}" for part, v in zip(root.parts, told, strict=True))
 
-@pytest.mark.parametrize("evasion", ["silent", "opens what is agreed", "smears what is agreed"])
+
+@pytest.mark.parametrize(
+    "evasion", ["silent", "opens what is agreed", "smears what is agreed", "changes its story at the end"]
+)
 @pytest.mark.parametrize("order", ["simultaneous", "in turns"])
 def test_a_liar_gains_nothing_by_evading_the_dispute(
     order: Literal["simultaneous", "in turns"], evasion: str, asked: Callable[..., Any], people: Callable[..., Any]
