@@ -1,4 +1,4 @@
-"""One at a time in a project: a run, a removal of data, a backup."""
+"""One at a time in a project: a run, a removal of data, a backup; and beside them a run that is made again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,12 @@ class Busy(MissingComponent):
 
 
 @contextmanager
-def alone(sentence: str, *, patient: bool = False) -> Iterator[None]:
-    """No other one meanwhile. While there is one, a `patient` caller waits; others get Busy with the `sentence`."""
+def alone(sentence: str, *, patient: bool = False, lock: str = "run.lock") -> Iterator[None]:
+    """No other one meanwhile. While there is one, a `patient` caller waits; others get Busy with the `sentence`. The `lock`
+    goes with the process that holds it, also if that is killed."""
     paths.home().mkdir(parents=True, exist_ok=True)
     try:
-        held = FileLock(paths.home() / "run.lock").acquire(timeout=-1 if patient else 0)
+        held = FileLock(paths.home() / lock).acquire(timeout=-1 if patient else 0)
     except Timeout:
         raise Busy(sentence) from None
     with held:
