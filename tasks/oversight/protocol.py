@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from governance.errors import BadInput
+
 
 @dataclass(frozen=True)
 class Question:
@@ -79,6 +81,13 @@ class Participants:
     judge: Judge
     expert: Expert | None = None
     helper: Helper | None = None
+
+
+def expert_of(people: Participants, protocol: str) -> Expert:
+    """The expert. Raises BadInput where a protocol that needs one has none."""
+    if people.expert is None:
+        raise BadInput(f"oversight: {protocol} needs an expert, and none takes part; name one, or judge directly")
+    return people.expert
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ A tree is written with every operation in brackets, `((3+4)*(2-9))`, so that eac
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Kind:
 
     name: str
     values: int
-    operations: Mapping[str, Operation]
+    operations: Mapping[str, Operation] = field(hash=False)
 
 
 ARITHMETIC = Kind(
@@ -72,6 +72,7 @@ def grown(kind: Kind, depth: int, rng: np.random.Generator) -> Tree:
     return Tree(kind, operation=operation, parts=(grown(kind, depth - 1, rng), grown(kind, depth - 1, rng)))
 
 
+@lru_cache(maxsize=1 << 16)
 def parsed(kind: Kind, text: str) -> Tree:
     """The tree that a text writes. Raises ValueError for a text that writes none."""
     tree, end = _parsed(kind, text, 0)
