@@ -51,7 +51,8 @@ def main(runs: int) -> dict[str, Any]:
                 serve.terminate()
                 serve.wait()
         left = [p.name for f in ("worktrees", "undelivered") for p in (project / ".attestrl" / f).glob("*")]
-        said = subprocess.run([*PYTHON, "flows.cli", "ledger", "verify"], cwd=project, env=own, check=False)
+        verify = [*PYTHON, "flows.cli", "ledger", "verify"]
+        said = subprocess.run(verify, cwd=project, env=own, stdout=subprocess.DEVNULL, check=False)
     return {
         "benchmark": "endurance",
         "runs": runs,
