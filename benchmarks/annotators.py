@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 
 from benchmarks.kept_runs import kept_runs  # noqa: E402
+from benchmarks.machine import described  # noqa: E402
 
 MIX = {
     "inverted": 0.02, "random": 0.03, "always_first": 0.01, "always_longer": 0.01, "flipper40": 0.02,
@@ -226,7 +227,7 @@ def main() -> None:
     if given.power:
         found = power(given.first_seed, given.seeds)
         print(json.dumps({"benchmark": "annotators, power", "simulated": True, "first_seed": given.first_seed,
-                          "seeds": given.seeds, "votes": found}))  # fmt: skip
+                          "seeds": given.seeds, "votes": found, **described()}))  # fmt: skip
         return
     sizes = {k: v for k, v in (("items", given.items), ("annotators", given.annotators)) if v}
     result = {name: pooled(crowds_of(name, sizes, given)) for name in given.scenario}
@@ -238,6 +239,7 @@ def main() -> None:
                 "first_seed": given.first_seed,
                 "seeds": given.seeds,
                 "scenarios": result,
+                **described(),
             }
         )
     )

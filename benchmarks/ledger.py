@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.machine import described
 from governance.entry import Event
 from governance.keys import Keyring
 from governance.ledger import Ledger
@@ -65,4 +66,4 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else BATCH)))
+    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else BATCH) | described()))

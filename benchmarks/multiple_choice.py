@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.machine import described
 from tasks.evals.files import Question, read_questions, user
 from tasks.rlhf.branches import Item, continuation_logprobs
 from tasks.rlhf.encoding import encode_prompts
@@ -79,7 +80,7 @@ def main() -> None:
             "times_as_fast": round(other / best, 2),
             "largest_difference": float(f"{apart:.1e}"),
         }
-    print(json.dumps(line))
+    print(json.dumps(line | described()))
 
 
 if __name__ == "__main__":

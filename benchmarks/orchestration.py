@@ -10,23 +10,19 @@ CPU seconds (of all processes) say more than seconds. Targets: 1.5 times the emp
 import json
 import os
 import resource
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import shrunken
 from benchmarks.machine import described
-from flows.servers import is_healthy
+from benchmarks.shrunken import PYTHON, SETS
 
-ROOT = Path(__file__).resolve().parent.parent
-PAIRS, RUNS = 320, 200
+RUNS = 200
 EMPTY = "from prefect import flow\n@flow\ndef empty():\n    pass\nempty()"
 FILL = """
 import sys
@@ -40,34 +36,18 @@ for n in range(int(sys.argv[1])):
         client.log_metric(run, "loss", 1 / (step + 1), step=step)
     client.set_terminated(run)
 """
-SHRUNKEN = {
-    "ingest.preferences": "data/raw/hh_rlhf/few.jsonl",
-    "sft.max_length": 64,
-    "reward.max_length": 64,
-    "ppo.episodes": 16,
-    "ppo.batch": 16,
-    "ppo.minibatch": 16,
-    "ppo.epochs": 1,
-    "ppo.max_prompt_tokens": 32,
-    "ppo.max_new_tokens": 4,
-    "evaluate.samples_per_prompt": 1,
-    "evaluate.max_new_tokens": 4,
-    "evaluate.bootstrap": 200,
-}
-PYTHON = [sys.executable, "-m"]
 
 
 def main(repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        project = _project(Path(name) / "project")
-        environment = _environment(Path(name))
-        sets = [part for key, value in SHRUNKEN.items() for part in ("--set", f"{key}={value}")]
-        seconds, _, said = _timed([*PYTHON, "flows.cli", "run", "--json", *sets], project, environment)
+        project = shrunken.copied(Path(name) / "project")
+        environment = shrunken.environment(Path(name))
+        seconds, _, said = _timed([*PYTHON, "flows.cli", "run", "--json", *SETS], project, environment)
         stages = json.loads(said)["stages"]
         whole = seconds - sum(s["seconds"] for s in stages)
         assert all(s["outcome"] == "made" for s in stages), said
         embedded = _compare(project, environment, repeats)
-        with _server(environment, Path(name)) as url:
+        with shrunken.server(environment, Path(name)) as (url, _):
             served = _compare(project, environment | {"PREFECT_API_URL": url}, repeats)
             subprocess.run([sys.executable, "-c", FILL, str(RUNS)], cwd=project, env=environment, check=True)
             full = _compare(project, environment | {"PREFECT_API_URL": url}, repeats)
@@ -82,45 +62,6 @@ def main(repeats: int) -> dict[str, Any]:
             "load": [round(x, 1) for x in os.getloadavg()],
             **described(),
         }
-
-
-def _project(folder: Path) -> Path:
-    """The files that git has, in a repository of their own, with fewer pairs."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    (folder / "dvc.lock").unlink(missing_ok=True)
-    pairs = (folder / "data/raw/hh_rlhf/pairs.jsonl").read_text(encoding="utf-8").splitlines()[:PAIRS]
-    (folder / "data/raw/hh_rlhf/few.jsonl").write_text("\n".join(pairs) + "\n", encoding="utf-8")
-    identity = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
-    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "x"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
-    return folder
-
-
-def _environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_", "PREFECT_", "DVC_"))}
-    return kept | {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING", "DO_NOT_TRACK": "1"}
-
-
-@contextmanager
-def _server(environment: dict[str, str], home: Path) -> Iterator[str]:
-    """URL of a Prefect server that runs already."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [*PYTHON, "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    own = environment | {"PREFECT_HOME": str(home / "server")}
-    process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}/api"
-        while not is_healthy(url):
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _compare(project: Path, environment: dict[str, str], repeats: int) -> dict[str, Any]:

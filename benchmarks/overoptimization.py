@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import described
 from overoptimization_report import figures, write_picture, write_tables
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
@@ -219,7 +220,8 @@ def main() -> None:
         write_picture(curves, a.out.with_suffix(".png"))
         command = f"python benchmarks/overoptimization.py --seeds {a.seeds} --updates {a.updates}"
         write_tables(curves, a.out.with_suffix(".md"), command)
-    print(json.dumps({"benchmark": "overoptimization", "seeds": a.seeds, "figures": figures(curves)}))
+    line = {"benchmark": "overoptimization", "seeds": a.seeds, "figures": figures(curves)}
+    print(json.dumps(line | described()))
 
 
 if __name__ == "__main__":

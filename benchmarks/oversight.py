@@ -13,11 +13,13 @@ import argparse
 import json
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks.machine import described
 from benchmarks.seeds import interval
@@ -29,7 +31,7 @@ from tasks.oversight.small_model import SIZES, Size, SmallModel, examples
 from tasks.oversight.tree_expert import TreeExpert
 from tasks.oversight.tree_judge import TreeJudge
 from tasks.oversight.trees import KINDS, Kind, questions
-from tasks.plots import canvas, save
+from tasks.plots import save
 
 DEPTHS, TURNS = range(1, 7), 5  # a debate gets to the bottom of a tree of depth d in d - 1 turns
 TAUGHT = {"arithmetic": [0] + [1] * 8 + [2, 3], "logic": [0, 1, 1] + [2] * 6 + [3]}  # shares of the judge's training
@@ -112,18 +114,20 @@ def of_seed(seed: int, n: int) -> Figures:
 
 
 def draw(figures: dict[str, dict[str, float]], path: Path) -> None:
-    """Accuracy against depth, a panel a kind and size."""
-    panels = [f"{kind}/{size}" for kind in KINDS for size in SIZES]
-    figure, axes = canvas(len(panels), "judge accuracy against depth (SIMULATED experts)")
-    for axis, panel in zip(axes, panels, strict=True):
+    """Accuracy against depth, a row a kind and a column a size."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure.suptitle("accuracy of the judge against depth, SIMULATED experts")
+    axes = figure.subplots(len(KINDS), len(SIZES), sharex=True, sharey=True)
+    for (kind, size), axis in zip(product(KINDS, SIZES), axes.ravel(), strict=True):
         for name in ("direct", "consultancy", "debate"):
-            rows = [figures[f"{panel}/depth {depth}/{name}"] for depth in DEPTHS]
+            rows = [figures[f"{kind}/{size}/depth {depth}/{name}"] for depth in DEPTHS]
             (line,) = axis.plot(DEPTHS, [row["mean"] for row in rows], marker="o", label=name)
             low, high = ([row[end] for row in rows] for end in ("low", "high"))
             axis.fill_between(DEPTHS, low, high, color=line.get_color(), alpha=0.2)
         axis.axhline(0.5, color="grey", linewidth=0.8)
-        axis.set(title=panel, xlabel="depth", ylim=(0.3, 1.03))
-    axes[0].legend()
+        axis.set(title=f"{kind}, {size} judge", ylim=(0.3, 1.03))
+        axis.grid(alpha=0.3)
+    axes[0, 0].legend()
     save(figure, path)
 
 

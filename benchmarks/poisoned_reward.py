@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.kept_runs import kept_runs  # noqa: E402
+from benchmarks.machine import described  # noqa: E402
 from benchmarks.poisoning_attacks import Rows, insert, invented, text, trigger  # noqa: E402
 
 HELD_OUT = 400
@@ -171,7 +172,7 @@ def main() -> None:
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     result = summarised(kept_runs(given.results, what, seeds, measure))
     print(json.dumps({"benchmark": "poisoned reward", "simulated": True, **what, "first_seed": given.first_seed,
-                      "seeds": given.seeds, "result": result}))  # fmt: skip
+                      "seeds": given.seeds, "result": result, **described()}))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kept_runs import kept_runs
+from benchmarks.machine import described
 from benchmarks.poisoning_attacks import ATTACKS, Rows, enlarged
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,17 +205,20 @@ def main() -> None:
     parser.add_argument("--power", action="store_true", help="power curve of inserted phrases, from one file")
     arguments = parser.parse_args()
     if arguments.power:
-        print(json.dumps({"benchmark": "poisoning power", "rows": arguments.rows, "results": power(arguments)}))
+        line = {"benchmark": "poisoning power", "rows": arguments.rows, "results": power(arguments)}
+        print(json.dumps(line | described()))
         return
     if arguments.growth:
-        print(json.dumps({"benchmark": "poisoning growth", "seed": arguments.first_seed, "results": growth(arguments)}))
+        line = {"benchmark": "poisoning growth", "seed": arguments.first_seed, "results": growth(arguments)}
+        print(json.dumps(line | described()))
         return
     tried = [a.partition(":") for a in arguments.attack or DEFAULT]
     results = [
         summarised(name, float(rate or 0), runs_of(name, float(rate or 0), arguments)) for name, _, rate in tried
     ]
     data = "real HH-RLHF pairs" if arguments.real else f"simulated, {arguments.rows} rows"
-    print(json.dumps({"benchmark": "poisoning", "data": data, "seeds": arguments.seeds, "results": results}))
+    line = {"benchmark": "poisoning", "data": data, "seeds": arguments.seeds, "results": results}
+    print(json.dumps(line | described()))
 
 
 if __name__ == "__main__":

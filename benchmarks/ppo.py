@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
+from machine import described
 
 from tasks.rlhf import ppo
 from tasks.rlhf.models import load_causal_lm, load_reward_model
@@ -119,8 +119,7 @@ def main() -> None:
         "optimizer_steps": w["ppo_epochs"] * w["batch_size"] // w["minibatch_size"],
         "first_ratio_error": float(f"{abs(first['val/first_ratio'] - 1):.2e}"),
         "kl": round(seen[-1]["objective/kl"], 4),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        **described(),
         "device": on,
         "processes": trainer.shared.count,
         "sharding": a.sharding,

@@ -8,6 +8,7 @@ what it pushes is named by its content and nobody waits for its answer.
 """
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ POLL_SECONDS = 1.0
 REMOTE_SECONDS = 120.0  # that a DVC remote may be away or full when a stage's work is to go through it
 AGAIN_SECONDS = 2.0
 START_SECONDS = 120.0  # that a worker may take until the first sign of life: it starts a process
+POD_SECONDS = 1200.0  # and in a cluster, which may have to add a node and fetch an image of gigabytes
 
 
 def run_stage(name: str, parent_run: str, need: operating_params.Need, settings: operating_params.Placement) -> Outcome:
@@ -118,8 +120,10 @@ def _answer(order: dict[str, Any], pool: str, lost_after: float) -> dict[str, An
     from prefect.states import Crashed
 
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run_from_deployment(_deployment(client, pool), parameters={"order": order})
-        watched = _Watched(client, run.id, lost_after)
+        deployment, cluster = _deployment(client, pool)
+        variables = _variables(order["need"]) if cluster else None
+        run = client.create_flow_run_from_deployment(deployment, parameters={"order": order}, job_variables=variables)
+        watched = _Watched(client, run.id, lost_after, POD_SECONDS if cluster else START_SECONDS)
         while True:
             state = client.read_flow_run(run.id).state
             if state is not None and state.is_final():
@@ -142,8 +146,8 @@ def _said(state: Any) -> dict[str, Any] | None:
 class _Watched:
     """A flow run and its signs of life. What counts is when they arrive here: clocks of two machines differ."""
 
-    def __init__(self, client: Any, run: UUID, lost_after: float) -> None:
-        self._client, self._run, self._lost_after = client, run, lost_after
+    def __init__(self, client: Any, run: UUID, lost_after: float, start: float) -> None:
+        self._client, self._run, self._lost_after, self._start = client, run, lost_after, start
         self._last: Any = None
         self._at: float | None = None
 
@@ -157,19 +161,28 @@ class _Watched:
         newest = [e.id for e in self._client.read_events(filter=wanted, limit=1).events]
         if self._at is None or newest != self._last:
             self._last, self._at = newest, time.monotonic()
-        limit = self._lost_after if newest else max(self._lost_after, START_SECONDS)
+        limit = self._lost_after if newest else max(self._lost_after, self._start)
         return time.monotonic() - self._at > limit
 
 
-def _deployment(client: Any, pool: str) -> UUID:
-    """The flow of the workers, deployed to the pool. Raises MissingComponent if nobody ever worked for the pool."""
+def _variables(need: dict[str, Any]) -> dict[str, Any]:
+    """What the job of a stage asks its cluster for: variables of `deploy/kubernetes-pool.json`."""
+    return {
+        "gpus": need["number"] if need["device"] == "gpu" else 0,
+        "memory": f"{math.ceil(need['memory_gb'] * 1000)}M",
+    }
+
+
+def _deployment(client: Any, pool: str) -> tuple[UUID, bool]:
+    """The flow of the workers, deployed to the pool; whether that is in a Kubernetes cluster. Raises MissingComponent if
+    nobody ever worked for the pool."""
     from prefect.exceptions import ObjectNotFound
     from prefect.types.entrypoint import EntrypointType
 
     from flows.worker import stage_elsewhere
 
     try:
-        client.read_work_pool(pool)
+        cluster = client.read_work_pool(pool).type == "kubernetes"
     except ObjectNotFound:
         raise MissingComponent(
             f"there is no work pool {pool}; start a worker: prefect worker start --type process --pool {pool}"
@@ -177,8 +190,7 @@ def _deployment(client: Any, pool: str) -> UUID:
     deployment: Any = stage_elsewhere.to_deployment(
         pool, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH
     )
-    made: UUID = deployment.apply()
-    return made
+    return deployment.apply(), cluster
 
 
 def _take_over(name: str, entry: dict[str, Any]) -> None:

@@ -1,12 +1,21 @@
-"""One at a time in a project: a run, a removal of data, a backup."""
+"""One at a time in a project: a run, a removal of data, a backup; and beside them a run that is made again.
 
-from collections.abc import Iterator
+Who waits for a turn has a place in the line: a numbered file in `<home>/waiting/`, locked for as long as its process lives. A turn
+is the lowest number's whose process is alive.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from governance.errors import MissingComponent
 from tasks import paths
+
+POLL_SECONDS = 0.1
 
 
 class Busy(MissingComponent):
@@ -14,15 +23,60 @@ class Busy(MissingComponent):
 
 
 @contextmanager
-def alone(sentence: str, *, patient: bool = False) -> Iterator[None]:
-    """No other one meanwhile. While there is one, a `patient` caller waits; others get Busy with the `sentence`."""
+def alone(sentence: str, *, patient: bool = False, lock: str = "run.lock") -> Iterator[None]:
+    """No other one meanwhile. While there is one, a `patient` caller waits, behind those who waited before; others get Busy
+    with the `sentence`. The `lock` goes with the process that holds it, also if that is killed."""
     paths.home().mkdir(parents=True, exist_ok=True)
+    wanted = FileLock(paths.home() / lock)
     try:
-        held = FileLock(paths.home() / "run.lock").acquire(timeout=-1 if patient else 0)
+        held = _when_its_turn_comes(wanted) if patient else wanted.acquire(timeout=0)
     except Timeout:
         raise Busy(sentence) from None
     with held:
         yield
+
+
+def _when_its_turn_comes(wanted: FileLock) -> AcquireReturnProxy[FileLock]:
+    with _in_line(paths.home() / "waiting") as first:
+        while True:
+            if first():
+                try:
+                    return wanted.acquire(timeout=POLL_SECONDS)
+                except Timeout:
+                    continue
+            time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _in_line(line: Path) -> Iterator[Callable[[], bool]]:
+    """Take a place; gives what says whether nobody waits before it."""
+    line.mkdir(exist_ok=True)
+    last = max((_number(place) for place in line.glob("*.lock")), default=0)
+    own = line / f"{last + 1}-{os.getpid()}.lock"
+    with FileLock(own):
+        try:
+            yield lambda: all(_left(place) for place in line.glob("*.lock") if _before(place, own))
+        finally:
+            own.unlink(missing_ok=True)
+
+
+def _number(place: Path) -> int:
+    return int(place.stem.split("-")[0])
+
+
+def _before(place: Path, own: Path) -> bool:
+    """Of two who came at the same moment the one with the lower process number is before the other."""
+    return (_number(place), place.name) < (_number(own), own.name)
+
+
+def _left(place: Path) -> bool:
+    """Whether who waited there was killed; the place is then removed."""
+    try:
+        with FileLock(place).acquire(timeout=0):
+            place.unlink(missing_ok=True)
+    except Timeout:
+        return False
+    return True
 
 
 def busy() -> bool:

@@ -4,9 +4,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ from governance.entry import Entry, Event
 from governance.errors import explained
 from governance.history import History, Readable
 from governance.ledger import Log
+from governance.records import run_folders
 from tasks import lineage, outages, params, paths
+
+ID_TIME = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass
@@ -75,8 +78,12 @@ class Run:
 
 def _new_run_id() -> str:
     """Sorts by time, unique by four random bytes; made when a run's turn has come, so that runs, ledger and registry have one
-    order."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    order. A clock that was set back does not change it: the time is then a second after the last run's."""
+    now = datetime.now(UTC)
+    for folder in run_folders(paths.home()):
+        with suppress(ValueError):
+            now = max(now, datetime.strptime(folder.name[:16], ID_TIME).replace(tzinfo=UTC) + timedelta(seconds=1))
+    return f"{now:{ID_TIME}}-{secrets.token_hex(4)}"
 
 
 def execute(

@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows import listing, sealing
+from flows import exclusive, listing, sealing
 from governance.digest import sha256_path
 from governance.entry import Event
 from governance.errors import BadInput, MissingComponent
@@ -36,16 +38,12 @@ def make_again(run_id: str) -> dict[str, Any]:
     if not finished:
         raise BadInput(f"{record['run_id']}: finished no stage, so there is nothing to compare.")
     commit, parameters, inputs = _how_it_was_started(record["run_id"])
-    worktree = paths.home() / "verify" / record["run_id"]
     started = time.monotonic()
-    try:
+    with _apart(record["run_id"]) as worktree:
         _prepare(worktree, commit, parameters)
         _bring_inputs(record["run_id"], worktree, inputs)
         _repro(worktree, finished)
         now = {path: sha256_path(worktree / path) for path in then if (worktree / path).exists()}
-    finally:
-        shutil.rmtree(worktree, ignore_errors=True)
-        subprocess.run(["git", "worktree", "prune"], capture_output=True, check=False)
     differ = [{"path": p, "then": s, "now": now.get(p)} for p, s in sorted(then.items()) if now.get(p) != s]
     return {
         "run_id": record["run_id"],
@@ -54,6 +52,19 @@ def make_again(run_id: str) -> dict[str, Any]:
         "differ": differ,
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+@contextmanager
+def _apart(run_id: str) -> Iterator[Path]:
+    """Where the work is done; gone afterwards, and if that was killed, when the next one begins."""
+    folder = paths.home() / "verify"
+    with exclusive.alone("another run is being made again in this project; wait until it ends.", lock="verify.lock"):
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield folder / run_id
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run(["git", "worktree", "prune"], capture_output=True, check=False)
 
 
 def _how_it_was_started(run_id: str) -> tuple[str, dict[str, Any], dict[str, str]]:
@@ -82,7 +93,6 @@ def _prepare(worktree: Path, commit: str, parameters: dict[str, Any]) -> None:
     """The code of then, the parameters of then, and the pseudonyms of then."""
     import yaml
 
-    shutil.rmtree(worktree, ignore_errors=True)
     subprocess.run(["git", "worktree", "prune"], capture_output=True, check=False)
     command = ["git", "worktree", "add", "--quiet", "--detach", str(worktree), commit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

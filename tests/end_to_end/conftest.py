@@ -73,13 +73,12 @@ def copy_project(to: Path) -> Path:
 
 
 def small_project(to: Path, model: Path, orchestrator: str) -> Project:
-    """A project with few real pairs and two tiny base models."""
+    """A project with few real pairs and three tiny base models."""
     folder = copy_project(to / FOLDER)
-    first, second = folder / "data/raw/tiny/a", folder / "data/raw/tiny/b"
-    shutil.copytree(model, first)
-    shutil.copytree(model, second)
-    weights = load_file(second / "model.safetensors")
-    save_file({k: v * 1.01 for k, v in weights.items()}, second / "model.safetensors", metadata={"format": "pt"})
+    for name, factor in (("a", 1.0), ("b", 1.01), ("c", 1.02)):
+        base = shutil.copytree(model, folder / "data/raw/tiny" / name)
+        weights = load_file(model / "model.safetensors")
+        save_file({k: v * factor for k, v in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
     lines = (ROOT / "data/raw/hh_rlhf/pairs.jsonl").read_text(encoding="utf-8").splitlines()[:PAIRS]
     (folder / "data/raw/hh_rlhf/small.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.copy2(Path(__file__).parent / "tiny.yaml", folder / "tiny.yaml")

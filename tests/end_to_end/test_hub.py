@@ -36,6 +36,7 @@ def online(hub: str, untouched: Project, tmp_path: Path) -> Iterator[dict[str, s
     file.write_bytes(before)
 
 
+@pytest.mark.slow
 def test_pairs_and_a_model_by_their_hub_names(
     untouched: Project, online: dict[str, str], hh_rows: list[dict[str, Any]]
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, entries, made, names
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("privacy")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("privacy")]
 PERSON = "ann-secret-7"
 
 

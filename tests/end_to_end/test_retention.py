@@ -8,7 +8,7 @@ import pytest
 
 from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, entries, names, outcomes
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("privacy")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("privacy")]
 PANEL = ("--set", "ingest.votes=null", "--set", "ingest.annotators=null", "--until", "annotators")
 FLOW = "from flows.scheduled import scheduled_retention as f; print(f(return_state=True).message)"
 OVER = "retain_until: 2020-01-31\naction: {}\n"

@@ -19,7 +19,7 @@ from tests.end_to_end.conftest import ROOT, Project, clean_environment, digests,
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty(): pass\nempty()\n"
-LONG = "`lora.enabled`"  # four stages by a parameter, as `ppo.kl_coef` does with two and `base.model` with five
+PREFERENCES = "data/raw/hh_rlhf/small.jsonl"
 CHECKS = ["ingest", "validate", "annotators", "poisoning", "curate"]
 
 # change: (arguments of `attestrl run`, what is done to the data before, the stages that are made again)
@@ -29,17 +29,18 @@ CHANGES: dict[str, tuple[list[str], Callable[[Project], None] | None, list[str]]
     "`evaluate.bootstrap`": (["--set", "evaluate.bootstrap=150"], None, ["evaluate"]),
     "`ppo.kl_coef`": (["--set", "ppo.kl_coef=0.1"], None, ["ppo", "evaluate"]),
     "`lora.enabled`": (["--set", "lora.enabled=true"], None, ["sft", "reward", "ppo", "evaluate"]),
+    "`base.model`": (
+        ["--set", "base.model=data/raw/tiny/c"],
+        None,
+        ["base", "sft", "reward", "ppo", "evaluate"],
+    ),
     "an answer on the side `reward_train`": (
         [],
         lambda project: change_an_answer(project, "reward_train"),
         [*CHECKS, "reward", "ppo", "evaluate"],
     ),
-    "`base.model`": (
-        ["--set", "base.model=data/raw/tiny/b"],
-        None,
-        ["base", "sft", "reward", "ppo", "evaluate"],
-    ),
 }
+LONG = list(CHANGES)[4:]  # each makes four stages or more again
 
 
 def poorly(project: Project, *arguments: str) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def change_an_answer(project: Project, side: str) -> None:
     import yaml
 
     shares = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8"))["ingest"]["shares"]
-    file = project.folder / "data/raw/hh_rlhf/small.jsonl"
+    file = project.folder / PREFERENCES
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     row = next(r for r in rows if side_of(split_key(r["prompt"]), shares) == side)
     row["chosen"][-1]["content"] += " I hope that this is of some use to you."
@@ -62,15 +63,18 @@ def change_an_answer(project: Project, side: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [pytest.param(change, marks=pytest.mark.slow if change == LONG else ()) for change in CHANGES]
+    "change", [pytest.param(change, marks=pytest.mark.slow if change in LONG else ()) for change in CHANGES]
 )
 def test_a_change_makes_again_what_depends_on_it(change: str, first: dict[str, Any], project: Project) -> None:
     """The rows make every stage between them, without `HOME` and on one core."""
     arguments, prepare, expected = CHANGES[change]
     before = {stage: json.loads(_record(project, stage).read_text())["mlflow_run_id"] for stage in STAGES}
+    pairs = project.folder / PREFERENCES
+    as_it_was = pairs.read_bytes()
     if prepare:
         prepare(project)
     record = poorly(project, *arguments)
+    pairs.write_bytes(as_it_was)
     assert record["status"] == "done", record["message"]
     assert made(record) == expected
     for stage, run in mlflow_ids(record).items():

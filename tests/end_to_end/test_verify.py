@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.end_to_end.conftest import Project
 
@@ -11,12 +12,18 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group(
 
 
 def test_a_run_is_made_again_byte_for_byte(first: dict[str, Any], project: Project) -> None:
+    killed = project.folder / ".attestrl/verify/20200101T000000Z-00000000/data"  # while another was made again
+    killed.mkdir(parents=True)
+    with FileLock(project.folder / ".attestrl/verify.lock"):
+        other = project.attestrl("run", "--verify", first["run_id"])
+    assert (other.returncode, killed.exists()) == (3, True)
+    assert "another run is being made again in this project" in other.stderr
     done = project.attestrl("run", "--verify", first["run_id"], "--json", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert found["same"]
     assert found["compared"] > 20
-    assert not list((project.folder / ".attestrl/verify").iterdir())
+    assert not (project.folder / ".attestrl/verify").exists()
 
 
 def test_what_differs_is_named(first: dict[str, Any], project: Project) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import listing
+from flows import listing, run
 from governance.errors import BadInput
 from governance.records import write_run_record
 
@@ -49,3 +49,15 @@ def test_a_damaged_record_is_listed_as_such_beside_the_others(content: str, home
     found = listing.runs()
     assert [r["run_id"] for r in found] == [LAST, FIRST]
     assert found[1]["status"] == "damaged" and "restore it" in found[1]["message"]
+
+
+def test_the_latest_run_is_the_latest_also_after_the_clock_was_set_back(home: Path) -> None:
+    ahead = "29990101T235959Z-cccc3333"
+    for before in (ahead, "29990102T000000Z"):
+        run_id = run._new_run_id() if before != ahead else ahead
+        assert run_id.startswith(before)
+        record = {"run_id": run_id, "status": "done", "stages": [], "gate": {"verdict": "pass", "reasons": []}}
+        write_run_record(home / "records" / run_id, record)
+        assert listing.load("latest")["run_id"] == run_id
+    (home / "records" / ahead).rename(home / "records" / "copy of a folder")
+    assert run._new_run_id() > run_id

@@ -153,6 +153,33 @@ def test_a_remote_that_is_away_is_waited_for(
     assert [p.read_text() for p in (tmp_path / "remote").rglob("*") if p.is_file()] == ["the work of hours"]
 
 
+FULL = """
+mount -t tmpfs -o size=128k tmpfs ../remote
+"$1" -c 'from flows import elsewhere; elsewhere.call_dvc("push", patience=60)' 2> said &
+until grep -q 'trying again' said; do sleep 0.2; done
+find ../remote -type f -name '??????????????????????????????' > taken_for_whole
+mount -o remount,size=4m ../remote
+wait $!
+find ../remote -size 300000c -exec cmp made {} ';' -print
+"""
+
+
+@pytest.mark.slow
+def test_a_remote_that_is_full_is_waited_for(machine: Callable[[str], None], tmp_path: Path) -> None:
+    machine("a")
+    Path("made").write_bytes(os.urandom(300_000))
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "made"], check=True)
+    (tmp_path / "remote").mkdir()
+    command = ["unshare", "-rm", "sh", "-c", FULL, "sh", sys.executable]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    said = Path("said").read_text()
+    assert len(done.stdout.splitlines()) == 1, done.stderr + said
+    assert "No space left on device" in said and "trying again for 60 s" in said
+    assert Path("taken_for_whole").read_text() == ""  # what is cut short has no name by which DVC would find it
+
+
 @pytest.mark.slow
 def test_a_bucket_is_a_remote_like_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By S3's protocol, spoken by a simulator (moto) in a process of its own: outputs, checkpoints, and a server that is away."""
