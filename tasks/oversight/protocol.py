@@ -90,6 +90,13 @@ def expert_of(people: Participants, protocol: str) -> Expert:
     return people.expert
 
 
+def helper_of(people: Participants, protocol: str) -> Helper:
+    """The helper. Raises BadInput where a protocol that needs one has none."""
+    if people.helper is None:
+        raise BadInput(f"oversight: {protocol} needs a helper, and none takes part; name one, or judge directly")
+    return people.helper
+
+
 @dataclass(frozen=True)
 class Judgements:
     """Of n questions: `log_odds` (n,) that the first answer is right, and what the judge had read, of each question."""

@@ -77,11 +77,14 @@ class SmallModel:
         batch: int = 256,
         learning_rate: float = 3e-3,
         seed: int = 0,
+        rejected: Sequence[int] | None = None,
     ) -> float:
         """Train on, in place, for `steps` steps on batches drawn from (text, value) pairs of any depth; AdamW, its learning rate
-        warmed up over a tenth and then falling to zero. Returns the mean loss of the last tenth, nats a text."""
+        warmed up over a tenth and then falling to zero. With `rejected`, the values to which those of the pairs were preferred, by
+        Bradley and Terry's loss; otherwise by cross-entropy. Returns the mean loss of the last tenth, nats a text."""
         draw = np.random.default_rng([self.seed, seed])
         rows, values = [self._encoded(text) for text, _ in pairs], torch.tensor([value for _, value in pairs])
+        others = None if rejected is None else torch.tensor(rejected)
         lengths = np.array([len(row) for row in rows])
         alike = {n: np.flatnonzero(lengths == n) for n in np.unique(lengths)}
         optimizer = torch.optim.AdamW(self.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -91,8 +94,11 @@ class SmallModel:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * factor
             chosen = draw.choice(alike[lengths[draw.integers(len(pairs))]], size=batch)
-            logits = self._logits([rows[k] for k in chosen])
-            loss = torch.nn.functional.cross_entropy(logits, values[torch.from_numpy(chosen)])
+            logits, here = self._logits([rows[k] for k in chosen]), torch.from_numpy(chosen)
+            if others is not None:  # the two values alone, of which the first is the right class
+                logits = logits.gather(1, torch.stack([values[here], others[here]], dim=1))
+            target = values[here] if others is None else torch.zeros_like(here)
+            loss = torch.nn.functional.cross_entropy(logits, target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.parameters(), 1.0)
