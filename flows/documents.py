@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows import inventory
+from flows import inventory, reward_data
 from flows.stages import Outcome
 from governance import disclosure
 from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
@@ -32,12 +32,8 @@ USES = {
 SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry no annotator identities."
 
 STEPS = ("process/", "outcome/", "best_of_n/")  # what names of figures on process and outcome models begin with
-SOLUTIONS = paths.report("reward") / "process_solutions.parquet"
 SIMULATED_MISTAKES = (
     "Process and outcome models learnt, among others, from solutions with simulated mistakes of a program, one each."
-)
-SIMULATED_ROWS = (
-    "Rows with `simulated` hold the mistake of a program in a solution that was right, or that solution itself."
 )
 
 
@@ -49,7 +45,9 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
     settings = params.load(paths.PARAMS)
     datasets = [_dataset(name, settings, done) for name in read_record("ingest")["notes"]["tables"]]
     if settings.process.solutions and "reward" in done:
-        datasets.append(_solutions(settings))
+        datasets.append(reward_data.solutions(settings))
+    if settings.oversight.pairs and "reward" in done:
+        datasets.append(reward_data.oversight_pairs())
     models = [
         (model.as_posix(), _model_facts(name, stage, model, settings, done))
         for name, (stage, model) in MODELS.items()
@@ -64,6 +62,8 @@ def write(folder: Path, outcomes: list[Outcome]) -> list[Path]:
     if shaped := _notes(done):
         audit = _json(paths.report("reward") / "principles.json") if "reward" in shaped else None
         texts["principles.json"] = json.dumps(shaped | {"audit": audit}, indent=1, ensure_ascii=False) + "\n"
+    if judged := reward_data.oversight(done):
+        texts["oversight.json"] = json.dumps(judged, indent=1, ensure_ascii=False) + "\n"
     texts |= inventory.texts(folder.name, datasets, models, outcomes, settings)
     for name, text in texts.items():
         write_atomic(folder / name, text)
@@ -110,31 +110,6 @@ def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[Datase
         software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
     )
     return facts, declared_beside(Path(source).parent) if given else Declared({})
-
-
-def _solutions(settings: params.Params) -> tuple[DatasetFacts, Declared]:
-    """Solutions with labelled steps, of which the stage `reward` made a table."""
-    import polars as pl
-
-    record, table = read_record("reward"), pl.read_parquet(SOLUTIONS)
-    traces = settings.process.traces
-    too_long = sum(task["too_long"] for task in record["notes"]["process"]["tasks"].values())
-    facts = DatasetFacts(
-        name="process_solutions",
-        path=SOLUTIONS.as_posix(),
-        sha256=sha256_path(SOLUTIONS),
-        rows=table.height,
-        columns={name: str(kind) for name, kind in table.schema.items()},
-        nulls=_measured(SOLUTIONS)[0],
-        sides=dict(table["side"].value_counts().sort("side").iter_rows()),
-        raw={name: record["inputs"][name] for name in (traces, settings.process.problems) if name in record["inputs"]},
-        simulated=SIMULATED_ROWS if table["simulated"].any() else None,
-        used_for="process and outcome reward models",
-        left_out=f"{too_long} solutions longer than {settings.process.max_length} tokens" if too_long else None,
-        software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
-    )
-    folder = Path(traces)
-    return facts, declared_beside(folder if folder.is_dir() else folder.parent)
 
 
 def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None, str | None]:
@@ -237,6 +212,7 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         watts_per_core=settings.evidence.watts_per_core,
         limits=_limits(name),
         principles=_principles(name, done),
+        oversight=reward_data.oversight_of(name, done),
         simulated=_simulated(name, settings, panel=panel),
     )
 
@@ -280,7 +256,15 @@ def _reward_of(method: str) -> str:
 def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:
     """Figures with intervals where an evaluation gave them, else those of the stage's record."""
     words = {
-        "reward": ("accuracy/test", "rewards/", "calibration/", "length/correlation", "principles/", *STEPS),
+        "reward": (
+            "accuracy/test",
+            "rewards/",
+            "calibration/",
+            "length/correlation",
+            "principles/",
+            "oversight/",
+            *STEPS,
+        ),
         "judge": ("accuracy/judge",),
         "policy": ("policy",),
         "sft": ("sft",),

@@ -34,6 +34,10 @@ def check(settings: params.Params) -> None:
         source = getattr(settings.process, key)
         if not Path(source).exists():
             raise BadInput(f"process.{key}: {source}: there is no such file; correct the name.")
+    for key in ("problems", "deductions"):
+        source = getattr(settings.oversight, key)
+        if not Path(source).is_file():
+            raise BadInput(f"oversight.{key}: {source}: there is no such file; correct the name.")
 
 
 def check_store(made: Sequence[str]) -> None:

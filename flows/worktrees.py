@@ -124,6 +124,7 @@ def _bring_inputs(queued: Queued, tree: Path) -> None:
         _copy(root, tree, name)
     settings = params.load(tree / paths.PARAMS)
     named = [*settings.ingest.sources(), settings.base.model, settings.principles.file]
+    named += [settings.oversight.problems, settings.oversight.deductions]
     for name in (n for n in (*named, settings.evidence.declarations) if n and (root / n).exists()):
         if Path(name).is_absolute():
             continue

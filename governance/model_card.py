@@ -35,7 +35,8 @@ class ModelFacts:
     """What is known of a model. `metrics` are rows of {name, value, low, high, n, slice}, `slice` the group that
     a figure is of; `base` is the name of the base model
     as params.yaml has it, `seconds` the time of the stage that made the model, `principles`
-    rows of {id, text, source, reason, approved_by, revisions, pairs}: how many rows of each kind one shaped."""
+    rows of {id, text, source, reason, approved_by, revisions, pairs}: how many rows of each kind one shaped; `oversight` what is
+    to know of the judge and the protocol by whose judgements pairs were made."""
 
     name: str
     kind: str
@@ -56,6 +57,7 @@ class ModelFacts:
     cpu_seconds: float | None = None
     watts_per_core: float | None = None
     principles: list[dict[str, Any]] = field(default_factory=list)
+    oversight: str | None = None
 
     @property
     def energy(self) -> str | None:

@@ -12,8 +12,6 @@ from governance.errors import BadInput, GateRefused
 from tasks import paths
 from tasks.checkpoints import Checkpoints
 from tasks.policy_samples import sample_rows
-from tasks.principles import PAIRS as PRINCIPLE_PAIRS
-from tasks.principles import with_principle_pairs
 from tasks.rlhf.direct_trainer import Pair, train_direct
 from tasks.rlhf.encoding import encode_preferences, encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
@@ -23,6 +21,7 @@ from tasks.rlhf.ppo import Diverged
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.rlhf.sft_trainer import curves_into
+from tasks.soft_pairs import in_use, with_soft_pairs
 from tasks.splits import position, split_key
 from tasks.stage import Stage
 
@@ -86,8 +85,7 @@ def split_pairs(stage: Stage, tokenizer: Any, max_length: int) -> tuple[list[Pai
     frame = pl.read_parquet(stage.input_table(PAIRS, "training"))
     if frame.height < 2:
         raise BadInput(f"{PAIRS}: has {frame.height} valid pairs; {stage.params.method} needs at least two.")
-    if stage.params.principles.pairs:
-        frame = with_principle_pairs(frame, pl.read_parquet(PRINCIPLE_PAIRS))
+    frame = with_soft_pairs(frame, map(pl.read_parquet, in_use(stage.params)))
     prompts = frame["prompt"].to_list()
     stop = stop_token_id(tokenizer)
     encoded = encode_preferences(

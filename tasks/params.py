@@ -15,7 +15,7 @@ from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
-from tasks.training_params import Direct, Lora, Ppo, Principles, Process, Reward, Rounds, Sft, Stakeholders
+from tasks.training_params import Direct, Lora, Oversight, Ppo, Principles, Process, Reward, Rounds, Sft, Stakeholders
 
 
 class Panel(Section):
@@ -137,6 +137,7 @@ class Params(Section):
     reward: Reward
     stakeholders: Stakeholders
     principles: Principles
+    oversight: Oversight
     process: Process
     rounds: Rounds = Rounds()
     method: Literal["ppo", "dpo", "ipo", "kto"]
@@ -202,6 +203,8 @@ class Params(Section):
             lengths[f"{self.method}.max_length"] = getattr(self, self.method).max_length
         if self.principles.used:
             lengths["principles.max_tokens"] = self.principles.max_tokens
+        if self.oversight.pairs:
+            lengths["oversight.max_tokens"] = self.oversight.max_tokens
         if self.process.solutions:
             lengths["process.max_length"] = self.process.max_length
         for name, length in lengths.items():

@@ -14,6 +14,8 @@ AUDITS = VALID / "audits"
 AUDIT_NAMES = AUDITS / "names.json"  # there also if nothing is audited: DVC keeps no empty folder
 PROCESSED = Path("data/processed")
 ROUNDS = Path("data/raw/rounds")
+PRINCIPLE_PAIRS = Path("data/interim/principle_pairs.parquet")  # without rows where none are asked for
+OVERSIGHT_PAIRS = Path("data/interim/oversight_pairs.parquet")
 MODELS = Path("data/models")
 REPORTS = Path("data/reports")
 

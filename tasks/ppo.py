@@ -12,7 +12,6 @@ from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of, read_record
 from tasks.plots import save_curves
 from tasks.policy_samples import sample_rows
-from tasks.principles import PAIRS as PRINCIPLE_PAIRS
 from tasks.progress import bar
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
@@ -22,6 +21,7 @@ from tasks.rlhf.ppo import Diverged, PpoTrainer
 from tasks.rlhf.process_reward import load_process_model
 from tasks.rlhf.scorers import ensemble, reward_scorer, step_scorer
 from tasks.rlhf.sharding import plain, shard
+from tasks.soft_pairs import in_use
 from tasks.stage import Stage, run_stage
 
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
@@ -45,8 +45,8 @@ def body(stage: Stage) -> None:
     stage.input_model(paths.SFT)
     stage.input_model(paths.REWARD)
     lineage = _lineage(table)
-    if method != "ppo" and stage.params.principles.pairs:  # PPO has them through the reward model
-        lineage["principle_pairs_sha256"] = sha256_path(stage.input_table(PRINCIPLE_PAIRS, "training"))
+    for pairs in in_use(stage.params) if method != "ppo" else ():  # PPO has them through the reward model
+        lineage[f"{pairs.stem}_sha256"] = sha256_path(stage.input_table(pairs, "training"))
     if method == "ppo" and stage.params.ppo.step_rewards:
         lineage["process_sha256"] = sha256_path(paths.PROCESS)
     tokenizer = load_tokenizer(paths.SFT)

@@ -8,8 +8,10 @@ import polars as pl
 
 from governance.errors import BadInput
 from tasks import paths
-from tasks.principle_feedback import Asked, Case, Preferences, longest, preferences
-from tasks.principles import Principle, drawn_rows
+from tasks.choice_models import Asked, Preferences
+from tasks.principle_feedback import Case, longest, preferences
+from tasks.principles import Principle
+from tasks.splits import drawn_rows
 from tasks.stage import Stage
 from tasks.stats.intervals import bootstrap_mean, wilson, wilson_clustered
 from tasks.stats.opposition import oppositions

@@ -9,7 +9,6 @@ principles:
   approved_by: A. Person                                         # null: principles.approved_by of params.yaml
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +21,9 @@ from governance.digest import sha256_path
 from governance.errors import BadInput
 from tasks import yaml_reader
 from tasks.param_types import Count, Section
+from tasks.splits import number
 from tasks.training_params import Principles
 
-PAIRS = Path("data/interim/principle_pairs.parquet")  # without rows where `principles.pairs` is 0
-TRAINED = ("id", "prompt", "chosen", "rejected", "source", "weight", "margin")
 Text = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -99,17 +97,7 @@ def _approved(principle: Principle, settings: Principles, path: Path) -> Princip
 
 def drawn(principles: Sequence[Principle], row: str, seed: int) -> Principle:
     """The principle of a row: by its id and the seed alone, so that another row changes nothing for this one."""
-    return principles[_number(f"{seed}:principle:{row}") % len(principles)]
-
-
-def drawn_rows(rows: pl.DataFrame, number: int, what: str, seed: int) -> pl.DataFrame:
-    """At most `number` rows, drawn by their `id` and the seed, in the order of the table."""
-    order = pl.Series([_number(f"{seed}:{what}:{name}") >> 192 for name in rows["id"]], dtype=pl.UInt64)
-    return rows.with_row_index("at").sort(order).head(number).sort("at").drop("at")
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return principles[number(f"{seed}:principle:{row}") % len(principles)]
 
 
 def note(settings: Principles, listed: PrincipleList, used: pl.Series) -> dict[str, Any]:
@@ -118,8 +106,3 @@ def note(settings: Principles, listed: PrincipleList, used: pl.Series) -> dict[s
     file = Path(settings.file)
     entries = [p.model_dump() | {"rows": counts[p.id]} for p in listed.principles]
     return {"file": file.as_posix(), "sha256": sha256_path(file), "version": listed.version, "principles": entries}
-
-
-def with_principle_pairs(people: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Rows of people and, below them, the pairs that principles prefer, by what training reads of them."""
-    return pl.concat([people, pairs.select(TRAINED)], how="diagonal") if pairs.height else people

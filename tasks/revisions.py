@@ -14,10 +14,11 @@ from governance.digest import sha256_path
 from governance.errors import BadInput
 from tasks import paths
 from tasks.evals.generation import respond
-from tasks.principles import Principle, drawn, drawn_rows, note, read_principles
+from tasks.principles import Principle, drawn, note, read_principles
 from tasks.rlhf.encoding import encode_prompts
 from tasks.rlhf.models import load_tokenizer
 from tasks.rlhf.processes import from_first
+from tasks.splits import drawn_rows
 from tasks.stage import Stage
 from tasks.tables import MESSAGES, write_table
 

@@ -11,9 +11,9 @@ from governance.errors import BadInput
 from tasks import paths, process_measures, process_rewards
 from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
+from tasks.oversight.pairs import by_protocol
 from tasks.plots import save_curves
 from tasks.principle_pairs import by_principles
-from tasks.principles import with_principle_pairs
 from tasks.rankings import rankings_of
 from tasks.reward_criteria import heads_of
 from tasks.reward_length import debias
@@ -34,6 +34,7 @@ from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.sft_trainer import curves_into
 from tasks.rlhf.sharding import plain, shard
 from tasks.rlhf.welfare import UTILITARIAN, declare_rule
+from tasks.soft_pairs import with_soft_pairs
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
 
@@ -48,8 +49,9 @@ def body(stage: Stage) -> None:
     stage.input_table(DEMONSTRATIONS, "centring")
     tokenizer = load_tokenizer(paths.SFT, trust_remote_code=stage.params.base.trust_remote_code)
     sides = {"reward": ("reward_train", paths.REWARD), "judge": ("judge_train", paths.JUDGE)}
-    preferred, principle_rows, of_pairs = by_principles(stage)
-    added = {"reward": preferred, "judge": preferred.clear()}  # the judge stays people's
+    soft = [by_principles(stage), by_protocol(stage)]
+    added = {"reward": [pairs for pairs, _, _ in soft], "judge": []}  # the judge stays people's
+    soft_rows = [row for _, rows, _ in soft for row in rows]
     tables = {n: stage.input_table(paths.PROCESSED / f"{side}.parquet", "training") for n, (side, _) in sides.items()}
     rows = {
         name: _rows(stage, tokenizer, table, added[name]) for name, table in tables.items()
@@ -58,7 +60,8 @@ def body(stage: Stage) -> None:
     kept: list[Checkpoints] = []
     for name, (_, folder) in sides.items():
         lineage = lineage_of(paths.SFT) | {"data_sha256": sha256_path(tables[name])}
-        lineage |= of_pairs if name == "reward" else {}
+        for _, _, digest in soft if name == "reward" else ():
+            lineage |= digest
         _train(
             stage,
             name,
@@ -72,8 +75,8 @@ def body(stage: Stage) -> None:
         )
     if stage.follows:
         return
-    stage.log_metrics({r["name"]: r["value"] for r in principle_rows if r["value"] is not None})
-    figures = measured(stage, rows["reward"][1]) + principle_rows
+    stage.log_metrics({r["name"]: r["value"] for r in soft_rows if r["value"] is not None})
+    figures = measured(stage, rows["reward"][1]) + soft_rows
     if by_steps:
         figures += process_measures.measured(stage, by_steps)
     report = {"base_sha256": lineage_of(paths.REWARD)["base_sha256"], "metrics": figures}
@@ -184,13 +187,13 @@ def _train_one(
 
 
 def _rows(
-    stage: Stage, tokenizer: Any, table: Path, preferred: pl.DataFrame
+    stage: Stage, tokenizer: Any, table: Path, soft: list[pl.DataFrame]
 ) -> tuple[list[RankedRow], list[RankedRow]]:
-    """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both. `preferred`: further rows, by principles."""
+    """(training, dev) rows; dev by the prompt's hash, so that no prompt is on both. `soft`: further rows, by models."""
     frame = pl.read_parquet(table)
     if frame.height < 2:
         raise BadInput(f"{table}: has {frame.height} valid pairs; a reward model needs at least two.")
-    frame = with_principle_pairs(frame, preferred)
+    frame = with_soft_pairs(frame, soft)
     _refuse_margins(stage, frame, table)
     longest = stage.params.reward.max_length
     rankings = rankings_of(frame, str(table))

@@ -53,3 +53,14 @@ def side_of(key: str, shares: Mapping[str, float]) -> str:
         if at < upper:
             return side
     return SIDES[-1]
+
+
+def number(text: str) -> int:
+    """A number of 256 bits that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+
+
+def drawn_rows(rows: pl.DataFrame, n: int, what: str, seed: int) -> pl.DataFrame:
+    """At most `n` rows, drawn by their `id` and the seed, in the order of the table."""
+    order = pl.Series([number(f"{seed}:{what}:{name}") >> 192 for name in rows["id"]], dtype=pl.UInt64)
+    return rows.with_row_index("at").sort(order).head(n).sort("at").drop("at")

@@ -100,23 +100,48 @@ class Stakeholders(Section):
         return self
 
 
-class Principles(Section):
-    """Constitutional AI: revisions that SFT learns from, and preferences that the reward model learns from, by principles."""
+class ModelPairs(Section):
+    """Pairs of SFT's answers of which a model prefers one, and what that model is audited on."""
 
-    file: Annotated[str, Field(min_length=1)]
-    approved_by: str | None
-    revisions: Annotated[int, Field(ge=0)]
     pairs: Annotated[int, Field(ge=0)]
     audit: Count
     max_tokens: Count
     max_new_tokens: Count
     temperature: Positive
+
+
+class Principles(ModelPairs):
+    """Constitutional AI: revisions that SFT learns from, and preferences that the reward model learns from, by principles."""
+
+    file: Annotated[str, Field(min_length=1)]
+    approved_by: str | None
+    revisions: Annotated[int, Field(ge=0)]
     endpoint: Endpoint | None
 
     @property
     def used(self) -> bool:
         """Whether a run reads the file at all."""
         return self.revisions > 0 or self.pairs > 0
+
+
+class Oversight(ModelPairs):
+    """Preferences that the reward model learns from, of a judge who reads what a protocol lets be said."""
+
+    protocol: Literal["direct", "consultancy", "debate", "recursive_reward"]
+    turns: Count
+    problems: Annotated[str, Field(min_length=1)]
+    deductions: Annotated[str, Field(min_length=1)]
+    judge: Endpoint | None
+    expert: Endpoint | None
+
+    @model_validator(mode="after")
+    def _of_language_models(self) -> "Oversight":
+        if self.protocol == "recursive_reward":
+            raise ValueError(
+                "protocol: recursive_reward trains an assistant from each level's judgements, which is there for trees alone "
+                "(docs/oversight.md); set it to direct, consultancy or debate"
+            )
+        return self
 
 
 class Process(Training):

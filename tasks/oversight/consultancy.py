@@ -20,7 +20,7 @@ class Consultancy:
     def __call__(self, questions: Sequence[Question], people: Participants, rng: np.random.Generator) -> Judgements:
         """The judgement of every question, by what its consultant said."""
         expert = expert_of(people, "consultancy")
-        sides = list(self.sides) if self.sides is not None else list(rng.permutation(len(questions)) % 2)
+        sides = list(self.sides) if self.sides is not None else (rng.permutation(len(questions)) % 2).tolist()
         cases = [Case(q) for q in questions]
         for _ in range(self.turns):
             said = expert.argue(cases, sides)

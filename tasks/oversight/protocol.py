@@ -17,12 +17,12 @@ from governance.errors import BadInput
 
 @dataclass(frozen=True)
 class Question:
-    """Two answers of which one is right. `correct` (0 or 1) is for the figures: no participant but a declared simulated expert
-    reads it. `depth`: steps that it takes from what is given to the answer."""
+    """Two answers of which one is right. `correct` (0 or 1; None: nobody knows) is for the figures: no participant but a declared
+    simulated expert reads it. `depth`: steps that it takes from what is given to the answer."""
 
     text: str
     answers: tuple[str, str]
-    correct: int
+    correct: int | None
     depth: int
 
 

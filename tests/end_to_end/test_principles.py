@@ -1,4 +1,4 @@
-"""Constitutional AI in the pipeline: principles in the pairs, on the cards and in the evidence."""
+"""What models prefer in the pipeline, by principles and by a debate: in the pairs, on the cards and in the evidence."""
 
 import json
 import zipfile
@@ -16,6 +16,14 @@ LIST = "data/raw/mine/principles.yaml"
 ENTRY = "- {{id: {0}, text: {1}, source: own, reason: it is tested, approved_by: {2}}}\n"
 SIZES = {"revisions": 6, "pairs": 24, "audit": 12, "max_tokens": 400, "max_new_tokens": 8}
 ON = [part for name, n in SIZES.items() for part in ("--set", f"principles.{name}={n}")]
+DEBATE = (
+    "oversight.pairs=8",
+    "oversight.audit=4",
+    "oversight.turns=1",
+    "oversight.max_tokens=900",
+    "oversight.max_new_tokens=8",
+)
+DEBATED = [part for setting in DEBATE for part in ("--set", setting)]
 DPO = ("--set", "method=dpo", "--set", "dpo.watch_steps=100")
 
 
@@ -31,7 +39,7 @@ def guided(first: dict[str, Any], project: Project, tmp_path: Path) -> Project:
 
 
 def test_from_the_file_to_pairs_cards_and_evidence(guided: Project) -> None:
-    folder, given = guided.folder, (*ON, *DPO, "--until", "ppo", "--set", f"principles.file={LIST}")
+    folder, given = guided.folder, (*ON, *DPO, *DEBATED, "--until", "ppo", "--set", f"principles.file={LIST}")
     refused = guided.attestrl("run", *given)
     assert refused.returncode == 2
     assert f"{LIST}: principles: entry polite: field approved_by: names nobody" in refused.stderr
@@ -47,17 +55,33 @@ def test_from_the_file_to_pairs_cards_and_evidence(guided: Project) -> None:
     assert lineage["principle_pairs_sha256"] == sha256_path(pairs)
     assert {"principles/agreement", "principles/contradictions"} <= record["metrics"].keys()
 
+    debated = folder / "data/interim/oversight_pairs.parquet"
+    assert lineage["oversight_pairs_sha256"] == sha256_path(debated) and pl.read_parquet(debated).height > 0
+    assert record["metrics"]["oversight/judge_accuracy/debate"]["n"] == 8
+
     bundle = folder / "evidence.zip"
     done = guided.attestrl("evidence", "export", record["run_id"], "--out", str(bundle))
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(bundle) as z:
         card, listed = z.read("run/card-policy.md").decode(), json.loads(z.read("run/principles.json"))
+        judged, sheet = (
+            json.loads(z.read("run/oversight.json")),
+            json.loads(z.read("run/datasheet-oversight_pairs.json")),
+        )
+        needs = {d["ref"]: d["dependsOn"] for d in json.loads(z.read("run/bom-1.6.json"))["dependencies"]}
     found = dict(table["principle"].value_counts().rows())
     for name, text, by in (("short", "is short.", "A. Person"), ("polite", "is polite.", "B. Person")):
         assert f"| {name} | {text} | own | it is tested | {by} |" in card
         assert f"| {found[name]} |\n" in card
     assert listed["reward"]["sha256"] == sha256_path(folder / LIST) and listed["reward"]["version"] == 3
     assert listed["audit"]["pairs"] == 12 and len(listed["audit"]["oppositions"]) == 1
+
+    assert (
+        judged["said"] in card and judged["protocol"] == "debate" and judged["pairs"] == pl.read_parquet(debated).height
+    )
+    assert "No person compared these answers" in json.dumps(sheet)
+    assert any("oversight_pairs" in ref for ref in needs["model:data/models/reward"])
+    assert any("oversight_pairs" in ref for ref in needs["model:data/models/policy"])
 
     (folder / LIST).write_text((folder / LIST).read_text(encoding="utf-8").replace("is polite", "is kind"))
     status = guided.python("-m", "dvc", "status", "--json", "sft", "reward").stdout

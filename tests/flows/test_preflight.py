@@ -36,13 +36,18 @@ def test_principles_are_looked_at_first(
         preflight.check(params.parse(raw, "params.yaml"))
 
 
-@pytest.mark.parametrize("key", ["traces", "problems"])
-def test_solutions_are_looked_for_first(key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("process", "traces"), ("process", "problems"), ("oversight", "problems"), ("oversight", "deductions")],
+)
+def test_files_that_dvc_looks_for_are_looked_for_first(
+    section: str, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    raw["process"][key] = "data/raw/nowhere"
-    with pytest.raises(BadInput, match=f"process.{key}: data/raw/nowhere: there is no such file"):
+    raw[section][key] = "data/raw/nowhere"
+    with pytest.raises(BadInput, match=f"{section}.{key}: data/raw/nowhere: there is no such file"):
         preflight.check(params.parse(raw, "params.yaml"))
 
 

@@ -40,6 +40,12 @@ def test_shipped_file_is_valid() -> None:
         ({"reward": {"loss": "plackett_luce", "label_smoothing": 0.1}}, "label_smoothing is of pairs"),
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
         ({"ppo": {"step_rewards": 0.5}}, "trained where process.solutions is above 0"),
+        ({"oversight": {"protocol": "vote"}}, "oversight.protocol is wrong"),
+        (
+            {"oversight": {"protocol": "recursive_reward"}},
+            "recursive_reward trains an assistant .* is there for trees alone",
+        ),
+        ({"oversight": {"turns": 0}}, "oversight.turns is wrong"),
         ({"process": {"level": "word"}}, "process.level is wrong"),
         ({"process": {"aggregate": "mean"}}, "process.aggregate is wrong"),
         ({"process": {"dev_share": 0}}, "process.dev_share is wrong"),

@@ -11,14 +11,16 @@ import torch
 import yaml
 
 from governance.errors import BadInput
+from tasks.choice_models import EndpointModel
 from tasks.param_types import Endpoint
 from tasks.principle_audit import _agreement, _without
-from tasks.principle_feedback import Case, EndpointModel, preferences, question
-from tasks.principles import Principle, drawn, drawn_rows, read_principles
+from tasks.principle_feedback import Case, preferences, question
+from tasks.principles import Principle, drawn, read_principles
 from tasks.revisions import SCHEMA, trained_on
 from tasks.rlhf.choice_logprobs import choice_logprobs
 from tasks.rlhf.encoding import Messages, encode_prompts
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
+from tasks.splits import drawn_rows
 from tasks.stats.opposition import oppositions
 from tasks.training_params import Principles
 from tests.tasks.choice_server import choice_server
@@ -151,7 +153,11 @@ def test_an_endpoint_prefers_by_its_log_probabilities() -> None:
     with choice_server() as server:
 
         def found(model: str) -> float:
-            return float(preferences(EndpointModel(Endpoint(url=server.url, model=model)), [case]).log_odds[0])
+            return float(
+                preferences(
+                    EndpointModel(Endpoint(url=server.url, model=model), "principles.endpoint"), [case]
+                ).log_odds[0]
+            )
 
         assert found("m") == pytest.approx(2.0)
         assert np.isnan(found("no letter"))
