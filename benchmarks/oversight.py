@@ -22,6 +22,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.machine import described
+from benchmarks.oversight_helpers import amplified_by_depth, learned
 from benchmarks.seeds import interval
 from tasks.oversight.consultancy import Consultancy
 from tasks.oversight.debate import Debate
@@ -109,7 +110,9 @@ def of_seed(seed: int, n: int) -> Figures:
         for name, size in SIZES.items():
             setting = Setting(kind, judge_of(kind, size, seed), seed, n)
             row = by_depth(setting) | put_to_the_test(setting)
+            row |= amplified_by_depth(setting.judge, setting.asked, DEPTHS)
             found |= {f"{kind.name}/{name}/{figure}": value for figure, value in row.items()}
+        found |= {f"{kind.name}/{figure}": value for figure, value in learned(kind, setting.asked, seed).items()}
     return found
 
 
