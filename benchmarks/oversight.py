@@ -6,7 +6,7 @@ Questions are generated trees of arithmetic and of logic (tasks/oversight/trees.
 a seed draws its weights, its training, the questions, and the experts' errors. Every protocol judges the same questions with the
 same judge; a consultancy judges each of them twice, once with a consultant for either answer.
 
-A figure is the judge's accuracy, or a difference of two on the same questions, with Student's interval over the seeds (level .95).
+A figure is an accuracy, of the judge or of what learns from judgements, or a difference of two on the same questions, with Student's interval over the seeds (level .95).
 """
 
 import argparse
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import described
 from benchmarks.oversight_helpers import amplified_by_depth, learned
+from benchmarks.oversight_policy import policies
 from benchmarks.seeds import interval
 from tasks.oversight.consultancy import Consultancy
 from tasks.oversight.debate import Debate
@@ -31,7 +32,7 @@ from tasks.oversight.protocol import Oversight, Participants, Question
 from tasks.oversight.small_model import SIZES, Size, SmallModel, examples
 from tasks.oversight.tree_expert import TreeExpert
 from tasks.oversight.tree_judge import TreeJudge
-from tasks.oversight.trees import KINDS, Kind, questions
+from tasks.oversight.trees import KINDS, LOGIC, Kind, questions
 from tasks.plots import save
 
 DEPTHS, TURNS = range(1, 7), 5  # a debate gets to the bottom of a tree of depth d in d - 1 turns
@@ -113,6 +114,7 @@ def of_seed(seed: int, n: int) -> Figures:
             row |= amplified_by_depth(setting.judge, setting.asked, DEPTHS)
             found |= {f"{kind.name}/{name}/{figure}": value for figure, value in row.items()}
         found |= {f"{kind.name}/{figure}": value for figure, value in learned(kind, setting.asked, seed).items()}
+    found |= {f"logic/{figure}": v for figure, v in policies(judge_of(LOGIC, SIZES["medium"], seed), seed).items()}
     return found
 
 

@@ -127,7 +127,7 @@ class Principles(ModelPairs):
 class Oversight(ModelPairs):
     """Preferences that the reward model learns from, of a judge who reads what a protocol lets be said."""
 
-    protocol: Literal["direct", "consultancy", "debate", "recursive_reward"]
+    protocol: Literal["direct", "consultancy", "debate", "amplification", "recursive_reward"]
     turns: Count
     problems: Annotated[str, Field(min_length=1)]
     deductions: Annotated[str, Field(min_length=1)]
@@ -139,7 +139,7 @@ class Oversight(ModelPairs):
         if self.protocol == "recursive_reward":
             raise ValueError(
                 "protocol: recursive_reward trains an assistant from each level's judgements, which is there for trees alone "
-                "(docs/oversight.md); set it to direct, consultancy or debate"
+                "(docs/oversight.md); set it to direct, consultancy, debate or amplification"
             )
         return self
 

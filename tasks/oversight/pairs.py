@@ -17,11 +17,12 @@ from governance.digest import canonical_json, sha256_bytes, sha256_path, write_a
 from governance.errors import BadInput
 from tasks import paths
 from tasks.choice_models import asked_model
+from tasks.oversight.amplification import Amplification
 from tasks.oversight.consultancy import Consultancy
 from tasks.oversight.debate import Debate
 from tasks.oversight.direct import Direct
 from tasks.oversight.judge_audit import DIRECT, Row, accuracy, reading, sentence
-from tasks.oversight.language_models import ModelExpert, ModelJudge, room
+from tasks.oversight.language_models import PARTS, ModelExpert, ModelHelper, ModelJudge, room
 from tasks.oversight.problems import Sources, known_questions
 from tasks.oversight.protocol import Case, Judgements, Participants, Question, Statement
 from tasks.oversight.protocol import Oversight as Protocol
@@ -71,8 +72,10 @@ def statements(settings: Oversight) -> tuple[tuple[Statement, ...], int]:
         "direct": [],
         "consultancy": [0] * settings.turns,
         "debate": [0, 1] * settings.turns,
+        "amplification": [None] * PARTS,
     }
-    return tuple(Statement(side, "") for side in sides[settings.protocol]), settings.max_new_tokens
+    each = settings.max_new_tokens * (2 if settings.protocol == "amplification" else 1)  # a question and its answer
+    return tuple(Statement(side, "") for side in sides[settings.protocol]), each
 
 
 def protocol_of(settings: Oversight) -> Protocol:
@@ -81,6 +84,7 @@ def protocol_of(settings: Oversight) -> Protocol:
         "direct": Direct(),
         "consultancy": Consultancy(turns=settings.turns),
         "debate": Debate(turns=settings.turns),
+        "amplification": Amplification(depth=settings.turns),
     }
     return every[settings.protocol]
 
@@ -126,7 +130,7 @@ def _room(stage: Stage) -> Room:
     asked = asked_model(settings.judge, "oversight.judge", settings.max_tokens, trust_remote_code=trust)
     judge = ModelJudge(asked, tokenizer, settings.max_tokens)
     hand = writer(settings.expert, "oversight.expert", tokenizer, settings, stage.seed)
-    people = Participants(judge, ModelExpert(hand))
+    people = Participants(judge, ModelExpert(hand), ModelHelper(hand))
     return Room(people, judge, hand, protocol_of(settings), tokenizer, settings)
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
+from tasks.choice_models import EndpointModel
+from tasks.oversight.amplification import Amplification
 from tasks.oversight.language_models import ModelExpert, ModelHelper, ModelJudge, room, shown
-from tasks.oversight.protocol import Case, Question, Statement
+from tasks.oversight.protocol import Case, Participants, Question, Statement
 from tasks.oversight.quotes import marked
 from tasks.oversight.writers import Writer, writer
 from tasks.param_types import Endpoint
@@ -102,6 +104,19 @@ def test_a_helper_asks_smaller_questions_and_answers_them(tiny_model_folder: Pat
         asked = server.asked("helper")
     assert sum("- Of what? Apples." in a for a in asked) == 1
     assert helper.stated("How\nmany?", "Two.") == "How many? Two."
+
+
+def test_amplification_by_language_models(tiny_model_folder: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model_folder)
+    with oversight_server() as server:
+        hand = writer(Endpoint(url=server.url, model="helper"), "oversight.expert", tokenizer, settings(), 7)
+        judge = ModelJudge(EndpointModel(Endpoint(url=server.url, model="judge"), "oversight.judge"), tokenizer, 1000)
+        people = Participants(judge, helper=ModelHelper(hand))
+        found = Amplification(2)([ASKED], people, np.random.default_rng(0))
+        read, composed = server.asked("judge"), [asked for asked in server.asked("helper") if "What is known" in asked]
+    assert [s.text for s in found.transcripts[0]] == ["How many? Two.", "Of what? Two."]
+    assert len(read) == 2 and all("A model answered smaller questions" in asked for asked in read)
+    assert len(composed) == 2 and all("- How many? Two." in asked for asked in composed)  # each part by its own parts
 
 
 @pytest.mark.parametrize(("said", "parts"), [("None.", 0), ("", 0), ("1) a?\n\n2) b?\n* c?\nd?", 3)])
