@@ -6,6 +6,9 @@ Questions are generated trees of arithmetic and of logic (tasks/oversight/trees.
 a seed draws its weights, its training, the questions, and the experts' errors. Every protocol judges the same questions with the
 same judge; a consultancy judges each of them twice, once with a consultant for either answer.
 
+What is measured of helpers, and of what is learned from an overseer of one step, is in benchmarks/oversight_helpers.py; of policies
+that learn from judgements, in benchmarks/oversight_policy.py.
+
 A figure is an accuracy, of the judge or of what learns from judgements, or a difference of two on the same questions, with Student's
 interval over the seeds (level .95).
 """
