@@ -51,29 +51,26 @@ def _when_its_turn_comes(wanted: FileLock) -> AcquireReturnProxy[FileLock]:
 def _in_line(line: Path) -> Iterator[Callable[[], bool]]:
     """Take a place; gives what says whether nobody waits before it."""
     line.mkdir(exist_ok=True)
-    last = max((_number(place) for place in line.glob("*.lock")), default=0)
+    last = max((_place(file)[0] for file in line.glob("*.lock")), default=0)
     own = line / f"{last + 1}-{os.getpid()}.lock"
     with FileLock(own):
         try:
-            yield lambda: all(_left(place) for place in line.glob("*.lock") if _before(place, own))
+            yield lambda: all(_left(file) for file in line.glob("*.lock") if _place(file) < _place(own))
         finally:
             own.unlink(missing_ok=True)
 
 
-def _number(place: Path) -> int:
-    return int(place.stem.split("-")[0])
+def _place(file: Path) -> tuple[int, int]:
+    """(number in the line, process): of two who came at the same moment the lower process is first."""
+    number, process = file.stem.split("-")
+    return int(number), int(process)
 
 
-def _before(place: Path, own: Path) -> bool:
-    """Of two who came at the same moment the one with the lower process number is before the other."""
-    return (_number(place), place.name) < (_number(own), own.name)
-
-
-def _left(place: Path) -> bool:
+def _left(file: Path) -> bool:
     """Whether who waited there was killed; the place is then removed."""
     try:
-        with FileLock(place).acquire(timeout=0):
-            place.unlink(missing_ok=True)
+        with FileLock(file).acquire(timeout=0):
+            file.unlink(missing_ok=True)
     except Timeout:
         return False
     return True
