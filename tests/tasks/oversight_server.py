@@ -1,54 +1,22 @@
 """An OpenAI-compatible endpoint on this machine for a judge and an expert whose ways are known."""
 
-import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+
+from tests.tasks.chat_server import Served, chat_server
 
 ARGUED = re.compile(r"Answer ([AB]) is yours to defend")
 SHOWN = re.compile(r"\[Answer A\]\n(.*?)\n\n\[Answer B\]\n(.*?)\n\n", re.DOTALL)
 
 
-class Served(ThreadingHTTPServer):
-    """Keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.seen = list[dict[str, Any]]()
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def asked(self, model: str) -> list[str]:
-        """What a model was asked."""
-        return [body["messages"][0]["content"] for body in self.seen if body["model"] == model]
-
-
-class Handler(BaseHTTPRequestHandler):
+def answered(body: dict[str, Any]) -> dict[str, Any]:
     """The judge likes the letter A by one in log-odds, and the side by two for whom more quotes are verified; with none, it takes the
     shorter answer by a tenth a letter. The model "expert" quotes its answer, and "liar" what stands nowhere."""
-
-    server: Served
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append(body)
-        asked = body["messages"][0]["content"]
-        choice = judged(asked) if body.get("logprobs") else said(body["model"], asked)
-        data = json.dumps({"choices": [choice]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    asked = body["messages"][0]["content"]
+    return judged(asked) if body.get("logprobs") else said(body["model"], asked)
 
 
 def judged(asked: str) -> dict[str, Any]:
@@ -73,10 +41,6 @@ def said(model: str, asked: str) -> dict[str, Any]:
     return {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
 
 
-@contextmanager
-def oversight_server() -> Iterator[Served]:
+def oversight_server() -> AbstractContextManager[Served]:
     """The endpoint, until the block ends."""
-    with Served() as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
-        yield served
-        served.shutdown()
+    return chat_server(answered)
