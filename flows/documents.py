@@ -184,6 +184,8 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
     section = settings.model_dump(mode="json").get(settings.section_of(stage), {})
     if stage == "ppo":
         section = {"method": settings.method} | section
+    if "bf16" in record["notes"]:
+        section |= {"bf16": record["notes"]["bf16"]}  # params.yaml may leave it to the device
     if stage in ("sft", "reward", "ppo"):
         section |= {f"lora.{k}": v for k, v in settings.lora.model_dump().items()}
     if stage in ("reward", "ppo") and settings.reward.criteria:

@@ -18,6 +18,7 @@ from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_causal_lm, with_lora
 from tasks.rlhf.policy_watch import watched
 from tasks.rlhf.ppo import Diverged
+from tasks.rlhf.precision import Bf16
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.rlhf.sft_trainer import curves_into
@@ -98,7 +99,7 @@ def split_pairs(stage: Stage, tokenizer: Any, max_length: int) -> tuple[list[Pai
     return (train, dev) if train and dev else (pairs[1:], pairs[:1])
 
 
-def _watch(stage: Stage, policy: Any, reference: Any, tokenizer: Any, bf16: bool, samples: list[dict[str, Any]]) -> Any:
+def _watch(stage: Stage, policy: Any, reference: Any, tokenizer: Any, bf16: Bf16, samples: list[dict[str, Any]]) -> Any:
     """What `train_direct` calls: metrics of the policy on the watched prompts; a few responses go to `samples`."""
     settings = stage.params.ppo
     table = pl.read_parquet(PROMPTS)["prompt"].head(WATCHED).to_list()

@@ -13,11 +13,12 @@ import torch
 
 from tasks.rlhf.length_effect import length_slope, store_length_effect
 from tasks.rlhf.models import score_conversations
+from tasks.rlhf.precision import Bf16
 from tasks.rlhf.reward_trainer import RankedRow
 
 
 def debias(
-    model: Any, dev: Sequence[RankedRow], centre: float, pad_token_id: int, drawn: Mapping[str, Any], *, bf16: bool
+    model: Any, dev: Sequence[RankedRow], centre: float, pad_token_id: int, drawn: Mapping[str, Any], *, bf16: Bf16
 ) -> list[dict[str, float]]:
     """Store in the model what its score owes to length, by the answers of `dev`, which it was not trained on; gives the
     slope of each head, in score per unit of log length, with its percentile bootstrap interval over rankings.

@@ -22,6 +22,7 @@ from governance.errors import AttestError, MissingComponent, explained
 from tasks import context_length, environment, launcher, lineage, params, paths
 
 if TYPE_CHECKING:
+    from tasks.rlhf.precision import Bf16
     from tasks.tracked import TrackedTable
 
 
@@ -259,12 +260,23 @@ def execute(name: str, body: Callable[[Stage], None]) -> None:
         try:
             stage = Stage(name, settings, run.info.run_id)
             section = getattr(settings, settings.section_of(name), None)
-            mlflow.log_params({"seed": settings.seed, **(section.model_dump() if section else {})})
+            values = section.model_dump() if section else {}
+            if "bf16" in values:
+                values["bf16"] = stage.notes["bf16"] = _in_bf16(values["bf16"])
+            mlflow.log_params({"seed": settings.seed, **values})
             body(stage)
             stage.finish(time.monotonic() - started, _cpu_seconds() - cpu)
         except AttestError as error:
             mlflow.set_tag("attestrl.reason", str(error))
             raise
+
+
+def _in_bf16(asked: Bf16) -> bool:
+    """Whether this process computes in bf16, on the device that it has."""
+    from tasks.rlhf.precision import in_bf16
+    from tasks.rlhf.processes import accelerate_state
+
+    return in_bf16(asked, accelerate_state().device)
 
 
 def _cpu_seconds() -> float:

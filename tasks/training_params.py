@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tasks.param_types import Count, Endpoint, Positive, Section, Share
+from tasks.rlhf.precision import Bf16
 
 
 class Lora(Section):
@@ -23,7 +24,7 @@ class Training(Section):
     batch: Count
     learning_rate: Positive
     max_length: Count
-    bf16: bool
+    bf16: Bf16
     save_steps: Count
     save_total_limit: Count
 
@@ -186,7 +187,7 @@ class Ppo(Section):
     missing_eos_penalty: Annotated[float, Field(ge=0)]
     step_rewards: Annotated[float, Field(ge=0)]
     whiten_rewards: bool
-    bf16: bool
+    bf16: Bf16
     save_steps: Count
     save_total_limit: Count
 

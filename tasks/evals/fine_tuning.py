@@ -25,6 +25,7 @@ from tasks.evals.result import Curve, Outcome
 from tasks.evals.surface import refuses
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
+from tasks.rlhf.precision import Bf16
 from tasks.rlhf.sft_trainer import train_sft
 
 EPOCHS = (1, 2, 4)
@@ -44,7 +45,7 @@ class Recipe:
     rank: int
     alpha: int
     dropout: float = 0.0
-    bf16: bool = False
+    bf16: Bf16 = False
 
 
 def run(bench: Bench) -> Outcome:

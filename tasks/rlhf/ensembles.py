@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tasks.rlhf.models import load_reward_heads, load_reward_model, score_conversations
+from tasks.rlhf.precision import Bf16
 
 RULE = "ensemble.json"
 Rule = Callable[[torch.Tensor], torch.Tensor]
@@ -86,7 +87,7 @@ def ensemble_scores(
     pad_token_id: int,
     *,
     lengths: Sequence[float] | torch.Tensor | None = None,
-    bf16: bool = False,
+    bf16: Bf16 = False,
 ) -> torch.Tensor:
     """Scores (N,) in fp32 of conversations as token ids, by the rule; (N, C) of C heads apart. `lengths` (N,): tokens of the
     responses in them."""

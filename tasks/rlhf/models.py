@@ -13,6 +13,7 @@ import torch
 from transformers.utils import logging
 
 from tasks.rlhf.length_effect import less_length
+from tasks.rlhf.precision import Bf16, autocast
 from tasks.rlhf.processes import accelerate_state, on_cpu
 from tasks.rlhf.welfare import combined
 
@@ -231,7 +232,7 @@ def score_conversations(
     rows: list[list[int]],
     pad_token_id: int,
     batch: int = 64,
-    bf16: bool = False,
+    bf16: Bf16 = False,
     lengths: Sequence[float] | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Scores (N,) in fp32 of token-id lists, in batches of similar length; (N, C) of C heads apart. `lengths` (N,):
@@ -244,7 +245,7 @@ def score_conversations(
     for at in range(0, len(order), batch):
         chunk = order[at : at + batch]
         ids, mask = pad_right([rows[i] for i in chunk], pad_token_id)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        with autocast(bf16, device):
             scores[chunk] = score(model, ids.to(device), mask.to(device)).cpu()
     return combined(less_length(scores, model.config, lengths), model.config)
 

@@ -11,6 +11,7 @@ import torch
 from tasks.rlhf.packing import transformer
 from tasks.rlhf.ppo import Scorer
 from tasks.rlhf.ppo_losses import masked_mean, score_without_end
+from tasks.rlhf.precision import Bf16, autocast
 from tasks.rlhf.rollout import Rollout, response_logprobs, sample, token_groups
 
 
@@ -35,14 +36,14 @@ def watched(
     pad_token_id: int,
     stop_token_id: int,
     seed: int,
-    bf16: bool,
+    bf16: Bf16,
 ) -> tuple[dict[str, float], Rollout, torch.Tensor, torch.Tensor]:
     """(metrics under PPO's names, responses (B), scores (B,), KL (B,) in nats) of one response to each prompt.
 
     `reference` None: the policy without its adapters. The global generators are left as they were.
     """
     device = transformer(policy).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with autocast(bf16, device):
         rollout = sample(
             policy,
             prompts,

@@ -23,6 +23,7 @@ from tasks.rlhf import ppo_losses as losses
 from tasks.rlhf.kl import adapted_coefficient, kl_per_token
 from tasks.rlhf.packing import check_packing, transformer
 from tasks.rlhf.ppo_settings import PpoSettings
+from tasks.rlhf.precision import autocast
 from tasks.rlhf.processes import Shared, accelerate_state
 from tasks.rlhf.rollout import (
     Rollout,
@@ -280,7 +281,7 @@ class PpoTrainer:
         return values
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16)
+        return autocast(self.settings.bf16, self.device)
 
     def _trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
         models = {"policy": self.policy, "value": self.value_head if self.value_model is None else self.value_model}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tasks.rlhf.precision import Bf16
+
 
 class PpoSettings(Protocol):
     """`ppo` of params.yaml."""
@@ -33,7 +35,7 @@ class PpoSettings(Protocol):
     missing_eos_penalty: float
     step_rewards: float
     whiten_rewards: bool
-    bf16: bool
+    bf16: Bf16
 
 
 @dataclass
@@ -66,4 +68,4 @@ class PlainPpo:
     missing_eos_penalty: float = 0.0
     step_rewards: float = 0.0
     whiten_rewards: bool = False
-    bf16: bool = False
+    bf16: Bf16 = False

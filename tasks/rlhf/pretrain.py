@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tasks.rlhf.precision import autocast
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -150,7 +152,7 @@ def pretrain(
     config: PretrainConfig,
     on_step: Callable[[int, float], None],
 ) -> None:
-    """Train `model` in place for `config.steps` steps under bf16 autocast; `on_step(step, loss)` follows each."""
+    """Train `model` in place for `config.steps` steps in bf16 where the device has it; `on_step(step, loss)` follows each."""
     optimizers = make_optimizers(model, config)
     base_lrs = [group["lr"] for o in optimizers for group in o.param_groups]
     batches = packed_batches(tokens, config)
@@ -159,7 +161,7 @@ def pretrain(
         factor = learning_rate_factor(step, config)
         for group, lr in zip((g for o in optimizers for g in o.param_groups), base_lrs, strict=True):
             group["lr"] = lr * factor
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast("auto", tokens.device):
             loss = token_loss(model, next(batches))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -26,6 +26,7 @@ import torch
 
 from tasks.rlhf.encoding import Messages, encode_prompts
 from tasks.rlhf.models import classifier, draw_head, pad_right, refuse_lacking
+from tasks.rlhf.precision import Bf16, autocast
 from tasks.rlhf.sft_trainer import IGNORED
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def right_head(model: Any) -> Head:
 
 @torch.no_grad()
 def step_probabilities(
-    model: PreTrainedModel, rows: Sequence[Encoded], pad_token_id: int, *, bf16: bool = False, batch: int = 16
+    model: PreTrainedModel, rows: Sequence[Encoded], pad_token_id: int, *, bf16: Bf16 = False, batch: int = 16
 ) -> list[np.ndarray]:
     """p_k (K,) of each solution's steps, in batches of similar length."""
     device, head = next(model.parameters()).device, right_head(model)
@@ -131,7 +132,7 @@ def step_probabilities(
     for at in range(0, len(order), batch):
         chunk = order[at : at + batch]
         ids, mask = (t.to(device) for t in pad_right([rows[i].ids for i in chunk], pad_token_id))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        with autocast(bf16, device):
             hidden = model.base_model(ids, attention_mask=mask).last_hidden_state
         for k, i in enumerate(chunk):
             found[i] = head(hidden[k, rows[i].ends]).double().cpu().numpy()

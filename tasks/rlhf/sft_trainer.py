@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from tasks.rlhf.processes import on_cpu
+from tasks.rlhf.precision import Bf16, in_bf16
+from tasks.rlhf.processes import accelerate_state, on_cpu
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +36,7 @@ class TrainingSettings(Protocol):
     batch: int
     learning_rate: float
     max_length: int
-    bf16: bool
+    bf16: Bf16
 
 
 def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def trainer_arguments(settings: TrainingSettings, folder: str, seed: int) -> dic
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,  # of all steps
         "max_grad_norm": 1.0,
-        "bf16": settings.bf16,
+        "bf16": in_bf16(settings.bf16, accelerate_state().device),
         "use_cpu": on_cpu(),  # bf16 without an accelerator is refused unless this is said
         "seed": seed,
         "data_seed": seed,
