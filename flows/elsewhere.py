@@ -18,7 +18,8 @@ from typing import Any
 from uuid import UUID
 
 from flows import leftovers
-from flows.stages import Outcome, declared_stages, dvc, finished
+from flows.dvc_calls import dvc
+from flows.stages import Outcome, declared_stages, finished
 from governance.errors import BadInput, MissingComponent
 from tasks import lineage, operating_params, params, paths
 

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows import tracing
+from flows.dvc_calls import caller
 from flows.placement import run_stage
 from flows.stages import Outcome, finished
 from tasks import paths
@@ -21,10 +22,10 @@ OnStart = Callable[[str], None]
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}", persist_result=False)
-def stage(name: str, parent_run: str, changed: bool, started: Any, ended: Any) -> State[Any]:
+def stage(name: str, parent_run: str, changed: bool, call: Any, started: Any, ended: Any) -> State[Any]:
     """Bring one stage up to date; the state's name is its outcome."""
     started(name)
-    outcome = run_stage(name, parent_run) if changed else finished(name, "cached")
+    outcome = run_stage(name, parent_run, call) if changed else finished(name, "cached")
     tracing.describe(outcome)
     ended(outcome)
     if outcome.outcome == "failed":
@@ -41,11 +42,11 @@ def pipeline(
     A stage that DVC calls unchanged is not run. From the first changed one on, each is asked anew: its inputs may be
     others by then.
     """
-    changed = changes()
-    asking = False
-    for name in paths.STAGES[: paths.STAGES.index(until) + 1]:
-        asking = asking or name in changed
-        state = stage(name, parent_run, asking, started, ended, return_state=True)
-        if state.is_failed():
-            return Failed(message=state.message)
+    changed, names = changes(), paths.STAGES[: paths.STAGES.index(until) + 1]
+    first = next((at for at, name in enumerate(names) if name in changed), len(names))
+    with caller(len(names) - first) as call:
+        for at, name in enumerate(names):
+            state = stage(name, parent_run, at >= first, call, started, ended, return_state=True)
+            if state.is_failed():
+                return Failed(message=state.message)
     return Completed(message=f"done up to {until}")

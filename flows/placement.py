@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows import stages
+from flows.dvc_calls import Call
 from flows.stages import Outcome
 from governance.errors import AttestError
 from tasks import operating_params, params, paths
@@ -17,13 +18,13 @@ LIMIT = "attestrl-gpu"
 LEASE_SECONDS = 60  # the shortest that Prefect grants
 
 
-def run_stage(name: str, parent_run: str) -> Outcome:
-    """Bring one stage up to date, where it belongs, and say how that went."""
+def run_stage(name: str, parent_run: str, call: Call) -> Outcome:
+    """Bring one stage up to date, where it belongs, and say how that went; `call` runs DVC here."""
     settings = params.load(paths.PARAMS).placement
     need = settings.stages.get(name, operating_params.Need())
     with _slots(need, settings.gpus):
         if need.pool is None:
-            return stages.run_stage(name, parent_run)
+            return stages.run_stage(name, parent_run, call)
         from flows import elsewhere
 
         try:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import leftovers
+from flows.dvc_calls import Call, cold, dvc
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent, about_the_disk
 from tasks import paths, yaml_reader
@@ -40,11 +40,6 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
-
-
-def dvc(*arguments: str) -> list[str]:
-    """A command of DVC, as this interpreter has it."""
-    return [sys.executable, "-m", "dvc", *arguments]
 
 
 def declared_stages() -> dict[str, Any]:
@@ -94,15 +89,14 @@ def _outside_input_changed(stage: str) -> bool:
     return False
 
 
-def run_stage(name: str, parent_run: str) -> Outcome:
-    """Bring one stage up to date and say how that went."""
+def run_stage(name: str, parent_run: str, call: Call = cold) -> Outcome:
+    """Bring one stage up to date and say how that went; `call` runs DVC."""
     receipt = paths.home() / "receipts" / f"{name}-{os.getpid()}.json"
     receipt.unlink(missing_ok=True)
     environment = {**os.environ, "ATTESTRL_RECEIPT": str(receipt), "ATTESTRL_PARENT_RUN": parent_run}
     force = ["--force"] if name in ("ingest", "base") and _outside_input_changed(name) else []
     started = time.monotonic()
-    command = dvc("repro", "--quiet", "--single-item", *force, name)
-    code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
+    code = call(["repro", "--quiet", "--single-item", *force, name], environment)
     told = _take(receipt)
     if code != 0 and not told:
         # DVC failed before the stage said that it began: try once more, and keep what DVC says. A stage that had begun

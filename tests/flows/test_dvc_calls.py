@@ -1,0 +1,87 @@
+"""DVC and its stages as forks of a process that has their libraries loaded, and without one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import dvc_calls
+from flows.dvc_calls import Call, Warm, cold
+from tests.end_to_end.conftest import clean_environment
+
+STAGE = """
+import os, sys
+from pathlib import Path
+
+Path(sys.argv[0]).with_suffix(".out").write_text(f"{__name__} {os.environ['WHAT']} {'torch' in sys.modules}")
+if os.environ["WHAT"] == "kill":
+    os.kill(os.getpid(), 9)
+print("for people")
+sys.exit(int(os.environ.get("CODE", "0")))
+"""
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork is safe on Linux alone")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """One stage in a repository of its own."""
+    folder = tmp_path
+    (folder / "tasks").mkdir()
+    (folder / "tasks/__init__.py").touch()
+    (folder / "tasks/a.py").write_text(STAGE, encoding="utf-8")
+    declared = (
+        "stages:\n  a:\n    cmd: python -m tasks.a\n    deps: [tasks/a.py]\n    outs: [{tasks/a.out: {cache: false}}]\n"
+    )
+    (folder / "dvc.yaml").write_text(declared, encoding="utf-8")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def run(call: Call, what: str, code: int = 0) -> int:
+    """Run the stage; DVC's exit code."""
+    environment = clean_environment() | {"WHAT": what, "CODE": str(code)}
+    return call(["repro", "--quiet", "--force", "--single-item", "a"], environment)
+
+
+def left(project: Path) -> str:
+    return (project / "tasks/a.out").read_text(encoding="utf-8")
+
+
+def test_forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    with dvc_calls.caller(10) as call:
+        assert isinstance(call, Warm)
+        assert run(call, "early") == 0  # the libraries are not loaded yet
+        assert left(project) == "__main__ early False"
+        wait_until_ready(call)
+        assert run(call, "fork") == 0
+        assert left(project) == "__main__ fork True"
+        assert run(call, "fork", code=3) != 0
+        assert run(call, "kill") != 0
+        assert run(call, "again") == 0, "what one did is nothing to the next"
+        os.kill(call._process.pid, signal.SIGKILL)
+        assert run(call, "gone") == -signal.SIGKILL
+        assert run(call, "without") == 0
+        assert left(project) == "__main__ without False"
+
+
+def wait_until_ready(call: Warm) -> None:
+    """Until it answers: its memory does not grow any more, and it has no time of the processor."""
+    process, deadline = psutil.Process(call._process.pid), time.monotonic() + 120
+    while True:
+        assert time.monotonic() < deadline
+        before = process.cpu_times().user
+        time.sleep(1)
+        if process.status() == psutil.STATUS_SLEEPING and process.cpu_times().user == before > 1:
+            return
+
+
+def test_few_stages_load_for_themselves() -> None:
+    with dvc_calls.caller(dvc_calls.FEW) as call:
+        assert call is cold
