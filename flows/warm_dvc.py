@@ -67,6 +67,7 @@ def _forked(work: Callable[..., None], *arguments: Any) -> int:
 
 def _begin(work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    atexit._clear()  # what the process is to do at its own end
     try:
         work(*arguments)
     finally:
