@@ -28,6 +28,7 @@ def body(stage: Stage) -> None:
     progress.update()
     stage.params.check_context(context_of(model.config.to_dict()))
     _refuse_encoder(model, settings.model)
+    _refuse_unpackable(model, settings.model)
     if (tokenizer.eos_token_id or 0) >= len(model.get_input_embeddings().weight) or tokenizer.eos_token_id is None:
         raise BadInput(
             f"base.model: {settings.model}: its tokenizer has no EOS token that the model knows; set eos_token in "
@@ -86,6 +87,20 @@ def _refuse_encoder(model: Any, name: str) -> None:
             f"base.model: {name}: is an encoder ({model.config.model_type}), whose tokens see what comes after them; name a "
             "causal (decoder) language model."
         )
+
+
+def _refuse_unpackable(model: Any, name: str) -> None:
+    """Raises BadInput if rows cannot share tokens, as training and evaluation have them do: if tokens meet elsewhere than in
+    an attention that transformers lets be replaced, or logits are more than a product with the output embeddings."""
+    from tasks.rlhf.packing import CannotPack, check_packing
+
+    try:
+        check_packing(model, [[5, 6, 7, 8], [9], [8, 7, 6]])
+    except CannotPack as error:
+        raise BadInput(
+            f"base.model: {name} ({model.config.model_type}): answers cannot share their prompt in it, as training and "
+            f"evaluation need ({error}); name another, such as Llama, Qwen, Mistral, Gemma or GPT-2."
+        ) from None
 
 
 def _source(settings: params.Base) -> Path:

@@ -18,6 +18,7 @@ from tasks.rankings import rankings_of
 from tasks.reward_criteria import heads_of
 from tasks.reward_length import debias
 from tasks.reward_measures import LEVEL, RESAMPLES, TEST, measured
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.ensembles import member_folder, save_rule
 from tasks.rlhf.models import (
@@ -26,9 +27,9 @@ from tasks.rlhf.models import (
     merged,
     new_reward_model,
     save_model,
-    score_conversations,
     with_lora,
 )
+from tasks.rlhf.precision import autocast
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.sft_trainer import curves_into
@@ -173,7 +174,7 @@ def _train_one(
         slopes = debias(model, dev, centre, tokenizer.pad_token_id, drawn, bf16=settings.bf16)
         effect = dict(zip(settings.criteria or ["score"], slopes, strict=True))
         stage.notes.setdefault("length_effect", {})[name] = effect
-    model.config.reward_offset = _offset(stage, model, shown, tokenizer.pad_token_id)
+    model.config.reward_offset = _offset(stage, model, shown)
     said = zip(settings.criteria or ["score"], heads, np.ravel(model.config.reward_offset).tolist(), strict=True)
     stage.notes.setdefault("heads", {})[name] = {head: {"weight": w, "bias": bias} for head, w, bias in said}
     declare_rule(model, stage.params.stakeholders.rule, stage.params.stakeholders.quantile)
@@ -227,14 +228,13 @@ def _demonstrations(stage: Stage, tokenizer: Any) -> list[tuple[list[int], list[
     return encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, longest)
 
 
-def _offset(
-    stage: Stage, model: Any, shown: list[tuple[list[int], list[int]]], pad_token_id: int
-) -> float | list[float]:
+def _offset(stage: Stage, model: Any, shown: list[tuple[list[int], list[int]]]) -> float | list[float]:
     """Mean score of the demonstrations `shown`, so that after subtraction they score 0 on average; of each head apart
     where there are criteria."""
     model.config.reward_offset = 0.0
     rows, lengths = [p + a for p, a in shown], [len(a) for _, a in shown]
-    scores = score_conversations(model, rows, pad_token_id, bf16=stage.params.reward.bf16, lengths=lengths)
+    with autocast(stage.params.reward.bf16, model.device):
+        scores = answer_scores(model, rows, lengths)
     if not stage.params.reward.criteria:
         return float(scores.mean())
     means: list[float] = scores.reshape(len(rows), -1).mean(0).tolist()

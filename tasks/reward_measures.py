@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from tasks import paths
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
@@ -85,16 +84,13 @@ def _margins(
 ) -> np.ndarray:
     """(n,) score of the better less score of the other; (n, C) of C heads apart. `with_length` leaves in what is taken
     off for length."""
-    trust = stage.params.base.trust_remote_code
-    pad = load_tokenizer(folder, trust_remote_code=trust).pad_token_id
-    model = load_ensemble(folder, heads_apart=heads_apart, trust_remote_code=trust)
+    model = load_ensemble(folder, heads_apart=heads_apart, trust_remote_code=stage.params.base.trust_remote_code)
     if with_length:
         for member in model.members:
             member.config.length_effect = None
-    sides = zip(zip(*pairs.conversations, strict=True), zip(*pairs.lengths, strict=True), strict=True)
-    bf16 = stage.params.reward.bf16
-    scores = [ensemble_scores(model, list(rows), pad, lengths=lengths, bf16=bf16) for rows, lengths in sides]
-    margins: np.ndarray = torch.sub(*scores).numpy()
+    rows, lengths = list(chain(*pairs.conversations)), list(chain(*pairs.lengths))
+    scores = ensemble_scores(model, rows, lengths=lengths, bf16=stage.params.reward.bf16)
+    margins: np.ndarray = (scores[::2] - scores[1::2]).numpy()
     return margins.reshape(len(margins), -1) if heads_apart else margins
 
 

@@ -104,24 +104,11 @@ def conversation_scores(
     conversations begin with in common, such as the prompt of several answers, is read once. `advance` is told how many rows
     were scored."""
     groups = shared_prefixes(rows)
-    items: list[Item] = [(rows[g[0]][:n], [[*rows[i][n:], 0] for i in g]) for g, n in groups]  # 0: is never read
+    items = [_item(rows, group) for group in groups]
     scores: torch.Tensor | None = None
-    for some in token_groups(
-        [n + sum(len(c) - 1 for c in cs) for (_, n), (_, cs) in zip(groups, items, strict=True)], budget
-    ):
-        layout = Branched.of([items[i] for i in some], transformer(model).device)
-        last: list[int] = []
-        at = 0
-        for context, continuations in (items[i] for i in some):
-            end = at + len(context)
-            for continuation in continuations:
-                last.append(end + len(continuation) - 2 if len(continuation) > 1 else at + len(context) - 1)
-                end += len(continuation) - 1
-            at = end
-        keep, place = torch.unique(torch.tensor(last, device=layout.positions.device), return_inverse=True)
-        hidden = hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place]
+    for some in token_groups([len(c) + sum(len(r) - 1 for r in rest) for c, rest in items], budget):
         scored = [i for g in some for i in groups[g][0]]
-        found = head(hidden).float().cpu()
+        found = _scores(model, head, [items[i] for i in some]).float().cpu()
         if scores is None:
             scores = found.new_zeros(len(rows), *found.shape[1:])
         scores[scored] = found
@@ -130,14 +117,41 @@ def conversation_scores(
     return torch.zeros(0) if scores is None else scores
 
 
+def scores_at_once(model: Any, head: Head, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """As `conversation_scores`, in one pass and with its gradient."""
+    groups = shared_prefixes(rows)
+    order = torch.tensor([i for members, _ in groups for i in members])
+    return _scores(model, head, [_item(rows, group) for group in groups])[order.argsort()]
+
+
+def _item(rows: Sequence[Sequence[int]], group: tuple[list[int], int]) -> Item:
+    members, shared = group
+    return rows[members[0]][:shared], [[*rows[i][shared:], 0] for i in members]  # 0: is never read
+
+
+def _scores(model: Any, head: Head, items: Sequence[Item]) -> torch.Tensor:
+    """What `head` says at the end of every continuation."""
+    layout = Branched.of(items, transformer(model).device)
+    last: list[int] = []
+    at = 0
+    for context, continuations in items:
+        end = at + len(context)
+        for continuation in continuations:
+            last.append(end + len(continuation) - 2 if len(continuation) > 1 else at + len(context) - 1)
+            end += len(continuation) - 1
+        at = end
+    keep, place = torch.unique(torch.tensor(last, device=layout.positions.device), return_inverse=True)
+    return head(hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place])
+
+
 def answer_scores(
     model: Any,
     rows: Sequence[Sequence[int]],
-    lengths: Sequence[float] | torch.Tensor,
+    lengths: Sequence[float] | torch.Tensor | None,
     advance: Callable[[int], object] | None = None,
 ) -> torch.Tensor:
     """What a reward model says of conversations (N,), in fp32, less its length effect, if any; (N, C) of C heads apart.
-    `lengths` (N,): tokens of the responses in them. `advance` is told how many rows were scored."""
+    `lengths` (N,): tokens of the responses in them, which a model with a length effect asks for. `advance` is told how many rows were scored."""
     scores = less_length(conversation_scores(model, score_head(model), rows, advance), model.config, lengths)
     return combined(scores, model.config)
 

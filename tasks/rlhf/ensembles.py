@@ -14,8 +14,9 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from tasks.rlhf.models import load_reward_heads, load_reward_model, score_conversations
-from tasks.rlhf.precision import Bf16
+from tasks.rlhf.branches import answer_scores
+from tasks.rlhf.models import load_reward_heads, load_reward_model
+from tasks.rlhf.precision import Bf16, autocast
 
 RULE = "ensemble.json"
 Rule = Callable[[torch.Tensor], torch.Tensor]
@@ -83,13 +84,15 @@ def load_ensemble(folder: Path, *, heads_apart: bool = False, trust_remote_code:
 
 def ensemble_scores(
     ensemble: Ensemble,
-    rows: list[list[int]],
-    pad_token_id: int,
+    rows: Sequence[Sequence[int]],
     *,
     lengths: Sequence[float] | torch.Tensor | None = None,
     bf16: Bf16 = False,
 ) -> torch.Tensor:
     """Scores (N,) in fp32 of conversations as token ids, by the rule; (N, C) of C heads apart. `lengths` (N,): tokens of the
     responses in them."""
-    scores = [score_conversations(m, rows, pad_token_id, bf16=bf16, lengths=lengths) for m in ensemble.members]
+    scores = []
+    for member in ensemble.members:
+        with autocast(bf16, member.device):
+            scores.append(answer_scores(member, rows, lengths))
     return ensemble.combine(torch.stack(scores))

@@ -196,13 +196,17 @@ def _only(body: Any, keep: torch.Tensor | None) -> Iterator[None]:
 
 @torch.no_grad()
 def check_packing(model: Any, prompts: Sequence[Sequence[int]]) -> None:
-    """Compare packed rows with each row alone, read the ordinary way. Raises CannotPack if the logits differ."""
+    """Compare packed rows with each row alone, read the ordinary way. Raises CannotPack if the logits differ, or the model
+    does not let its attention be replaced."""
     core = transformer(model)
     rows = [torch.tensor(p[:32]) for p in prompts[:3]]
     lengths = torch.tensor([len(r) for r in rows])
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(core.device)
     packed = Packed.of(ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(core.device))
-    together = hidden_states(core, packed.ids, packed.column, packed) @ core.get_output_embeddings().weight.T
+    try:
+        together = hidden_states(core, packed.ids, packed.column, packed) @ core.get_output_embeddings().weight.T
+    except (TypeError, KeyError, AttributeError) as error:  # how models fail that are written without it
+        raise CannotPack(f"the attention of {type(core).__name__} cannot be replaced") from error
     for row, logits in zip(rows, together.split(lengths.tolist()), strict=True):
         alone = core(input_ids=row[None].to(core.device), use_cache=False).logits[0]
         if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):

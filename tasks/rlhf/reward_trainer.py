@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
+from tasks.rlhf.branches import scores_at_once
 from tasks.rlhf.keep_best import EarlyStopped, KeepBest
 from tasks.rlhf.losses import plackett_luce, ranked_pairs
 from tasks.rlhf.models import pad_right
+from tasks.rlhf.packing import transformer
+from tasks.rlhf.precision import autocast
 from tasks.rlhf.processes import Shared
 from tasks.rlhf.resume import Resume
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
@@ -185,8 +188,8 @@ def train_reward(
             if sharing:
                 part = part_of(inputs, self.shared)
                 inputs = part.inputs
-            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-            scores = own_scores(outputs.logits.float(), inputs["groups"], head_weights)
+            logits = self._logits(model, inputs)
+            scores = own_scores(logits.float(), inputs["groups"], head_weights)
             loss = ranking_loss(scores, inputs["groups"], settings)
             chosen, rejected = pair_scores(scores.detach(), inputs["groups"])
             if sharing:
@@ -198,7 +201,18 @@ def train_reward(
             self._metrics[mode]["rewards/rejected"].append(rejected.mean().item())
             self._metrics[mode]["rewards/accuracies"].append((difference > 0).float().mean().item())
             self._metrics[mode]["rewards/margins"].append(difference.mean().item())
-            return (loss, outputs) if return_outputs else loss
+            return (loss, {"logits": logits}) if return_outputs else loss
+
+        def _logits(self, model: Any, inputs: Any) -> torch.Tensor:
+            """(N, C) of a batch's conversations. What they begin with in common is read once, but not by several processes,
+            whose wrapper of the model wants its own way."""
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            if self.shared.count > 1:
+                logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                return logits
+            rows = [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)]
+            with autocast(settings.bf16, ids.device):
+                return scores_at_once(model, transformer(model).score, rows)
 
     model.config.num_labels = 1  # TRL asks for it; of several heads a batch's own ones are taken here
     steps = -(-len(train) // settings.batch)

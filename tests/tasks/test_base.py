@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertLMHeadModel
+from transformers import BertConfig, BertLMHeadModel, MambaConfig, MambaForCausalLM
 
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent
@@ -106,6 +106,12 @@ def test_refusals_are_sentences_and_write_no_model(
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     BertLMHeadModel(BertConfig(vocab_size=512, **shape)).save_pretrained(bert)
     refused("models/bert", BadInput, "is an encoder .bert.*causal")
+
+    state = copy("state")
+    MambaForCausalLM(MambaConfig(vocab_size=512, hidden_size=16, num_hidden_layers=1, state_size=4)).save_pretrained(
+        state
+    )
+    refused("models/state", BadInput, "mamba.*cannot share their prompt")
 
     narrow = copy("narrow")
     narrowed = json.loads((narrow / "config.json").read_text()) | {"vocab_size": 400}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.rlhf.branches import continuation_logprobs, conversation_scores, shared_prefixes
-from tasks.rlhf.models import load_causal_lm, new_reward_model, score_conversations
+from tasks.rlhf.branches import continuation_logprobs, conversation_scores, scores_at_once, shared_prefixes
+from tasks.rlhf.models import load_causal_lm, new_reward_model, score, score_conversations
 from tasks.rlhf.rollout import score_head
 
 ITEMS = [
@@ -36,6 +36,20 @@ def test_scores_with_shared_beginnings_are_those_of_each_conversation_alone(tiny
     alone = torch.cat([score_conversations(model, [r], 0) for r in rows])
     for budget in (1, 2048):
         assert torch.allclose(conversation_scores(model, score_head(model), rows, budget=budget), alone, atol=1e-5)
+
+
+def test_gradients_of_shared_beginnings_are_those_of_conversations_alone(tiny_model_folder: Path) -> None:
+    model = new_reward_model(tiny_model_folder, pad_token_id=0, seed=1).train()
+    prompt = list(range(10, 40))
+    rows = [[*prompt, 50, 51], [7, 8], [*prompt, 50, 52, 53], [9, *prompt], prompt]
+    slope = torch.tensor([1.0, -2.0, 0.5, 3.0, -1.0])
+    together = scores_at_once(model, score_head(model), rows)
+    alone = torch.cat([score(model, torch.tensor([r]), torch.ones(1, len(r)).long()) for r in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    for a, b in zip(
+        *(torch.autograd.grad((s * slope).sum(), list(model.parameters())) for s in (together, alone)), strict=True
+    ):
+        assert torch.allclose(a, b, atol=1e-4 * float(b.abs().max()))
 
 
 def test_groups_hold_every_row_once_and_what_they_share() -> None:
