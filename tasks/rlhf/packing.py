@@ -117,7 +117,7 @@ class KeyValueCache:
         self._seen = torch.arange(self._width, device=self.positions.device) <= self.positions[:, None]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but those at the indices `rows`."""
+        """Go on with the rows at the indices `rows`, which may name one several times."""
         self.positions = self.positions[rows]
         for held in (self._keys, self._values):
             for layer in held:

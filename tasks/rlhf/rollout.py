@@ -147,9 +147,13 @@ def _sample_group(
 ) -> None:
     """Fill the rows `alive` of `out`. A row that has ended goes on for one step, to the value after its last token, and
     then leaves the cache together with others."""
-    prompts = Packed.of(out.prompt_ids[alive], out.prompt_mask[alive])
+    # A prompt that several responses answer is read once.
+    real = out.prompt_mask[alive]
+    distinct, of = torch.unique(out.prompt_ids[alive].masked_fill(real == 0, -1), dim=0, return_inverse=True)
+    prompts = Packed.of(distinct, (distinct >= 0).long())
     cache = KeyValueCache(prompts, uniform.shape[1])
-    hidden = hidden_states(model, prompts.ids, prompts.column, cache, prompts.last)
+    hidden = hidden_states(model, prompts.ids, prompts.column, cache, prompts.last)[of]
+    cache.keep(of)
     weight = transformer(model).get_output_embeddings().weight
     finished = torch.zeros_like(out.ended[alive])
     for step in range(uniform.shape[1] + 1):

@@ -95,6 +95,16 @@ def test_padding_and_company_do_not_change_a_row(model: Any) -> None:
         assert torch.allclose(alone[0], whole[row], atol=1e-5)
 
 
+def test_a_prompt_of_several_responses_is_read_once(model: Any) -> None:
+    read: list[int] = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
+    rollout = draw(model)
+    hook.remove()
+    assert read[0] == sum(map(len, PROMPTS)) / 4  # each stands there four times
+    alone = torch.cat([draw(model, [p]).response_ids for p in PROMPTS[:1]])
+    assert torch.equal(rollout.response_ids[0], alone[0])
+
+
 def test_samples_follow_the_tempered_distribution(model: Any) -> None:
     """Frequencies of the first token over 4,000 draws against softmax(logits / T), by a χ² of the common tokens."""
     rollout = sample(
