@@ -26,7 +26,9 @@ def figures(results: dict[str, dict[str, Any]], name: str) -> dict[tuple[str, st
 def test_every_evaluation_gives_complete_records(results: dict[str, dict[str, Any]]) -> None:
     assert set(results) == set(suite.EVALUATIONS)
     for name, content in results.items():
-        assert content["results"] or (name in NAMED and "names no" in content["notes"][0])
+        # A judge made in a minute may call every plain answer harmful, and the red team then says so.
+        why = "names no" if name in NAMED else "no attack can be seen to succeed" if name == "red_team" else None
+        assert content["results"] or (why and why in content["notes"][0])
         for r in content["results"]:
             assert r["n"] > 0 and r["seed"] == 7 and r["data"] and r["level"] == 0.95
             assert all(len(sha) == 64 for sha in (*r["data"].values(), *r["models"].values()))
