@@ -52,14 +52,25 @@ class Warm:
         self._process = process
         self._ready = False
 
-    def __call__(self, arguments: list[str], environment: Mapping[str, str]) -> int:
-        """DVC's exit code; that of a killed one if the process is gone."""
-        orders, answers = self._process.stdin, self._process.stdout
-        assert orders is not None and answers is not None
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def ready(self) -> bool:
+        """Whether the libraries are loaded."""
+        answers = self._process.stdout
+        assert answers is not None
         if not self._ready and select.select([answers], [], [], 0)[0]:
             self._ready = answers.readline().strip() == READY
-        if not self._ready:
+        return self._ready
+
+    def __call__(self, arguments: list[str], environment: Mapping[str, str]) -> int:
+        """DVC's exit code; that of a killed one if the process is gone."""
+        if not self.ready():
             return cold(arguments, environment)
+        orders, answers = self._process.stdin, self._process.stdout
+        assert orders is not None and answers is not None
         try:
             with contextlib.suppress(BrokenPipeError):
                 orders.write(json.dumps({"arguments": arguments, "environment": dict(environment)}) + "\n")

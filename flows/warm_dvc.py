@@ -10,6 +10,7 @@ Beside an accelerator, whose driver does not survive a fork, it ends at once.
 """
 
 import atexit
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -49,10 +50,11 @@ def main() -> None:
 
 
 def _serve(orders: IO[str], answers: IO[str]) -> None:
-    answers.write(READY + "\n")
-    for line in orders:
-        order = json.loads(line)
-        answers.write(f"{_forked(_dvc, order['arguments'], order['environment'])}\n")
+    with contextlib.suppress(BrokenPipeError):  # whoever gave them was killed
+        answers.write(READY + "\n")
+        for line in orders:
+            order = json.loads(line)
+            answers.write(f"{_forked(_dvc, order['arguments'], order['environment'])}\n")
 
 
 def _forked(work: Callable[..., None], *arguments: Any) -> int:
