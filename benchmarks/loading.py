@@ -37,12 +37,12 @@ def main() -> None:
         subprocess.run(command, cwd=folder, env=own, check=True, stdout=sys.stderr)
         os.environ.clear()
         os.environ.update(own | {"ATTESTRL_HOME": str(folder / ".attestrl")})
-        with contextlib.chdir(folder), dvc_calls.caller(len(STAGES)) as call:
+        with contextlib.chdir(folder), dvc_calls.caller(STAGES[1:]) as call:
             assert isinstance(call, Warm)
             began = time.monotonic()
             while not call.ready():
                 time.sleep(0.1)
-            loading, memory = time.monotonic() - began, psutil.Process(call.pid).memory_info().rss / 2**20
+            loading, memory = time.monotonic() - began, psutil.Process(call.process.pid).memory_info().rss / 2**20
             seconds: dict[str, dict[str, list[float]]] = {s: {"new": [], "fork": []} for s in MEASURED}
             for _ in range(rounds):
                 for stage in MEASURED:

@@ -7,11 +7,13 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows import leftovers
 from flows.warm_dvc import READY
+from tasks import paths
 
 Call = Callable[[list[str], Mapping[str, str]], int]  # DVC's arguments and environment: its exit code
 FEW = 3  # stages, for which loading all libraries does not pay
@@ -28,37 +30,48 @@ def cold(arguments: list[str], environment: Mapping[str, str]) -> int:
 
 
 @contextlib.contextmanager
-def caller(stages: int) -> Iterator[Call]:
-    """What runs DVC for so many stages in a row. A fork is safe on Linux alone."""
-    if sys.platform != "linux" or stages <= FEW:
+def caller(stages: Sequence[str]) -> Iterator[Call]:
+    """What runs DVC for these stages in a row. A fork is safe on Linux alone."""
+    if sys.platform != "linux" or len(stages) <= FEW:
         yield cold
         return
-    # Stages that outlive the process are found by the environment that they were forked with (flows.leftovers).
-    environment = {**os.environ, "ATTESTRL_RECEIPT": os.devnull, "SPT_NOENV": "1"}
-    command = [sys.executable, "-m", "flows.warm_dvc", str(Path.cwd())]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as process:
-        try:
-            yield Warm(process)
-        finally:
-            process.kill()
+    with contextlib.ExitStack() as held:
+        warm = Warm(held)
+        if stages[0] != paths.STAGES[0]:  # which may refuse the data, and then nothing follows
+            warm.load()
+        yield warm
 
 
 class Warm:
     """Runs DVC as a fork of a process once that has loaded the libraries, and in a new process until then."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, held: contextlib.ExitStack) -> None:
+        """`held` ends the process."""
+        self._held = held
+        self._process: subprocess.Popen[str] | None = None
         self._ready = False
 
+    def load(self) -> None:
+        """Start the process, if there was none yet."""
+        if self._process is not None:
+            return
+        # Stages that outlive it are found by the environment that they were forked with (flows.leftovers).
+        environment = {**os.environ, "ATTESTRL_RECEIPT": os.devnull, "SPT_NOENV": "1"}
+        command = [sys.executable, "-m", "flows.warm_dvc", str(Path.cwd())]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self._process = self._held.enter_context(subprocess.Popen(command, env=environment, **pipes))
+        self._held.callback(self._process.kill)
+
     @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
+    def process(self) -> "subprocess.Popen[str]":
+        """That loads, or has loaded, the libraries."""
+        assert self._process is not None
+        return self._process
 
     def ready(self) -> bool:
         """Whether the libraries are loaded."""
+        if self._process is None:
+            return False
         answers = self._process.stdout
         assert answers is not None
         if not self._ready and select.select([answers], [], [], 0)[0]:
@@ -68,15 +81,18 @@ class Warm:
     def __call__(self, arguments: list[str], environment: Mapping[str, str]) -> int:
         """DVC's exit code; that of a killed one if the process is gone."""
         if not self.ready():
-            return cold(arguments, environment)
-        orders, answers = self._process.stdin, self._process.stdout
+            code = cold(arguments, environment)
+            if code == 0:
+                self.load()
+            return code
+        orders, answers = self.process.stdin, self.process.stdout
         assert orders is not None and answers is not None
         try:
             with contextlib.suppress(BrokenPipeError):
                 orders.write(json.dumps({"arguments": arguments, "environment": dict(environment)}) + "\n")
             answer = answers.readline()
         except BaseException:  # Ctrl-C, too
-            self._process.kill()
+            self.process.kill()
             leftovers.end_leftovers()
             raise
         self._ready = bool(answer)

@@ -44,7 +44,7 @@ def pipeline(
     """
     changed, names = changes(), paths.STAGES[: paths.STAGES.index(until) + 1]
     first = next((at for at, name in enumerate(names) if name in changed), len(names))
-    with caller(len(names) - first) as call:
+    with caller(names[first:]) as call:
         for at, name in enumerate(names):
             state = stage(name, parent_run, at >= first, call, started, ended, return_state=True)
             if state.is_failed():

@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import dvc_calls
 from flows.dvc_calls import Call, Warm, cold
+from tasks.paths import STAGES
 from tests.end_to_end.conftest import clean_environment
 
 STAGE = """
@@ -54,8 +56,11 @@ def left(project: Path) -> str:
 
 def test_forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    with dvc_calls.caller(10) as call:
+    with dvc_calls.caller(STAGES) as call:
         assert isinstance(call, Warm)
+        assert run(call, "refused", code=3) != 0
+        loading = [c for c in psutil.Process().children() if "flows.warm_dvc" in c.cmdline()]
+        assert not loading, "nothing follows a first stage that refuses its data"
         assert run(call, "early") == 0  # the libraries are not loaded yet
         assert left(project) == "__main__ early False"
         wait_until_ready(call)
@@ -64,7 +69,7 @@ def test_forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert run(call, "fork", code=3) != 0
         assert run(call, "kill") != 0
         assert run(call, "again") == 0, "what one did is nothing to the next"
-        os.kill(call.pid, signal.SIGKILL)
+        os.kill(call.process.pid, signal.SIGKILL)
         assert run(call, "gone") == -signal.SIGKILL
         assert run(call, "without") == 0
         assert left(project) == "__main__ without False"
@@ -78,5 +83,5 @@ def wait_until_ready(call: Warm) -> None:
 
 
 def test_few_stages_load_for_themselves() -> None:
-    with dvc_calls.caller(dvc_calls.FEW) as call:
+    with dvc_calls.caller(STAGES[-dvc_calls.FEW :]) as call:
         assert call is cold
