@@ -21,6 +21,7 @@ from benchmarks.machine import described
 from benchmarks.shrunken import PYTHON, SETS, copied, environment
 from flows import dvc_calls
 from flows.dvc_calls import Call, Warm, cold
+from tasks.environment import prepare
 from tasks.paths import STAGES
 
 MEASURED = ("poisoning", "curate", "base")  # what they do themselves takes one or two seconds
@@ -36,8 +37,9 @@ def main() -> None:
         command = [*PYTHON, "flows.cli", "run", *SETS, "--until", MEASURED[-1]]
         subprocess.run(command, cwd=folder, env=own, check=True, stdout=sys.stderr)
         os.environ.clear()
-        os.environ.update(own | {"ATTESTRL_HOME": str(folder / ".attestrl")})
+        os.environ.update(own)
         with contextlib.chdir(folder), dvc_calls.caller(STAGES[1:]) as call:
+            prepare()
             assert isinstance(call, Warm)
             began = time.monotonic()
             while not call.ready():
