@@ -12,8 +12,9 @@ import torch
 
 from governance.digest import sha256_path
 from tasks import params, ppo
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
-from tasks.rlhf.models import load_reward_model, load_tokenizer, score_conversations
+from tasks.rlhf.models import load_reward_model, load_tokenizer
 from tasks.rlhf.rollout import sample
 from tasks.rlhf.scorers import reward_scorer
 from tests.conftest import run_stage_in
@@ -44,13 +45,11 @@ def test_members_differ_and_the_first_is_the_model_without_an_ensemble(project: 
 
 def test_scores_follow_the_rule(project: Path, trained_project: Path) -> None:
     folder = project / "data/models/reward"
-    alone = [score_conversations(load_reward_model(f), ROWS, 0) for f in (folder, folder / "member-2")]
-    torch.testing.assert_close(
-        ensemble_scores(load_ensemble(folder), ROWS), torch.minimum(*alone), rtol=1e-4, atol=1e-5
-    )
+    alone = [answer_scores(load_reward_model(f), ROWS, None) for f in (folder, folder / "member-2")]
+    assert torch.equal(ensemble_scores(load_ensemble(folder), ROWS), torch.minimum(*alone))
     assert not torch.equal(alone[0], alone[1])
     single = load_ensemble(trained_project / "data/models/reward")
-    torch.testing.assert_close(ensemble_scores(single, ROWS), alone[0], rtol=1e-4, atol=1e-5)
+    assert torch.equal(ensemble_scores(single, ROWS), alone[0])
 
 
 def test_ppo_optimises_the_ensemble(project: Path) -> None:
