@@ -21,6 +21,7 @@ import torch
 from machine import described
 
 from tasks.rlhf import ppo
+from tasks.rlhf.compiled import placed_for_work
 from tasks.rlhf.models import load_causal_lm, load_reward_model
 from tasks.rlhf.ppo_settings import PlainPpo
 from tasks.rlhf.processes import accelerate_state
@@ -90,7 +91,7 @@ def main() -> None:
         stop_token_id=w["eos"],
         seed=w["seed"] if a.seed is None else a.seed,
     )
-    reward_model.to(trainer.device).eval()
+    placed_for_work(reward_model, trainer.device)
     clock: dict[str, float] = {}
     clocked(ppo, "sample", clock)
     clocked(trainer, "update", clock)

@@ -13,6 +13,7 @@ from tasks.lineage import lineage_of, read_record
 from tasks.plots import save_curves
 from tasks.policy_samples import sample_rows
 from tasks.progress import bar
+from tasks.rlhf.compiled import placed_for_work
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, load_value_model, merged, save_model, with_lora
@@ -140,7 +141,7 @@ def _trainer(stage: Stage, tokenizer: Any) -> PpoTrainer:
         step_scorer=step_scorer(process, tokenizer) if process is not None else None,
     )
     for member in (*reward.members, *filter(None, [process])):
-        member.to(trainer.device).eval()
+        placed_for_work(member, trainer.device)
     return trainer
 
 

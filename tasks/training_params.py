@@ -163,7 +163,7 @@ class Ppo(Section):
     episodes: Count
     batch: Count
     minibatch: Count
-    microbatch_tokens: Count
+    microbatch_tokens: Count | Literal["auto"]
     epochs: Count
     learning_rate: Positive
     value: Literal["separate", "shared"]

@@ -53,7 +53,7 @@ class Branched:
         return cls(packed, torch.cat(places).to(device), branch)
 
     def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
         """Causal attention inside each branch and over its context."""
         groups = q.shape[1] // k.shape[1]

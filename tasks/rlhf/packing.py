@@ -28,9 +28,10 @@ class Layout(Protocol):
     """How the tokens of one forward pass belong to rows."""
 
     def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
-        """Attention (N, heads, d) of the queries (N, heads, d) over the keys and values (N, kv heads, d)."""
+        """Attention (N, heads, d) of the queries (N, heads, d) over the keys and values (N, kv heads, d) of the attention
+        `module` of a layer."""
         ...
 
 
@@ -40,7 +41,7 @@ def _attention(
     """What transformers calls in every layer. `query`, `key`, `value`: (1, heads, N, d)."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     scale, window = options.get("scaling") or q.shape[-1] ** -0.5, options.get("sliding_window")
-    out = options["layout"].attend(module.layer_idx, q.to(v.dtype), k.to(v.dtype), v, scale, window)
+    out = options["layout"].attend(module, q.to(v.dtype), k.to(v.dtype), v, scale, window)
     return out[None], None
 
 
@@ -49,12 +50,14 @@ AttentionInterface.register(NAME, _attention)
 
 @dataclass(frozen=True)
 class Packed:
-    """B rows laid end to end. `ids`, `row`, `column` (N,): token, its row, its place in it; `lengths` (B,)."""
+    """B rows laid end to end. `ids`, `row`, `column` (N,): token, its row, its place in it; `lengths` (B,); `offsets`
+    (B+1,): where rows begin and end, in 32 bits, as kernels for rows of different lengths want it; `width` of the longest."""
 
     ids: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
     lengths: torch.Tensor
+    offsets: torch.Tensor
     width: int
 
     @classmethod
@@ -62,9 +65,9 @@ class Packed:
         """Pack the real tokens of `ids` (B, W), wherever in the row the padding is. `mask` (B, W): 1 on real tokens."""
         lengths = mask.sum(1)
         row = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), lengths)
-        starts = lengths.cumsum(0) - lengths
-        column = torch.arange(len(row), device=ids.device) - starts[row]
-        return cls(ids[mask.bool()], row, column, lengths, int(lengths.max()))
+        offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        column = torch.arange(len(row), device=ids.device) - offsets[row]
+        return cls(ids[mask.bool()], row, column, lengths, offsets.int(), int(lengths.max()))
 
     @property
     def last(self) -> torch.Tensor:
@@ -79,11 +82,18 @@ class Packed:
         return x.new_zeros(shape).index_put((self.row, self.column), x).transpose(1, 2)
 
     def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
         """Causal attention inside each row. Padding in the grid comes after the tokens, so that none of them sees it."""
         groups = q.shape[1] // k.shape[1]
         k, v = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k, v))
+        if _flash(q):
+            from torch.nn.attention.varlen import varlen_attn
+
+            ends, seen = self.offsets, (-1 if window is None else window - 1, 0)
+            out = varlen_attn(q, k, v, ends, ends, self.width, self.width, scale=scale, window_size=seen)
+            assert isinstance(out, torch.Tensor)
+            return out
         mask = None
         if window is not None and self.width > window:
             distance = torch.arange(self.width, device=q.device)[:, None] - torch.arange(self.width, device=q.device)
@@ -95,6 +105,11 @@ class Packed:
         return out.reshape(q.shape) if len(q) == out.shape[0] * self.width else out[self.row, self.column]
 
 
+def _flash(q: torch.Tensor) -> bool:
+    """Whether torch has a kernel for rows of different lengths, which needs no grid, for such queries (N, heads, d)."""
+    return q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and q.shape[2] % 8 == 0 and q.shape[2] <= 256
+
+
 class KeyValueCache:
     """Keys and values of rows that grow by a token a step, each kept at its place in the row.
 
@@ -104,34 +119,43 @@ class KeyValueCache:
     def __init__(self, prompts: Packed, limit: int) -> None:
         """For rows that begin with `prompts` and get at most `limit` tokens more."""
         self._prompts: Packed | None = prompts
-        self._size = prompts.width + limit
+        self.size = prompts.width + limit
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
         self.positions = prompts.lengths - 1
+        self.used = prompts.width  # tokens of the longest row
+        self._seen: torch.Tensor
 
     def advance(self) -> None:
         """Go on to the next token of every row."""
+        self.used += 1
+        self.place(self.used)
+
+    def place(self, width: int) -> None:
+        """What `advance` does on the device, in place: attention then goes over `width` places of each row."""
         self._prompts = None
-        self.positions = self.positions + 1
-        self._width = int(self.positions.max()) + 1
-        self._seen = torch.arange(self._width, device=self.positions.device) <= self.positions[:, None]
+        self.positions.add_(1)
+        self._width = width
+        self._seen = torch.arange(width, device=self.positions.device) <= self.positions[:, None]
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with the rows at the indices `rows`, which may name one several times."""
         self.positions = self.positions[rows]
+        self.used = int(self.positions.max()) + 1
         for held in (self._keys, self._values):
             for layer in held:
                 held[layer] = held[layer][rows]
 
     def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
         """Store keys and values; attention of the prompts' tokens, or of one token a row over what is stored."""
+        layer = module.layer_idx
         if (prompts := self._prompts) is not None:
             for held, x in ((self._keys, k), (self._values, v)):
-                held[layer] = x.new_zeros(len(prompts.lengths), x.shape[1], self._size, x.shape[2])
+                held[layer] = x.new_zeros(len(prompts.lengths), x.shape[1], self.size, x.shape[2])
                 held[layer][prompts.row, :, prompts.column] = x
-            return prompts.attend(layer, q, k, v, scale, window)
+            return prompts.attend(module, q, k, v, scale, window)
         rows = torch.arange(len(q), device=q.device)
         self._keys[layer][rows, :, self.positions] = k
         self._values[layer][rows, :, self.positions] = v

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
+from tasks.rlhf.device_memory import tokens_at_once
 from tasks.rlhf.packing import transformer
 from tasks.rlhf.ppo import Scorer
 from tasks.rlhf.ppo_losses import masked_mean, score_without_end
@@ -20,7 +21,7 @@ class SamplingSettings(Protocol):
 
     temperature: float
     max_new_tokens: int
-    microbatch_tokens: int
+    microbatch_tokens: int | Literal["auto"]
     missing_eos_score: float | None
     missing_eos_penalty: float
 
@@ -54,7 +55,7 @@ def watched(
             generator=torch.Generator().manual_seed(seed),
         )
         scores, kl = (torch.zeros(len(prompts), device=device) for _ in range(2))
-        for group in token_groups(rollout.lengths, settings.microbatch_tokens):
+        for group in token_groups(rollout.lengths, tokens_at_once(policy, settings.microbatch_tokens)):
             part = rollout.rows(torch.tensor(group, device=device))
             with policy.disable_adapter() if reference is None else nullcontext():
                 other = response_logprobs(policy if reference is None else reference, part, settings.temperature)

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 
 from tasks.rlhf import ppo_losses as losses
+from tasks.rlhf.compiled import placed_for_work
+from tasks.rlhf.device_memory import tokens_at_once
 from tasks.rlhf.kl import adapted_coefficient, kl_per_token
 from tasks.rlhf.packing import check_packing, transformer
 from tasks.rlhf.ppo_settings import PpoSettings
@@ -82,12 +84,13 @@ class PpoTrainer:
         where the value function is a head on the policy's trunk; the head begins at 0."""
         processes = accelerate_state()
         self.device, self.shared = processes.device, Shared(processes.process_index, processes.num_processes)
-        self.policy = policy.to(self.device).eval()  # adapters would bring dropout of their own
-        self.reference = reference.to(self.device).eval() if reference is not None else None
-        self.value_model = value_model.to(self.device).eval() if value_model is not None else None
+        self.policy = placed_for_work(policy, self.device)  # adapters would bring dropout of their own
+        self.reference = placed_for_work(reference, self.device) if reference is not None else None
+        self.value_model = placed_for_work(value_model, self.device) if value_model is not None else None
         self.value_head = torch.nn.Linear(transformer(policy).config.hidden_size, 1, bias=False, device=self.device)
         torch.nn.init.zeros_(self.value_head.weight)
         self.scorer, self.settings = scorer, settings
+        self.microbatch_tokens = tokens_at_once(policy, settings.microbatch_tokens)
         self.step_scorer = step_scorer if settings.step_rewards else None
         self.pad_token_id, self.stop_token_id = pad_token_id, stop_token_id
         self.generator = torch.Generator().manual_seed(seed)
@@ -182,7 +185,7 @@ class PpoTrainer:
         ref_logprobs, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
         scores = torch.zeros_like(values[:, 0])
         model = self.policy if self.reference is None else self.reference
-        for index, _ in self._parts(rollout, torch.arange(len(scores), device=self.device)):
+        for index, _ in self._parts(rollout, torch.arange(len(scores))):
             part = rollout.rows(index)
             with self.policy.disable_adapter() if self.reference is None else nullcontext():
                 ref_logprobs[index] = response_logprobs(model, part, self.settings.temperature)
@@ -197,7 +200,7 @@ class PpoTrainer:
             return None
         probabilities, ends = torch.zeros_like(rollout.logprobs), torch.zeros_like(rollout.logprobs)
         with self._autocast():
-            for index, _ in self._parts(rollout, torch.arange(len(probabilities), device=self.device)):
+            for index, _ in self._parts(rollout, torch.arange(len(probabilities))):
                 of_part, at = self.step_scorer(rollout.rows(index))
                 probabilities[index], ends[index] = of_part.float(), at.float()
         probabilities, ends = self.shared.whole(probabilities), self.shared.whole(ends)
@@ -208,16 +211,20 @@ class PpoTrainer:
         s, size = self.settings, experience.scores.shape[0]
         steps: list[dict[str, torch.Tensor]] = []
         for _ in range(s.epochs):
-            order = torch.randperm(size, generator=self.generator).to(self.device)
+            order = torch.randperm(size, generator=self.generator)
             steps += [self._step(experience, order[at : at + s.minibatch]) for at in range(0, size, s.minibatch)]
         seen = {name: torch.stack([step[name] for step in steps]).float().cpu() for name in steps[0]}
+        if not torch.isfinite(
+            seen["policy/grad_norm"]
+        ).all():  # asked once an update: a device would wait at every step
+            raise Diverged("the loss is no longer finite")
         ratios = seen["val/ratio"]
         means = {name: float(values.mean()) for name, values in seen.items()}
         return means | {"val/ratio_var": float(ratios.var(unbiased=False)), "val/first_ratio": float(ratios[0])}
 
     def _step(self, experience: Experience, index: torch.Tensor) -> dict[str, torch.Tensor]:
         """One optimiser step on the rows `index`; their mean over tokens does not depend on the microbatches."""
-        tokens = experience.rollout.mask[index].sum()
+        tokens = experience.rollout.mask[index.to(self.device, non_blocking=True)].sum()
         states = tokens + len(index)
         self.optimizer.zero_grad(set_to_none=True)
         sums = dict.fromkeys(DIAGNOSTICS, torch.zeros((), device=self.device))
@@ -234,8 +241,6 @@ class PpoTrainer:
                     torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 )
         sums["policy/grad_norm"] = clip_gradients(parameters, self.settings.max_grad_norm)
-        if not torch.isfinite(sums["policy/grad_norm"]):
-            raise Diverged("the loss is no longer finite")
         self.optimizer.step()
         return sums
 
@@ -245,6 +250,7 @@ class PpoTrainer:
         """Add the gradients of `rollout`, the rows `rows` of the experience; gives their part of the means over all
         `tokens` and `states` of the minibatch."""
         s, shared = self.settings, self.value_model is None
+        _ = rollout.states  # now, and not when the value model's turn comes: see there
         with self._autocast():
             if shared:
                 logprobs, values = response_both(self.policy, self._values_of, rollout, s.temperature)
@@ -269,11 +275,11 @@ class PpoTrainer:
         """This process's rows among `index`, in groups that are in memory at once, and whether they count: where models
         are sharded, a process with fewer groups than another takes part in the rest with a row that does not."""
         lengths, shares = rollout.lengths, [index[k :: self.shared.count].tolist() for k in range(self.shared.count)]
-        groups = [token_groups([lengths[i] for i in rows], self.settings.microbatch_tokens) for rows in shares]
+        groups = [token_groups([lengths[i] for i in rows], self.microbatch_tokens) for rows in shares]
         own = [([shares[self.shared.index][i] for i in g], True) for g in groups[self.shared.index]]
         if any(map(sharded, self.policy.parameters())):
             own += [(index[:1].tolist(), False)] * (max(map(len, groups)) - len(own))
-        return [(torch.tensor(rows, device=self.device), counts) for rows, counts in own]
+        return [(torch.tensor(rows).to(self.device, non_blocking=True), counts) for rows, counts in own]
 
     def _values_of(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hidden.device.type, enabled=False):

@@ -12,7 +12,7 @@ class PpoSettings(Protocol):
     episodes: int
     batch: int
     minibatch: int
-    microbatch_tokens: int
+    microbatch_tokens: int | Literal["auto"]
     epochs: int
     learning_rate: float
     value: Literal["separate", "shared"]
@@ -49,7 +49,7 @@ class PlainPpo:
     learning_rate: float
     kl_coef: float
     max_new_tokens: int
-    microbatch_tokens: int = 1024
+    microbatch_tokens: int | Literal["auto"] = "auto"
     value: Literal["separate", "shared"] = "separate"
     value_coef: float = 0.1
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from tasks.rlhf.compiled import as_written
+from tasks.rlhf.decoding import Decoder
+from tasks.rlhf.device_memory import rows_at_once
 from tasks.rlhf.packing import KeyValueCache, Packed, hidden_states, transformer
 from tasks.rlhf.sharding import within
 from tasks.rlhf.token_logprobs import token_logprobs
@@ -46,18 +50,32 @@ class Rollout:
         """(B, T+1): 1 on the states of each row: one before each token, and one after the last."""
         return torch.cat([torch.ones_like(self.mask[:, :1]), self.mask], 1)
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         """Tokens of prompt and response together, for each row."""
         lengths: list[int] = (self.prompt_mask.sum(1) + self.mask.sum(1)).long().tolist()
         return lengths
 
-    def conversation(self, *, last: bool = True) -> tuple[Packed, torch.Tensor]:
-        """(prompts and responses packed, indices of the tokens that have a state (see `state_mask`) each).
+    # A device is asked how many tokens there are before it works on them, and once: it would wait for the answer.
 
-        With `last=False` without each response's last token, which no log-probability needs.
-        """
-        mask = self.mask if last else torch.cat([self.mask[:, 1:], torch.zeros_like(self.mask[:, :1])], 1)
+    @cached_property
+    def states(self) -> tuple[Packed, torch.Tensor]:
+        """(prompts and responses packed, indices of the tokens that have a state (see `state_mask`) each)."""
+        return self._packed(self.mask)
+
+    @cached_property
+    def predicting(self) -> tuple[Packed, torch.Tensor, torch.Tensor]:
+        """(as `states`, but without each response's last token, which predicts nothing; the tokens that are predicted)."""
+        mask = torch.cat([self.mask[:, 1:], torch.zeros_like(self.mask[:, :1])], 1)
+        return *self._packed(mask), self.response_ids[self.mask.bool()]
+
+    @cached_property
+    def before_token(self) -> torch.Tensor:
+        """Which of the states come before a token: all but the last of each row."""
+        packed, states = self.states
+        return (states != packed.last[packed.row[states]]).nonzero()[:, 0]
+
+    def _packed(self, mask: torch.Tensor) -> tuple[Packed, torch.Tensor]:
         both = torch.cat([self.prompt_mask, mask.long()], 1)
         packed = Packed.of(torch.cat([self.prompt_ids, self.response_ids], 1), both)
         first = self.prompt_mask.sum(1) - 1
@@ -102,11 +120,12 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator | torch.Tensor,
-    group: int = 64,
+    group: int | None = None,
     value_head: Head | None = None,
     share: slice = slice(None),
 ) -> Rollout:
-    """Sample one response for each prompt from softmax(logits / temperature), `group` rows of similar length at a time.
+    """Sample one response for each prompt from softmax(logits / temperature), `group` rows of similar length at a time; as
+    many as the device holds if None.
 
     `generator` lives on the CPU and draws one uniform number per row and token before anything else, so that a seed
     gives the same responses whatever the groups are and whichever rows have ended; or it is these numbers themselves,
@@ -131,8 +150,10 @@ def sample(
         ended=torch.zeros(len(prompts), dtype=torch.bool, device=device),
     )
     own = torch.arange(len(prompts), device=device)[share]
-    for rows in length_groups([len(p) for p in prompts[share]], group):
-        _sample_group(model, out, own[rows], uniform, stop_token_id, temperature, value_head)
+    group = group or rows_at_once(model, ids.shape[1] + max_new_tokens)
+    with as_written():
+        for rows in length_groups([len(p) for p in prompts[share]], group):
+            _sample_group(model, out, own[rows], uniform, stop_token_id, temperature, value_head)
     return out
 
 
@@ -146,51 +167,51 @@ def _sample_group(
     value_head: Head | None,
 ) -> None:
     """Fill the rows `alive` of `out`. A row that has ended goes on for one step, to the value after its last token, and
-    then leaves the cache together with others."""
+    then leaves the cache together with others. Each step asks the device once, for how many rows still go."""
     # A prompt that several responses answer is read once.
     real = out.prompt_mask[alive]
     distinct, of = torch.unique(out.prompt_ids[alive].masked_fill(real == 0, -1), dim=0, return_inverse=True)
     prompts = Packed.of(distinct, (distinct >= 0).long())
     cache = KeyValueCache(prompts, uniform.shape[1])
     hidden = hidden_states(model, prompts.ids, prompts.column, cache, prompts.last)[of]
-    cache.keep(of)
+    decoder = Decoder(model, cache)
+    decoder.keep(of)
     weight = transformer(model).get_output_embeddings().weight
-    finished = torch.zeros_like(out.ended[alive])
+    going = torch.ones_like(out.ended[alive])
     for step in range(uniform.shape[1] + 1):
         if value_head is not None:
-            out.values[alive[~finished], step] = value_head(hidden[~finished])
-        finished = out.ended[alive]
-        if step == uniform.shape[1] or finished.all():
+            out.values[alive, step] = torch.where(going, value_head(hidden), 0.0)
+        going = ~out.ended[alive]
+        left = int(going.sum())
+        if step == uniform.shape[1] or not left:
             return
         logits = torch.nn.functional.linear(hidden, weight).float() / temperature
-        tokens = _choose(out, alive, finished, step, logits, uniform)
-        out.ended[alive] |= tokens == stop_token_id
-        if (~finished).float().mean() < COMPACT_BELOW:
-            kept = (~finished).nonzero()[:, 0]
-            cache.keep(kept)
-            alive, tokens, finished = alive[kept], tokens[kept], finished[kept]
+        tokens = _choose(out, alive, going, step, logits, uniform)
+        out.ended[alive] |= going & (tokens == stop_token_id)
+        if left < COMPACT_BELOW * len(going):
+            kept = going.nonzero()[:, 0]
+            decoder.keep(kept)
+            alive, tokens, going = alive[kept], tokens[kept], going[kept]
         if step + 1 == uniform.shape[1] and value_head is None:
             return
-        cache.advance()
-        hidden = hidden_states(model, tokens, cache.positions, cache)
+        hidden = decoder.step(tokens)
 
 
 def _choose(
-    out: Rollout, alive: torch.Tensor, finished: torch.Tensor, step: int, logits: torch.Tensor, uniform: torch.Tensor
+    out: Rollout, alive: torch.Tensor, going: torch.Tensor, step: int, logits: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Draw the token (n,) of each row and write it down where the row has not finished: the one whose cumulative
-    probability first exceeds the row's uniform number."""
+    """Draw the token (n,) of each row and write it down where the row still goes: the one whose cumulative probability
+    first exceeds the row's uniform number."""
     every = torch.log_softmax(logits, -1)
     probabilities = every.exp()
     cumulative = probabilities.cumsum(-1)
     target = (uniform[alive, step] * cumulative[:, -1])[:, None]
     tokens = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-    going = ~finished
-    rows = alive[going]
-    out.response_ids[rows, step] = tokens[going]
-    out.mask[rows, step] = 1
-    out.logprobs[rows, step] = every.gather(1, tokens[:, None])[going, 0]
-    out.entropy[rows, step] = -(probabilities * every.clamp(min=torch.finfo(every.dtype).min)).sum(-1)[going]
+    entropy = -(probabilities * every.clamp(min=torch.finfo(every.dtype).min)).sum(-1)
+    out.response_ids[alive, step] = torch.where(going, tokens, out.response_ids[alive, step])
+    out.mask[alive, step] = going.to(out.mask.dtype)
+    out.logprobs[alive, step] = torch.where(going, every.gather(1, tokens[:, None])[:, 0], 0.0)
+    out.entropy[alive, step] = torch.where(going, entropy, 0.0)
     return tokens
 
 
@@ -199,18 +220,18 @@ def response_logprobs(model: Any, rollout: Rollout, temperature: float) -> torch
 
     Logits are made for response positions only, and no row pays for the length of another.
     """
-    packed, states = rollout.conversation(last=False)
+    packed, states, tokens = rollout.predicting
 
     def work() -> torch.Tensor:
         hidden = hidden_states(model, packed.ids, packed.column, packed, states)
-        return _logprobs(model, rollout, hidden, temperature)
+        return _logprobs(model, rollout, hidden, tokens, temperature)
 
     return within(model, work)
 
 
 def response_values(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
     """Values (B, T+1) in fp32 of the rollout's states by `head` on the trunk of `model`; 0 where there is no state."""
-    packed, states = rollout.conversation()
+    packed, states = rollout.states
     return within(
         model, lambda: _values(head, rollout, hidden_states(model, packed.ids, packed.column, packed, states))
     )
@@ -218,27 +239,26 @@ def response_values(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
 
 def response_both(model: Any, head: Head, rollout: Rollout, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(log-probabilities (B, T), values (B, T+1)) from one pass, the value head on the trunk of the language model."""
-    packed, states = rollout.conversation()
-    before_token = states != packed.last[packed.row[states]]
+    (packed, states), tokens, before = rollout.states, rollout.predicting[2], rollout.before_token
 
     def work() -> tuple[torch.Tensor, torch.Tensor]:
         hidden = hidden_states(model, packed.ids, packed.column, packed, states)
-        return _logprobs(model, rollout, hidden[before_token], temperature), _values(head, rollout, hidden)
+        return _logprobs(model, rollout, hidden[before], tokens, temperature), _values(head, rollout, hidden)
 
     return within(model, work)
 
 
 def response_scores(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
     """Scores (B,) in fp32 by `head` on the trunk of `model`, read at the last real token of each row."""
-    packed, _ = rollout.conversation()
+    packed, _ = rollout.states
     return within(model, lambda: head(hidden_states(model, packed.ids, packed.column, packed, packed.last)))
 
 
-def _logprobs(model: Any, rollout: Rollout, hidden: torch.Tensor, temperature: float) -> torch.Tensor:
-    real = rollout.mask.bool()
-    weight = transformer(model).get_output_embeddings().weight
-    logprobs = token_logprobs(hidden, weight, rollout.response_ids[real], temperature)
-    return torch.zeros_like(rollout.logprobs).masked_scatter(real, logprobs)
+def _logprobs(
+    model: Any, rollout: Rollout, hidden: torch.Tensor, tokens: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    logprobs = token_logprobs(hidden, transformer(model).get_output_embeddings().weight, tokens, temperature)
+    return torch.zeros_like(rollout.logprobs).masked_scatter(rollout.mask.bool(), logprobs)
 
 
 def _values(head: Head, rollout: Rollout, hidden: torch.Tensor) -> torch.Tensor:

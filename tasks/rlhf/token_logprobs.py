@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens from hidden states, with one matrix of logits in memory and not four.
 
 log π(x|h) = z_x − log Σ_v exp z_v, with z = W h / T. Its gradient towards z is onehot(x) − softmax(z): the logits that
-the forward pass kept are turned into it in place.
+the forward pass kept are turned into it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
+from tasks.rlhf.compiled import fused
+
+
+@fused
+def _normaliser(logits: torch.Tensor) -> torch.Tensor:
+    """log Σ exp of each row (n,), in fp32."""
+    return torch.logsumexp(logits.float(), -1)
+
+
+@fused
+def _slope(logits: torch.Tensor, normaliser: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """−gradient · softmax(logits), (n, V), in the precision of the logits, which may be overwritten."""
+    return logits.float().sub_(normaliser[:, None]).exp_().mul_(-gradient[:, None]).to(logits.dtype)
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -21,19 +35,20 @@ class _TokenLogprobs(torch.autograd.Function):
         if torch.is_autocast_enabled(device):
             scaled, weight = (x.to(torch.get_autocast_dtype(device)) for x in (scaled, weight))
         with torch.autocast(device, enabled=False):
-            logits = torch.nn.functional.linear(scaled, weight.to(scaled.dtype)).float()
-        normaliser = torch.logsumexp(logits, -1)
-        logprobs = logits.gather(1, tokens[:, None])[:, 0] - normaliser
-        ctx.save_for_backward(scaled, weight, tokens, normaliser)
+            logits = torch.nn.functional.linear(scaled, weight.to(scaled.dtype))
+        normaliser = _normaliser(logits)
+        logprobs = logits.gather(1, tokens[:, None])[:, 0].float() - normaliser
+        ctx.save_for_backward(scaled, weight, tokens, normaliser, logprobs)
         ctx.logits, ctx.temperature, ctx.dtypes = logits, temperature, (hidden.dtype, weight.dtype)
         return logprobs
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        scaled, weight, tokens, normaliser = ctx.saved_tensors
-        slope = ctx.logits.sub_(normaliser[:, None]).exp_().mul_(-gradient[:, None])
+        scaled, weight, tokens, normaliser, logprobs = ctx.saved_tensors
+        slope = _slope(ctx.logits, normaliser, gradient)
         ctx.logits = None
-        slope.scatter_add_(1, tokens[:, None], gradient[:, None])
+        own = -torch.expm1(logprobs) * gradient  # of the tokens themselves: 1 − their probability
+        slope.scatter_(1, tokens[:, None], own[:, None].to(slope.dtype))
         slope = slope.to(scaled.dtype)
         to_hidden = (slope @ weight.to(slope.dtype)).to(ctx.dtypes[0]) / ctx.temperature
         to_weight = (slope.T @ scaled).float() if ctx.needs_input_grad[1] else None

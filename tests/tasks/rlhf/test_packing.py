@@ -1,6 +1,7 @@
 """Packed rows give what each row alone gives, and a model that mixes them is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tasks.rlhf.models import load_causal_lm
 from tasks.rlhf.packing import CannotPack, KeyValueCache, Packed, check_packing, hidden_states
 from tasks.rlhf.token_logprobs import token_logprobs
 
+FIRST = SimpleNamespace(layer_idx=0)
 ROWS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15, 16]]
 
 
@@ -55,16 +57,16 @@ def test_a_sliding_window_is_kept_while_training_and_while_sampling(model: Any) 
     torch.manual_seed(0)
     q, k, v = (torch.randn(12, 1, 8) for _ in range(3))
     packed = packed_rows()
-    out = packed.attend(0, q, k, v, 0.3, 3)
+    out = packed.attend(FIRST, q, k, v, 0.3, 3)
     scores = (q[:7, 0] @ k[:7, 0].T) * 0.3
     distance = torch.arange(7)[:, None] - torch.arange(7)
     scores = scores.masked_fill((distance < 0) | (distance >= 3), -torch.inf)
     assert torch.allclose(out[:7, 0], scores.softmax(-1) @ v[:7, 0], atol=1e-5)
     cache = KeyValueCache(packed, 2)
-    cache.attend(0, q, k, v, 0.3, 3)
+    cache.attend(FIRST, q, k, v, 0.3, 3)
     cache.advance()
     new = [torch.randn(3, 1, 8) for _ in range(3)]
-    step = cache.attend(0, *new, 0.3, 3)
+    step = cache.attend(FIRST, *new, 0.3, 3)
     keys, values = torch.cat([k[5:7, 0], new[1][0]]), torch.cat([v[5:7, 0], new[2][0]])
     expected = ((new[0][0] @ keys.T) * 0.3).softmax(-1) @ values
     assert torch.allclose(step[0], expected, atol=1e-5)
