@@ -65,6 +65,41 @@ def clocked(owner: Any, name: str, clock: dict[str, float]) -> None:
     setattr(owner, name, timed)
 
 
+def training_flops(trainer: ppo.PpoTrainer, epochs: int) -> float:
+    """Operations of the matrix products of an update, forward and backward, on the batch that the trainer saw last: 6 for
+    each weight and token that it works on, and 6 · width for each pair of tokens that meet in a layer's attention."""
+    config, rollout = trainer.policy.config, trainer.experience.rollout
+    lengths = torch.tensor(rollout.lengths, dtype=torch.float64)
+    weights = sum(p.numel() for p in trainer.policy.base_model.layers.parameters() if p.dim() > 1)
+    heads = trainer.policy.get_output_embeddings().weight.numel()
+    attention = config.num_hidden_layers * config.hidden_size * float((lengths**2).sum())
+    trunks = 1 if trainer.value_model is None else 2
+    return 6.0 * epochs * (trunks * (weights * float(lengths.sum()) + attention) + heads * float(rollout.mask.sum()))
+
+
+def matmul_flops(size: int = 8192, times: int = 20) -> float:
+    """Operations a second of bf16 matrix products on the device."""
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    for rounds in (3, times):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(rounds):
+            torch.mm(a, b)
+        torch.cuda.synchronize()
+    return 2.0 * size**3 * times / (time.perf_counter() - started)
+
+
+def of_gpu(trainer: ppo.PpoTrainer, epochs: int, train_s: float) -> dict[str, float]:
+    """What the training part reaches of the device's own rate, and the memory it took."""
+    done, rate = training_flops(trainer, epochs) / train_s, matmul_flops()
+    return {
+        "train_tflops_per_s": round(done / 1e12, 1),
+        "matmul_tflops_per_s": round(rate / 1e12, 1),
+        "train_share_of_matmul": round(done / rate, 3),
+        "peak_gpu_mb": torch.cuda.max_memory_allocated() >> 20,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", type=Path)
@@ -120,6 +155,7 @@ def main() -> None:
         "optimizer_steps": w["ppo_epochs"] * w["batch_size"] // w["minibatch_size"],
         "first_ratio_error": float(f"{abs(first['val/first_ratio'] - 1):.2e}"),
         "kl": round(seen[-1]["objective/kl"], 4),
+        **(of_gpu(trainer, w["ppo_epochs"], clock["update"] / n) if trainer.device.type == "cuda" else {}),
         **described(),
         "device": on,
         "processes": trainer.shared.count,
