@@ -15,15 +15,21 @@ import torch
 from tasks.rlhf.packing import KeyValueCache, hidden_states
 
 GROWTH = 64  # places by which the width of a graph grows: recording costs a step, and each place is read in every step
+STEPS = 8  # between questions to a device how many rows still go: it stands still until it has the answer and new work
 
 
 class Decoder:
-    """Steps of one batch of rows. Call under `torch.no_grad`, after the prompts have been read."""
+    """Steps of one batch of rows. Call under `torch.no_grad`, after the prompts have been read.
+
+    Every `steps_between` steps the rows that have ended should leave, if fewer than `compact_below` of all still go.
+    """
 
     def __init__(self, model: Any, cache: KeyValueCache) -> None:
         self.model, self.cache = model, cache
         self._graph: torch.cuda.CUDAGraph | None = None
         self._recorded = cache.positions.is_cuda
+        self.steps_between = STEPS if self._recorded else 1
+        self.compact_below = 0.5 if self._recorded else 0.8  # share of rows still going, from which the others leave
         self._width = 0
         self._tokens = self._hidden = cache.positions
 

@@ -16,8 +16,6 @@ from tasks.rlhf.packing import KeyValueCache, Packed, hidden_states, transformer
 from tasks.rlhf.sharding import within
 from tasks.rlhf.token_logprobs import token_logprobs
 
-COMPACT_BELOW = 0.8  # finished rows leave the batch when fewer than this share are still going
-
 Head = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -167,7 +165,7 @@ def _sample_group(
     value_head: Head | None,
 ) -> None:
     """Fill the rows `alive` of `out`. A row that has ended goes on for one step, to the value after its last token, and
-    then leaves the cache together with others. Each step asks the device once, for how many rows still go."""
+    then leaves the cache together with others."""
     # A prompt that several responses answer is read once.
     real = out.prompt_mask[alive]
     distinct, of = torch.unique(out.prompt_ids[alive].masked_fill(real == 0, -1), dim=0, return_inverse=True)
@@ -182,13 +180,14 @@ def _sample_group(
         if value_head is not None:
             out.values[alive, step] = torch.where(going, value_head(hidden), 0.0)
         going = ~out.ended[alive]
-        left = int(going.sum())
+        asked = step % decoder.steps_between == 0
+        left = int(going.sum()) if asked else len(going)
         if step == uniform.shape[1] or not left:
             return
         logits = torch.nn.functional.linear(hidden, weight).float() / temperature
         tokens = _choose(out, alive, going, step, logits, uniform)
         out.ended[alive] |= going & (tokens == stop_token_id)
-        if left < COMPACT_BELOW * len(going):
+        if left < decoder.compact_below * len(going):
             kept = going.nonzero()[:, 0]
             decoder.keep(kept)
             alive, tokens, going = alive[kept], tokens[kept], going[kept]
