@@ -2,8 +2,8 @@
 `flows.dvc_calls`.
 
 DVC starts each stage as a program, and Python takes five to ten seconds of a core to load what DVC and the stage stand on
-before either does anything. Where a run makes several stages, one process loads these libraries once, beside the first
-stages. DVC's command for each further stage is a fork of it, and so is, inside that, the stage. Of this project the
+before either does anything. Where a run makes several stages, one process loads these libraries once, before the first
+stage or, where that is the one that reads the data, beside the second. DVC's command for each further stage is a fork of it, and so is, inside that, the stage. Of this project the
 process loads nothing: a stage has the code that is on the disk when it begins.
 
 Beside an accelerator, whose driver does not survive a fork, it ends at once.
@@ -40,12 +40,12 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what DVC and stages print is for people
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for what runs
     _named("-m", "flows.warm_dvc", *sys.argv[1:])  # finds the place of its words while nothing has moved it
-    for name in LIBRARIES:
-        importlib.import_module(name)
     import torch
 
-    if torch.accelerator.is_available():
+    if torch.accelerator.is_available():  # asked first, for somebody may wait
         return
+    for name in LIBRARIES:
+        importlib.import_module(name)
     _serve(sys.stdin, answers)
 
 
