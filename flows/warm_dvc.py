@@ -11,6 +11,7 @@ Beside an accelerator, whose driver does not survive a fork, it ends at once.
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import multiprocessing
@@ -44,8 +45,10 @@ def main() -> None:
 
     if torch.accelerator.is_available():  # asked first, for somebody may wait
         return
+    gc.disable()  # what is loaded stays: looking through it for garbage, here and in every fork, finds none
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.freeze()
     _serve(sys.stdin, answers)
 
 
@@ -68,6 +71,7 @@ def _forked(work: Callable[..., None], *arguments: Any) -> int:
 
 
 def _begin(work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     atexit._clear()  # what the process is to do at its own end
     try:
