@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# every process of ours, and there are hundreds in the tests, would compile the same files anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-slow lint install clean
 
@@ -23,12 +25,16 @@ lint: install
 
 install: $(STAMP)
 
-# torch first and alone: resolved together with the rest, pip may prefer another build of it.
+# torch first and alone: resolved together with the rest, pip may prefer another build of it. The lock file names every
+# package, so nothing else is resolved. Compiled on every core, and not one package after another; what is in the syntax of a
+# later Python is left out.
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-compile "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/pip install --quiet --no-compile --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/pip check --quiet
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $(STAMP)
 
 clean:

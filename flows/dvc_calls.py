@@ -16,7 +16,7 @@ from flows.warm_dvc import READY
 from tasks import paths
 
 Call = Callable[[list[str], Mapping[str, str]], int]  # DVC's arguments and environment: its exit code
-FEW = 3  # stages, for which loading all libraries does not pay
+FEW = 1  # stages, for which loading all libraries does not pay
 
 
 def dvc(*arguments: str) -> list[str]:
@@ -36,18 +36,20 @@ def caller(stages: Sequence[str]) -> Iterator[Call]:
         yield cold
         return
     with contextlib.ExitStack() as held:
-        warm = Warm(held)
-        if stages[0] != paths.STAGES[0]:  # which may refuse the data, and then nothing follows
+        early = stages[0] != paths.STAGES[0]  # which may refuse the data, and then nothing follows
+        warm = Warm(held, waits=early)
+        if early:
             warm.load()
         yield warm
 
 
 class Warm:
-    """Runs DVC as a fork of a process once that has loaded the libraries, and in a new process until then."""
+    """Runs DVC as a fork of a process once that has loaded the libraries, and in a new process until then; or it `waits` for
+    that: a new process would have to load as much, and takes as long."""
 
-    def __init__(self, held: contextlib.ExitStack) -> None:
+    def __init__(self, held: contextlib.ExitStack, *, waits: bool) -> None:
         """`held` ends the process."""
-        self._held = held
+        self._held, self._waits = held, waits
         self._process: subprocess.Popen[str] | None = None
         self._ready = False
 
@@ -69,12 +71,12 @@ class Warm:
         return self._process
 
     def ready(self) -> bool:
-        """Whether the libraries are loaded."""
+        """Whether the libraries are loaded, at once or, if it waits for them, as soon as that is known."""
         if self._process is None:
             return False
         answers = self._process.stdout
         assert answers is not None
-        if not self._ready and select.select([answers], [], [], 0)[0]:
+        if not self._ready and select.select([answers], [], [], None if self._waits else 0)[0]:
             self._ready = answers.readline().strip() == READY
         return self._ready
 

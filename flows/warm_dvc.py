@@ -2,8 +2,8 @@
 `flows.dvc_calls`.
 
 DVC starts each stage as a program, and Python takes five to ten seconds of a core to load what DVC and the stage stand on
-before either does anything. Where a run makes several stages, one process loads these libraries once, beside the first
-stages. DVC's command for each further stage is a fork of it, and so is, inside that, the stage. Of this project the
+before either does anything. Where a run makes several stages, one process loads these libraries once, before the first
+stage or, where that is the one that reads the data, beside the second. DVC's command for each further stage is a fork of it, and so is, inside that, the stage. Of this project the
 process loads nothing: a stage has the code that is on the disk when it begins.
 
 Beside an accelerator, whose driver does not survive a fork, it ends at once.
@@ -11,6 +11,7 @@ Beside an accelerator, whose driver does not survive a fork, it ends at once.
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import multiprocessing
@@ -40,12 +41,14 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what DVC and stages print is for people
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for what runs
     _named("-m", "flows.warm_dvc", *sys.argv[1:])  # finds the place of its words while nothing has moved it
-    for name in LIBRARIES:
-        importlib.import_module(name)
     import torch
 
-    if torch.accelerator.is_available():
+    if torch.accelerator.is_available():  # asked first, for somebody may wait
         return
+    gc.disable()  # what is loaded stays: looking through it for garbage, here and in every fork, finds none
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()
     _serve(sys.stdin, answers)
 
 
@@ -68,6 +71,7 @@ def _forked(work: Callable[..., None], *arguments: Any) -> int:
 
 
 def _begin(work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     atexit._clear()  # what the process is to do at its own end
     try:

@@ -32,7 +32,17 @@ needs_namespaces = pytest.mark.skipif(
     subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode != 0,
     reason="this machine does not let a user mount a file system",
 )
-LONGEST = ("pipeline", "privacy", "bad input", "evals", "stack", "killed")
+LONGEST = (
+    "pipeline",
+    "privacy",
+    "killed",
+    "bad input",
+    "evals",
+    "stack",
+    "test_num_processes.py",
+    "test_killed_training.py",
+    "workers",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -39,12 +39,14 @@ def other(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, orc
     return small_project(tmp_path_factory.mktemp("killed"), tiny_model_folder, orchestrator)
 
 
-def start(project: Project) -> subprocess.Popen[str]:
+def start(project: Project, kind: str = "everything") -> subprocess.Popen[str]:
+    """A run that starts a Prefect server of its own where the kill of that `kind` also meets the server or leaves it alone
+    without the command, and uses the team's where it does neither."""
     command = [sys.executable, "-m", "flows.cli", "run", "--json", "--params", "tiny.yaml"]
     return subprocess.Popen(
         command,
         cwd=project.folder,
-        env=clean_environment(),
+        env=project.environment if kind in ("stage", "dvc") else clean_environment(),
         stdout=(project.folder / "run.json").open("w"),  # not a pipe, which children of a killed command keep open
         stderr=subprocess.DEVNULL,
         text=True,
@@ -107,7 +109,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
     for number, name in enumerate(STAGES):
         kind, moment = rng.choice(KINDS), rng.random() * 0.9 * usual[name]
         print(f"{name}: kill {kind} after {moment:.1f} s")
-        run = start(other)
+        run = start(other, kind)
         wait_for_stage(other, name, run)
         kept = kept | records(other, STAGES[:number])
         time.sleep(moment)

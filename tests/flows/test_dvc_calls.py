@@ -75,6 +75,19 @@ def test_forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert left(project) == "__main__ without False"
 
 
+def test_what_would_load_as_much_waits_instead(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    with dvc_calls.caller(STAGES[-2:]) as call:
+        assert run(call, "first") == 0
+        assert left(project) == "__main__ first True"
+    with dvc_calls.caller(STAGES[-2:]) as call:
+        assert isinstance(call, Warm)
+        os.kill(call.process.pid, signal.SIGKILL)  # as beside an accelerator, where it ends by itself
+        for what in ("alone", "still alone"):
+            assert run(call, what) == 0
+            assert left(project) == f"__main__ {what} False"
+
+
 def wait_until_ready(call: Warm) -> None:
     deadline = time.monotonic() + 120
     while not call.ready():

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,24 @@ def history(folder: Path, stage: str, model: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def by_one(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """stage → the project after one process has trained it."""
+    place = tmp_path_factory.mktemp("one")
+
+    def trained(stage: str) -> Path:
+        if not (place / stage).exists():
+            finish(start(project, place / stage, stage, 1))
+        return place / stage
+
+    return trained
+
+
 @pytest.mark.parametrize("stage", MODELS)
-def test_two_processes_equal_one(stage: str, project: Path, tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("one", "two", "sharded")]
+def test_two_processes_equal_one(stage: str, project: Path, by_one: Callable[[str], Path], tmp_path: Path) -> None:
+    folders = [by_one(stage), tmp_path / "two", tmp_path / "sharded"]
     (tmp_path / "first").mkdir()
     (tmp_path / "first/sitecustomize.py").write_text(HELD, encoding="utf-8")
-    finish(start(project, folders[0], stage, 1))
     finish(start(project, folders[1], stage, 2))
     finish(start(project, folders[2], stage, 2, first=str(tmp_path / "first"), sharding="fsdp2"))
     shares = [float(line) for line in (folders[2] / "held").read_text().split()]
@@ -133,17 +146,17 @@ def two_machines() -> list[dict[str, str]]:
     return [meeting | {"PET_NODE_RANK": str(n)} for n in range(2)]
 
 
-def test_two_machines_of_one_process_equal_one(project: Path, tmp_path: Path) -> None:
-    finish(start(project, tmp_path / "1", "sft", 1))
-    started = [start(project, tmp_path / "2", "sft", 1, machine=m) for m in two_machines()]
+def test_two_machines_of_one_process_equal_one(project: Path, by_one: Callable[[str], Path], tmp_path: Path) -> None:
+    folders = [by_one("sft"), tmp_path / "two"]
+    started = [start(project, folders[1], "sft", 1, machine=m) for m in two_machines()]
     for process in started:
         finish(process)
-    one, two = (load_file(tmp_path / n / "data/models/sft/model.safetensors") for n in "12")
+    one, two = (load_file(f / "data/models/sft/model.safetensors") for f in folders)
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
     assert one.keys() == two.keys()
     assert any(not torch.equal(two[name], tensor) for name, tensor in one.items())  # summed in parts: two did train
-    for a, b in zip(*(history(tmp_path / n, "sft", "sft") for n in "12"), strict=True):
+    for a, b in zip(*(history(f, "sft", "sft") for f in folders), strict=True):
         assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
 
 
