@@ -1,13 +1,23 @@
 """What the sections of `params.yaml` are made of."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # it stays where it is put
+
+
+def _auto_or_count(value: object) -> object:
+    """One sentence instead of one for each of what it may be."""
+    if value != "auto" and (type(value) is not int or value < 1):
+        raise ValueError(f"write auto, or a whole number of 1 or more, not {value!r}")
+    return value
+
+
+CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_count)]
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.param_types import Count, Endpoint, Positive, Section, Share
+from tasks.param_types import Count, CountOrAuto, Endpoint, Positive, Section, Share
 from tasks.rlhf.precision import Bf16
 
 
@@ -163,7 +163,7 @@ class Ppo(Section):
     episodes: Count
     batch: Count
     minibatch: Count
-    microbatch_tokens: Count | Literal["auto"]
+    microbatch_tokens: CountOrAuto
     epochs: Count
     learning_rate: Positive
     value: Literal["separate", "shared"]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tasks.rlhf.packing import transformer
+from tasks.rlhf.sharding import sharded
 
 LEAST = 50_000_000  # parameters
 
@@ -21,8 +22,11 @@ def placed_for_work(model: Any, device: torch.device) -> Any:
     """The model on its device, without dropout, and its layers compiled where that pays."""
     model.to(device).eval()
     core = transformer(model)
-    if core is not model or not _able(device) or sum(p.numel() for p in model.parameters()) < LEAST:
-        return model  # adapters are switched on and off, which would compile every layer anew
+    parameters = list(model.parameters())
+    if not _able(device) or sum(p.numel() for p in parameters) < LEAST:
+        return model
+    if core is not model or any(map(sharded, parameters)):
+        return model  # adapters are switched on and off, which would compile every layer anew; of parts nobody has tried it
     for layer in getattr(core.base_model, "layers", [])[:-1]:  # the last one's MLP is spared tokens, by hooks
         layer.compile(dynamic=True)
     return model
