@@ -24,7 +24,10 @@ def test_shipped_file_is_valid() -> None:
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
-        ({"ppo": {"microbatch_tokens": 0}}, "ppo.microbatch_tokens is wrong: write auto, or a whole number of 1 or more, not 0"),
+        (
+            {"ppo": {"microbatch_tokens": 0}},
+            "ppo.microbatch_tokens is wrong: write auto, or a whole number of 1 or more, not 0",
+        ),
         ({"ppo": {"kl_coef": -1}}, "ppo.kl_coef is wrong"),
         ({"ppo": {"kl": 1}}, "ppo.kl is not a known key"),
         ({"ingest": {"shares": {"sft": 1.0}}}, "shares must name exactly"),
