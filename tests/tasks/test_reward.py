@@ -179,7 +179,8 @@ def test_temperature_is_that_of_the_dev_part_of_the_training_side(trained_projec
     losses = torch.nn.functional.softplus(-(scores[0] - scores[1])[None].double() / grid[:, None]).mean(1)
     record = json.loads((trained_project / "data/reports/reward/record.json").read_text())
     found = record["notes"]["calibration"]
-    assert found["temperature"] == pytest.approx(float(grid[losses.argmin()]), rel=3e-3)
+    # in bf16 the scores of answers that are read together differ from those of each alone in the third digit
+    assert found["temperature"] == pytest.approx(float(grid[losses.argmin()]), rel=3e-2)
     assert found["fitted_on"] == rows.height
     assert record["metrics"]["calibration/temperature"] == found["temperature"]
     assert record["metrics"]["calibration/ece"] == found["ece"]
