@@ -214,10 +214,6 @@ class PpoTrainer:
             order = torch.randperm(size, generator=self.generator)
             steps += [self._step(experience, order[at : at + s.minibatch]) for at in range(0, size, s.minibatch)]
         seen = {name: torch.stack([step[name] for step in steps]).float().cpu() for name in steps[0]}
-        if not torch.isfinite(
-            seen["policy/grad_norm"]
-        ).all():  # asked once an update: a device would wait at every step
-            raise Diverged("the loss is no longer finite")
         ratios = seen["val/ratio"]
         means = {name: float(values.mean()) for name, values in seen.items()}
         return means | {"val/ratio_var": float(ratios.var(unbiased=False)), "val/first_ratio": float(ratios[0])}
@@ -241,6 +237,8 @@ class PpoTrainer:
                     torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 )
         sums["policy/grad_norm"] = clip_gradients(parameters, self.settings.max_grad_norm)
+        if not torch.isfinite(sums["policy/grad_norm"]):
+            raise Diverged("the loss is no longer finite")
         self.optimizer.step()
         return sums
 
@@ -250,7 +248,7 @@ class PpoTrainer:
         """Add the gradients of `rollout`, the rows `rows` of the experience; gives their part of the means over all
         `tokens` and `states` of the minibatch."""
         s, shared = self.settings, self.value_model is None
-        _ = rollout.states  # now, and not when the value model's turn comes: see there
+        _ = rollout.states  # before the policy's pass, and not between it and the value model's: see there
         with self._autocast():
             if shared:
                 logprobs, values = response_both(self.policy, self._values_of, rollout, s.temperature)
