@@ -36,7 +36,7 @@ def caller(stages: Sequence[str]) -> Iterator[Call]:
         yield cold
         return
     with contextlib.ExitStack() as held:
-        early = stages[0] != paths.STAGES[0]  # which may refuse the data, and then nothing follows
+        early = stages[0] != paths.STAGES[0]  # that one may refuse the data, and then nothing follows
         warm = Warm(held, waits=early)
         if early:
             warm.load()

@@ -3,8 +3,9 @@
 
 DVC starts each stage as a program, and Python takes five to ten seconds of a core to load what DVC and the stage stand on
 before either does anything. Where a run makes several stages, one process loads these libraries once, before the first
-stage or, where that is the one that reads the data, beside the second. DVC's command for each further stage is a fork of it, and so is, inside that, the stage. Of this project the
-process loads nothing: a stage has the code that is on the disk when it begins.
+stage or, where that is the one that reads the data, beside the second. DVC's command for each further stage is a fork of
+it, and so is, inside that, the stage. Of this project the process loads nothing: a stage has the code that is on the disk
+when it begins.
 
 Beside an accelerator, whose driver does not survive a fork, it ends at once.
 """

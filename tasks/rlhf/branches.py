@@ -181,11 +181,10 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 def _batch(model: Any, items: Sequence[Item]) -> list[list[float]]:
     core = transformer(model)
     layout = Branched.of(items, core.device)
-    starts = layout.packed.lengths.cumsum(0) - layout.packed.lengths
     states: list[int] = []  # of every predicted token: the token before it
     targets: list[int] = []
     owners: list[int] = []
-    for start, (context, continuations) in zip(starts.tolist(), items, strict=True):
+    for start, (context, continuations) in zip(layout.packed.offsets[:-1].tolist(), items, strict=True):
         last, at = start + len(context) - 1, start + len(context)
         for continuation in continuations:
             states += [last, *range(at, at + len(continuation) - 1)]

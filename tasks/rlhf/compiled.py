@@ -5,6 +5,7 @@ Compiling takes some ten seconds, once a process, so that small models are left 
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -57,8 +58,6 @@ def _able(device: torch.device) -> bool:
     """Whether torch can compile for the device: Triton writes kernels, and a C compiler what starts them."""
     if device.type != "cuda":
         return False
-    import shutil
-
     from torch.utils._triton import has_triton
 
     return has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))

@@ -40,16 +40,12 @@ class Decoder:
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append a token (n,) to each row; hidden states (n, d) of them, which the next step may overwrite."""
-        if not self._recorded:
+        if self._recorded and (self._graph is None or self.cache.used == self._width):
+            self._record(tokens)
+        if self._graph is None:
             self.cache.advance()
             return hidden_states(self.model, tokens, self.cache.positions, self.cache)
         self.cache.used += 1
-        if self._graph is None or self.cache.used > self._width:
-            self._record(tokens)
-        if self._graph is None:  # a model that asks its device while it works cannot be recorded
-            self._recorded = False
-            self.cache.used -= 1
-            return self.step(tokens)
         self._tokens.copy_(tokens)
         self._graph.replay()
         return self._hidden
@@ -57,13 +53,16 @@ class Decoder:
     def _record(self, tokens: torch.Tensor) -> None:
         cache = self.cache
         self._graph = None  # lets its memory go first
-        self._width = min(-(-cache.used // GROWTH) * GROWTH, cache.size)
+        self._width = min((cache.used // GROWTH + 1) * GROWTH, cache.size)
         self._tokens = tokens.clone()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
                 cache.place(self._width)
                 self._hidden = hidden_states(self.model, self._tokens, cache.positions, cache)
-        except RuntimeError:
+        except (
+            RuntimeError
+        ):  # of a model that asks its device while it works; another error comes again without a graph
+            self._recorded = False
             return
         self._graph = graph

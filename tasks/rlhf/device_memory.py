@@ -12,13 +12,14 @@ import torch
 
 from tasks.rlhf.packing import transformer
 
+Tokens = int | Literal["auto"]  # a number, or as many as the device holds
 CPU_TOKENS, CPU_ROWS = 1024, 64  # more of them do not fit into the caches of a CPU
 TRAINING, CACHE = 2, 4  # of a device's memory a half for what a backward pass needs, and a quarter for keys and values
 PER_WIDTH = 96  # bytes a token and layer, for each number of a hidden state, that are kept for the backward pass
 PER_WORD = 10  # bytes a token, for each word of the vocabulary: logits, and their gradient
 
 
-def tokens_at_once(model: Any, asked: int | Literal["auto"]) -> int:
+def tokens_at_once(model: Any, asked: Tokens) -> int:
     """Tokens of a microbatch in the training of `model` (a language model, on its device)."""
     if asked != "auto":
         return asked

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
-from tasks.rlhf.device_memory import tokens_at_once
+from tasks.rlhf.device_memory import Tokens, tokens_at_once
 from tasks.rlhf.packing import transformer
 from tasks.rlhf.ppo import Scorer
 from tasks.rlhf.ppo_losses import masked_mean, score_without_end
@@ -21,7 +21,7 @@ class SamplingSettings(Protocol):
 
     temperature: float
     max_new_tokens: int
-    microbatch_tokens: int | Literal["auto"]
+    microbatch_tokens: Tokens
     missing_eos_score: float | None
     missing_eos_penalty: float
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tasks.rlhf.device_memory import Tokens
 from tasks.rlhf.precision import Bf16
 
 
@@ -12,7 +13,7 @@ class PpoSettings(Protocol):
     episodes: int
     batch: int
     minibatch: int
-    microbatch_tokens: int | Literal["auto"]
+    microbatch_tokens: Tokens
     epochs: int
     learning_rate: float
     value: Literal["separate", "shared"]
@@ -49,7 +50,7 @@ class PlainPpo:
     learning_rate: float
     kl_coef: float
     max_new_tokens: int
-    microbatch_tokens: int | Literal["auto"] = "auto"
+    microbatch_tokens: Tokens = "auto"
     value: Literal["separate", "shared"] = "separate"
     value_coef: float = 0.1
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"

@@ -62,10 +62,14 @@ class Rollout:
         return self._packed(self.mask)
 
     @cached_property
-    def predicting(self) -> tuple[Packed, torch.Tensor, torch.Tensor]:
-        """(as `states`, but without each response's last token, which predicts nothing; the tokens that are predicted)."""
-        mask = torch.cat([self.mask[:, 1:], torch.zeros_like(self.mask[:, :1])], 1)
-        return *self._packed(mask), self.response_ids[self.mask.bool()]
+    def predicting(self) -> tuple[Packed, torch.Tensor]:
+        """As `states`, but without each response's last token, which predicts nothing."""
+        return self._packed(torch.cat([self.mask[:, 1:], torch.zeros_like(self.mask[:, :1])], 1))
+
+    @cached_property
+    def tokens(self) -> torch.Tensor:
+        """(n,) the real tokens of the responses, one response after the other."""
+        return self.response_ids[self.mask.bool()]
 
     @cached_property
     def before_token(self) -> torch.Tensor:
@@ -180,8 +184,7 @@ def _sample_group(
         if value_head is not None:
             out.values[alive, step] = torch.where(going, value_head(hidden), 0.0)
         going = ~out.ended[alive]
-        asked = step % decoder.steps_between == 0
-        left = int(going.sum()) if asked else len(going)
+        left = int(going.sum()) if step % decoder.steps_between == 0 else len(going)
         if step == uniform.shape[1] or not left:
             return
         logits = torch.nn.functional.linear(hidden, weight).float() / temperature
@@ -219,7 +222,7 @@ def response_logprobs(model: Any, rollout: Rollout, temperature: float) -> torch
 
     Logits are made for response positions only, and no row pays for the length of another.
     """
-    packed, states, tokens = rollout.predicting
+    (packed, states), tokens = rollout.predicting, rollout.tokens
 
     def work() -> torch.Tensor:
         hidden = hidden_states(model, packed.ids, packed.column, packed, states)
@@ -238,7 +241,7 @@ def response_values(model: Any, head: Head, rollout: Rollout) -> torch.Tensor:
 
 def response_both(model: Any, head: Head, rollout: Rollout, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(log-probabilities (B, T), values (B, T+1)) from one pass, the value head on the trunk of the language model."""
-    (packed, states), tokens, before = rollout.states, rollout.predicting[2], rollout.before_token
+    (packed, states), tokens, before = rollout.states, rollout.tokens, rollout.before_token
 
     def work() -> tuple[torch.Tensor, torch.Tensor]:
         hidden = hidden_states(model, packed.ids, packed.column, packed, states)
