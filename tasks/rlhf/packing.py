@@ -17,6 +17,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from tasks.rlhf.precision import spare_rows
+
 NAME = "packed"
 
 
@@ -38,10 +40,14 @@ class Layout(Protocol):
 def _attention(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **options: Any
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer. `query`, `key`, `value`: (1, heads, N, d)."""
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    """What transformers calls in every layer. `query`, `key`, `value`: (1, heads, N, d), of which the first `tokens` are
+    real."""
+    tokens = options["tokens"]
+    q, k, v = (x[0].transpose(0, 1)[:tokens] for x in (query, key, value))
     scale, window = options.get("scaling") or q.shape[-1] ** -0.5, options.get("sliding_window")
     out = options["layout"].attend(module, q.to(v.dtype), k.to(v.dtype), v, scale, window)
+    if spare := query.shape[2] - tokens:
+        out = torch.nn.functional.pad(out, (0, 0, 0, 0, 0, spare))
     return out[None], None
 
 
@@ -179,11 +185,17 @@ def hidden_states(
     """Final hidden states (N, d) of the tokens `ids` at `positions` (N,) of their rows; with `keep` only of the tokens
     at these indices, for which alone the last layer's MLP then works."""
     body = transformer(model).base_model
-    with _named(body), _only(body, keep):
+    tokens, spare = len(ids), spare_rows(len(ids), ids.device)
+    if spare:
+        ids, positions = (torch.nn.functional.pad(x, (0, spare)) for x in (ids, positions))
+    worked = keep
+    if keep is not None and spare:  # the last of the spare tokens fills up what is kept, too
+        worked = torch.nn.functional.pad(keep, (0, spare_rows(len(keep), ids.device)), value=len(ids) - 1)
+    with _named(body), _only(body, worked):
         hidden = body(
-            input_ids=ids[None], position_ids=positions[None], use_cache=False, layout=layout
+            input_ids=ids[None], position_ids=positions[None], use_cache=False, layout=layout, tokens=tokens
         ).last_hidden_state[0]
-    return hidden if keep is None else hidden[keep]
+    return hidden[:tokens] if keep is None else hidden[keep]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 Bf16 = Literal[True, False, "auto"]
+ROWS = 64  # see spare_rows
 CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")  # of x86-64, and of ARM
 
 
@@ -35,3 +36,13 @@ def autocast(asked: Bf16, device: torch.device) -> AbstractContextManager[Any]:
     import torch
 
     return torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(asked, device))
+
+
+def spare_rows(rows: int, device: torch.device) -> int:
+    """How many rows to add to `rows`, so that in bf16 on a CPU, where oneDNN makes a kernel for every new number of rows,
+    few numbers come up. A few rows, as in a step of sampling, are not worth it."""
+    import torch
+
+    if device.type != "cpu" or rows < 4 * ROWS or not torch.is_autocast_enabled("cpu"):
+        return 0
+    return -rows % ROWS

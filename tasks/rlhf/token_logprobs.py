@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tasks.rlhf.compiled import fused
+from tasks.rlhf.precision import spare_rows
 
 
 @fused
@@ -30,14 +31,16 @@ class _TokenLogprobs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, tokens: torch.Tensor, temperature: float
     ) -> torch.Tensor:
+        device, spare = hidden.device.type, spare_rows(len(hidden), hidden.device)
         scaled = hidden / temperature
-        device = hidden.device.type
+        if spare:
+            scaled = torch.nn.functional.pad(scaled, (0, 0, 0, spare))
         if torch.is_autocast_enabled(device):
             scaled, weight = (x.to(torch.get_autocast_dtype(device)) for x in (scaled, weight))
         with torch.autocast(device, enabled=False):
             logits = torch.nn.functional.linear(scaled, weight.to(scaled.dtype))
-        normaliser = _normaliser(logits)
-        logprobs = logits.gather(1, tokens[:, None])[:, 0].float() - normaliser
+        normaliser, rows = _normaliser(logits), len(tokens)
+        logprobs = logits[:rows].gather(1, tokens[:, None])[:, 0].float() - normaliser[:rows]
         ctx.save_for_backward(scaled, weight, tokens, normaliser, logprobs)
         ctx.logits, ctx.temperature, ctx.dtypes = logits, temperature, (hidden.dtype, weight.dtype)
         return logprobs
@@ -45,12 +48,15 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         scaled, weight, tokens, normaliser, logprobs = ctx.saved_tensors
+        rows = len(tokens)  # those after them are spare, and have no gradient
+        own = -torch.expm1(logprobs) * gradient  # of the tokens themselves: 1 − their probability
+        if len(scaled) > rows:
+            gradient = torch.nn.functional.pad(gradient, (0, len(scaled) - rows))
         slope = _slope(ctx.logits, normaliser, gradient)
         ctx.logits = None
-        own = -torch.expm1(logprobs) * gradient  # of the tokens themselves: 1 − their probability
-        slope.scatter_(1, tokens[:, None], own[:, None].to(slope.dtype))
+        slope[:rows].scatter_(1, tokens[:, None], own[:, None].to(slope.dtype))
         slope = slope.to(scaled.dtype)
-        to_hidden = (slope @ weight.to(slope.dtype)).to(ctx.dtypes[0]) / ctx.temperature
+        to_hidden = (slope @ weight.to(slope.dtype))[:rows].to(ctx.dtypes[0]) / ctx.temperature
         to_weight = (slope.T @ scaled).float() if ctx.needs_input_grad[1] else None
         return to_hidden, to_weight, None, None
 

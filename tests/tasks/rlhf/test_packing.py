@@ -93,3 +93,28 @@ def test_token_logprobs_and_their_gradient() -> None:
     expected = torch.autograd.grad((theirs * scale).sum(), [hidden, weight])
     for a, b in zip(torch.autograd.grad((ours * scale).sum(), [hidden, weight]), expected, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [0, 270])
+def test_spare_tokens_that_spare_a_cpu_new_kernels_change_nothing(
+    model: Any, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    torch.manual_seed(0)
+    packed = packed_rows(rows=[[int(t) for t in torch.randint(4, 60, (n,))] for n in (130, 101, 70)])
+    keep = torch.randperm(301)[:kept].sort().values if kept else None
+    tokens = torch.randint(4, 60, (kept or 301,))
+    seen: list[int] = []
+    model.base_model.layers[-1].mlp.gate_proj.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[1]))
+
+    def learned() -> list[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            states = hidden_states(model, packed.ids, packed.column, packed, keep)
+            logprobs = token_logprobs(states, model.lm_head.weight, tokens, 1.0)
+        return [logprobs, *torch.autograd.grad(logprobs.sum(), list(model.parameters()))]
+
+    spared = learned()
+    assert seen == [320]
+    for module in ("packing", "token_logprobs"):
+        monkeypatch.setattr(f"tasks.rlhf.{module}.spare_rows", lambda rows, device: 0)
+    for a, b in zip(spared, learned(), strict=True):
+        assert (a - b).norm() <= 0.01 * b.norm()
