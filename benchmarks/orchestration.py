@@ -2,7 +2,9 @@
 
 Side by side, each a process of its own, against the same kind of Prefect server (one that each starts for itself, as on
 one machine, and one that runs already, as a team has it): an empty Prefect flow; a run of a shrunken pipeline in which
-nothing has changed; and a run that makes everything, less its stages' own work (once). Then the unchanged run again, with
+nothing has changed; and a run that makes everything, less its stages' own work (once as the first run of a project, which
+also sets up the stores, and once as a later one). Then, of the server that runs already, flow runs of deployments that are
+served, ours by `attestrl serve` and an empty one by Prefect, from pending to their end. Then the unchanged run again, with
 200 runs more in the MLflow store. Figures are medians with the smallest and largest; where other work shares the cores,
 CPU seconds (of all processes) say more than seconds. Targets: 1.5 times the empty flow, and 1.1 times for the 200 runs.
 """
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,35 @@ from benchmarks.shrunken import PYTHON, SETS
 
 RUNS = 200
 EMPTY = "from prefect import flow\n@flow\ndef empty():\n    pass\nempty()"
+SERVED = """from prefect import flow
+@flow
+def empty():
+    pass
+if __name__ == "__main__":
+    empty.serve("empty", print_starting_message=False)
+"""
+ASK = """
+import json, sys, time
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+repeats, *names = sys.argv[1:]
+took = {name: [] for name in names}
+with get_client(sync_client=True) as client:
+    for name in names * int(repeats):
+        while True:
+            try:
+                deployment = client.read_deployment_by_name(name)
+                break
+            except ObjectNotFound:
+                time.sleep(0.2)
+        run = client.create_flow_run_from_deployment(deployment.id)
+        while not client.read_flow_run(run.id).state.is_final():
+            time.sleep(0.1)
+        states = client.read_flow_run_states(run.id)
+        pending = next(s.timestamp for s in states if s.type.value == "PENDING")
+        took[name].append((states[-1].timestamp - pending).total_seconds())
+print(json.dumps(took))
+"""
 FILL = """
 import sys
 from mlflow import MlflowClient
@@ -42,21 +74,21 @@ def main(repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         project = shrunken.copied(Path(name) / "project")
         environment = shrunken.environment(Path(name))
-        seconds, _, said = _timed([*PYTHON, "flows.cli", "run", "--json", *SETS], project, environment)
-        stages = json.loads(said)["stages"]
-        whole = seconds - sum(s["seconds"] for s in stages)
-        assert all(s["outcome"] == "made" for s in stages), said
+        first, later = (_whole(project, environment, seed) for seed in (0, 1))
         embedded = _compare(project, environment, repeats)
         with shrunken.server(environment, Path(name)) as (url, _):
             served = _compare(project, environment | {"PREFECT_API_URL": url}, repeats)
+            scheduled = _scheduled(project, environment | {"PREFECT_API_URL": url}, Path(name), repeats)
             subprocess.run([sys.executable, "-c", FILL, str(RUNS)], cwd=project, env=environment, check=True)
             full = _compare(project, environment | {"PREFECT_API_URL": url}, repeats)
         return {
             "repeats": repeats,
             "embedded": embedded,
             "served": served,
-            "whole_run_less_its_stages_s": round(whole, 2),
-            "whole_run_times_empty": round(whole / embedded["empty"]["seconds"][1], 2),
+            "scheduled": scheduled,
+            "first_run_less_its_stages_s": round(first, 2),
+            "later_run_less_its_stages_s": round(later, 2),
+            "later_run_times_empty": round(later / embedded["empty"]["seconds"][1], 2),
             f"served_with_{RUNS}_runs_more": full,
             "slower_with_them_cpu": round(full["unchanged"]["cpu"][1] / served["unchanged"]["cpu"][1], 2),
             "load": [round(x, 1) for x in os.getloadavg()],
@@ -78,6 +110,37 @@ def _compare(project: Path, environment: dict[str, str], repeats: int) -> dict[s
     for figure in ("seconds", "cpu"):
         found[f"times_empty_{figure}"] = round(found["unchanged"][figure][1] / found["empty"][figure][1], 2)
     return found
+
+
+def _whole(project: Path, environment: dict[str, str], seed: int) -> float:
+    """Seconds of a run that makes every stage, or all that the seed reaches, less those of its stages."""
+    command = [*PYTHON, "flows.cli", "run", "--json", *SETS, "--set", f"seed={seed}"]
+    seconds, _, said = _timed(command, project, environment)
+    stages = json.loads(said)["stages"]
+    assert stages[0]["outcome"] == stages[-1]["outcome"] == "made", said
+    return seconds - float(sum(s["seconds"] for s in stages))
+
+
+def _scheduled(project: Path, environment: dict[str, str], folder: Path, repeats: int) -> dict[str, Any]:
+    """Flow runs of deployments, in turns; the first of each does not count. Seconds from pending to the end."""
+    (folder / "served.py").write_text(SERVED)
+    ours, empty = "attestrl-scheduled/scheduled", "empty/empty"
+    with ExitStack() as running:
+        for command, place in (([*PYTHON, "flows.cli", "serve"], project), ([sys.executable, "served.py"], folder)):
+            process = subprocess.Popen(
+                command, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            running.callback(process.wait)
+            running.callback(process.terminate)
+        measured = json.loads(
+            subprocess.run(
+                [sys.executable, "-c", ASK, str(repeats + 1), ours, empty],
+                env=environment, stdout=subprocess.PIPE, check=True,
+            ).stdout
+        )  # fmt: skip
+    found = {name: [(seconds, 0.0) for seconds in measured[name][1:]] for name in (ours, empty)}
+    times = round(_spread(found[ours], 0)[1] / _spread(found[empty], 0)[1], 2)
+    return {"empty": _spread(found[empty], 0), "unchanged": _spread(found[ours], 0), "times_empty": times}
 
 
 def _spread(measured: list[tuple[float, float]], which: int) -> list[float]:

@@ -6,6 +6,7 @@ Evidence rests on none of it. A run whose MLflow server stays away is over all t
 
 import json
 import sys
+import time
 from typing import Any
 
 from flows import release
@@ -56,7 +57,7 @@ def _tell(ledger: Log, history: Readable, record: dict[str, Any]) -> None:
 def _summarise(record: dict[str, Any]) -> None:
     """Outcomes as tags, figures tied to the policy, records as artifacts, on the parent run."""
     import mlflow
-    from mlflow.entities import RunTag
+    from mlflow.entities import Metric, RunTag
 
     client, parent = mlflow.MlflowClient(), record["mlflow_run_id"]
     tags = {"attestrl.status": record["status"], "attestrl.gate": record["gate"]["verdict"]}
@@ -64,10 +65,12 @@ def _summarise(record: dict[str, Any]) -> None:
         if stage["outcome"] != "skipped":
             tags[f"stage.{stage['name']}"] = stage["outcome"]
             tags[f"stage.{stage['name']}.mlflow_run_id"] = stage["mlflow_run_id"] or ""
-    client.log_batch(parent, tags=[RunTag(k, v) for k, v in tags.items()])
-    model_id = record["policy"]["model_id"] if record["policy"] else None
-    for name, figure in record["metrics"].items():
-        client.log_metric(parent, name, figure["value"], model_id=model_id)
+    model_id, now = record["policy"]["model_id"] if record["policy"] else None, int(time.time() * 1000)
+    metrics = [
+        Metric(name, figure["value"], now, 0, model_id=model_id, run_id=parent)
+        for name, figure in record["metrics"].items()
+    ]
+    client.log_batch(parent, metrics, tags=[RunTag(k, v) for k, v in tags.items()])
     client.log_artifacts(parent, str(paths.home() / "records" / record["run_id"]), "records")
     ended = {"failed": "FAILED", "refused": "FAILED", "killed": "KILLED"}.get(record["status"], "FINISHED")
     client.set_terminated(parent, status=ended)

@@ -19,7 +19,11 @@ import anyio.abc
 
 ENGINE = "prefect.engine"
 # Libraries alone, and none that has started threads when it is loaded: a fork has only one.
-LIBRARIES = ["prefect.flow_engine", "prefect.events", "mlflow", "typer", "scipy.stats", "psycopg2", "cryptography.x509"]
+LIBRARIES = [
+    "prefect.flow_engine", "prefect.events", "mlflow", "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store", "sqlalchemy.dialects.sqlite", "typer", "scipy.stats", "psycopg2",
+    "cryptography.x509", "model_signing", "jinja2", "ruamel.yaml",
+]  # fmt: skip
 
 _forks = multiprocessing.get_context("forkserver")
 
