@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from tasks.rlhf.length_effect import less_length
-from tasks.rlhf.packing import Packed, hidden_states, transformer
+from tasks.rlhf.packing import Packed, grid_attention, hidden_states, transformer
 from tasks.rlhf.rollout import Head, score_head, token_groups
 from tasks.rlhf.token_logprobs import token_logprobs
 from tasks.rlhf.welfare import combined
@@ -59,8 +58,7 @@ class Branched:
         groups = q.shape[1] // k.shape[1]
         k, v = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k, v))
         queries, keys, values = (self.packed.grid(x) for x in (q, k, v))
-        mask = self._mask(window)[:, None]
-        out = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale).transpose(1, 2)
+        out = grid_attention(queries, keys, values, self._mask(window)[:, None], scale)
         return out[self.packed.row, self.packed.column]
 
     def _mask(self, window: int | None) -> torch.Tensor:
