@@ -143,6 +143,14 @@ def test_a_hub_name_without_a_network(own: Project) -> None:
     refused(own.attestrl("run", *arguments, env=own.environment | nowhere), 3, ("nobody/nothing", "network"))
 
 
+def test_a_prefect_server_that_is_not_there(own: Project) -> None:
+    arguments = ["--params", "tiny.yaml", "--until", "ingest"]
+    nobody = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    refused(
+        own.attestrl("run", *arguments, env=own.environment | nobody), 3, ("Prefect server", "127.0.0.1:9", "start it")
+    )
+
+
 def test_a_model_without_weights(own: Project) -> None:
     folder = own.folder / "data/raw/hollow"
     folder.mkdir()
