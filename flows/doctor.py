@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flows import servers
 from governance.errors import AttestError
-from tasks import lineage, params, paths
+from tasks import base, lineage, params, paths
 
 LEAST_FREE_GB = 4
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at, and what to `do` where it is not ok."""
 
     what: str
     ok: bool
@@ -25,7 +26,12 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return asdict(self)
+        return asdict(self) | {"do": self.advice}
+
+    @property
+    def advice(self) -> str:
+        """What to do now: nothing where it is ok."""
+        return "" if self.ok else self.do
 
 
 def examine() -> list[Finding]:
@@ -40,6 +46,7 @@ def examine() -> list[Finding]:
         _checkpoints(),
         _base(),
         _tracking(),
+        _orchestrator(),
         _processors(),
     ]
 
@@ -51,7 +58,7 @@ def show(findings: list[Finding]) -> None:
 
     table = Table("", "what", "found", "do", box=None, pad_edge=False)
     for f in findings:
-        table.add_row("[green]ok[/]" if f.ok else "[red]no[/]", f.what, f.found, f.do)
+        table.add_row("[green]ok[/]" if f.ok else "[red]no[/]", f.what, f.found, f.advice)
     Console(highlight=False, soft_wrap=True).print(table)
 
 
@@ -72,26 +79,24 @@ def _packages() -> Finding:
         except importlib.metadata.PackageNotFoundError:
             wrong.append(requirement.name)
     found = f"{len(lines)} as locked" if not wrong else f"differ from the lock: {', '.join(wrong)}"
-    return Finding("packages", not wrong, found, "" if not wrong else "make install")
+    return Finding("packages", not wrong, found, "make install")
 
 
 def _git() -> Finding:
     commit = lineage.git_commit()
-    return Finding("git", commit != "none", commit, "" if commit != "none" else "git init, and commit the project")
+    return Finding("git", commit != "none", commit, "git init, and commit the project")
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    return Finding(
-        "disk", free >= LEAST_FREE_GB, f"{free:.0f} GB free", "" if free >= LEAST_FREE_GB else "free some space"
-    )
+    return Finding("disk", free >= LEAST_FREE_GB, f"{free:.0f} GB free", "free some space")
 
 
 def _home() -> Finding:
     home = paths.home()
     nearest = next(p for p in (home, *home.parents) if p.exists())
     ok = os.access(nearest, os.W_OK)
-    return Finding("state folder", ok, str(home), "" if ok else "make it writable, or move it with ATTESTRL_HOME")
+    return Finding("state folder", ok, str(home), "make it writable, or move it with ATTESTRL_HOME")
 
 
 def _params() -> Finding:
@@ -113,15 +118,13 @@ def _checkpoints() -> Finding:
 
 
 def _base() -> Finding:
+    """Whether a run would begin with this model."""
     try:
         model = params.load(paths.PARAMS).base.model
-    except AttestError:
-        return Finding("base model", False, "unknown", "correct params.yaml")
-    if Path(model).is_dir():
-        return Finding("base model", (Path(model) / "config.json").is_file(), model, "name a folder with config.json")
-    return Finding(
-        "base model", "/" in model and not Path(model).is_absolute(), f"{model} (a hub name)", "needs a network"
-    )
+        base.check_named(model)
+    except AttestError as error:
+        return Finding("base model", False, str(error), "correct base.model in params.yaml")
+    return Finding("base model", True, model if Path(model).is_dir() else f"{model} (a hub name: needs a network)")
 
 
 def _tracking() -> Finding:
@@ -134,7 +137,15 @@ def _tracking() -> Finding:
         ok = httpx.get(f"{uri}/health", timeout=5).status_code == 200
     except httpx.TransportError:
         ok = False
-    return Finding("MLflow store", ok, uri.split("@")[-1], "" if ok else "start it, or unset MLFLOW_TRACKING_URI")
+    return Finding("MLflow store", ok, uri.split("@")[-1], "start it, or unset MLFLOW_TRACKING_URI")
+
+
+def _orchestrator() -> Finding:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return Finding("orchestrator", True, "a Prefect server for each run")
+    ok = servers.is_healthy(url)
+    return Finding("orchestrator", ok, url.split("@")[-1], "start it, or unset PREFECT_API_URL")
 
 
 def _processors() -> Finding:

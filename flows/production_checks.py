@@ -46,14 +46,14 @@ def _serves(what: str, url: str, asked: tuple[str, str, Any], known: tuple[str, 
     status = _status(asked, known)
     if status is None:
         return Finding(what, False, f"{shown} does not answer", "start it (docs/production.md)")
-    return Finding(what, status == 200, f"{shown} answers {status}", "" if status == 200 else f"correct {secret}")
+    return Finding(what, status == 200, f"{shown} answers {status}", f"correct {secret}")
 
 
 def _refuses(what: str, asked: tuple[str, str, Any]) -> Finding:
     """The server answers nobody else."""
     status = _status(asked, None)
     ok = status in (401, 403)
-    return Finding(f"{what}: password", ok, "asked for" if ok else "not asked for", "" if ok else "see deploy/")
+    return Finding(f"{what}: password", ok, "asked for" if ok else "not asked for", "see deploy/")
 
 
 def _status(asked: tuple[str, str, Any], known: tuple[str, str] | None) -> int | None:

@@ -64,7 +64,7 @@ def explained(error: BaseException) -> AttestError | None:
             where = f"{_meant(str(cause.filename))}: " if cause.filename else ""
             kind = BadInput if cause.errno in (errno.ENOTDIR, errno.EISDIR) else MissingComponent
             return kind(f"{where}{DISK[cause.errno]}.")
-        if about := _of_mlflow(cause) or about_the_disk(str(cause)):
+        if about := _of_mlflow(cause) or _of_prefect(cause) or about_the_disk(str(cause)):
             return MissingComponent(about)
     return None
 
@@ -82,6 +82,14 @@ def _of_mlflow(cause: BaseException) -> str | None:
     if type(cause).__name__ == "MaxRetryError" and "/mlflow" in str(cause):  # of urllib3, after minutes of waiting
         return "the MLflow server does not answer; start it, then run again to go on from here."
     return None
+
+
+def _of_prefect(cause: BaseException) -> str | None:
+    """Our sentence for what Prefect's client raises where nobody answers at its address; None if it is not of it."""
+    found = re.match(r"Failed to reach API at (\S+)", str(cause)) if isinstance(cause, RuntimeError) else None
+    if found is None:
+        return None
+    return f"the Prefect server at {found[1]} does not answer; start it, or unset PREFECT_API_URL, then run again."
 
 
 def about_the_disk(text: str) -> str | None:

@@ -26,6 +26,7 @@ def body(stage: Stage) -> None:
     progress = bar(3, "base", "step")
     tokenizer, model = _load(source, settings)
     progress.update()
+    _refuse_wordless(tokenizer, settings.model)
     stage.params.check_context(context_of(model.config.to_dict()))
     _refuse_encoder(model, settings.model)
     _refuse_unpackable(model, settings.model)
@@ -73,6 +74,17 @@ def check_named(model: str) -> None:
         raise BadInput(
             f"base.model: {model}: there is no such folder, and it is not a hub name (owner/name)."
         ) from None
+
+
+def _refuse_wordless(tokenizer: Any, name: str) -> None:
+    """Raises BadInput if text becomes nothing but special tokens: where the tokenizer's files are missing, transformers gives
+    an empty one of the architecture's class."""
+    tokens = tokenizer("What is green tea?", add_special_tokens=False)["input_ids"]
+    if not set(tokens) - set(tokenizer.all_special_ids):
+        raise BadInput(
+            f"base.model: {name}: has no tokenizer, or one without words; put tokenizer.json and tokenizer_config.json beside the "
+            "weights."
+        )
 
 
 def _refuse_encoder(model: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from governance.digest import write_atomic
 from tasks.pages import rendered
+from tasks.progress import bar
 
 SHOWN = 20
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
@@ -47,8 +48,10 @@ def write_data_docs(tables: dict[str, Shown], out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         context.add_data_docs_site(site_name="attestrl", site_config=_site(folder))
         source = context.data_sources.add_pandas("tables")
-        for name, table in tables.items():
-            _validate(gx, context, source, name.replace("/", "-"), table.verdicts, table.sentences)
+        with bar(len(tables), "data docs", "table") as progress:  # takes longer than to judge some ten thousand rows
+            for name, table in tables.items():
+                _validate(gx, context, source, name.replace("/", "-"), table.verdicts, table.sentences)
+                progress.update()
         shutil.rmtree(out, ignore_errors=True)
         notes = {f"tables-{name.replace('/', '-')}.html": table.note for name, table in tables.items() if table.note}
         _copy_offline(Path(folder), out, notes)

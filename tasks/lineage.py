@@ -55,8 +55,12 @@ def _make_store() -> None:
     with FileLock(paths.home() / "mlflow.lock"):
         if not store.is_file():  # no other process was first
             temporary = store.with_name(f".{store.name}.{os.getpid()}.new{PARTIAL}")
-            mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments()
-            temporary.replace(store)
+            try:
+                mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments()
+                temporary.replace(store)
+            finally:
+                for left in store.parent.glob(f"{temporary.name}*"):  # of a full disk; SQLite keeps a journal beside it
+                    left.unlink(missing_ok=True)
 
 
 def connect(project: str) -> str:

@@ -227,17 +227,23 @@ class Params(Section):
         return {"validate": "validate_", "ppo": self.method}.get(stage, stage)
 
 
+REASONS = {
+    "extra_forbidden": "is not a known key: remove it or correct its spelling",
+    "missing": "is missing: add it as git has it",
+    "model_type": "must hold keys with values: restore it from git",
+}
+
+
 def parse(raw: Any, where: str) -> Params:
     """Check a parsed file. Raises BadInput with one sentence that names the first wrong field."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key is missed under its right name, too, and the misspelling is the one to tell of
+        first = min(error.errors(), key=lambda e: e["type"] == "missing")
         field = ".".join(str(p) for p in first["loc"]) or "the file"
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        reason = {"extra_forbidden": "is not a known key: remove it or correct its spelling"}.get(
-            first["type"], f"is wrong: {first['msg'].removeprefix('Value error, ')}"
-        )
+        reason = REASONS.get(first["type"], f"is wrong: {first['msg'].removeprefix('Value error, ')}")
         raise BadInput(f"{where}: {field} {reason}{more}.") from None
 
 

@@ -90,7 +90,7 @@ def _json_lines(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:
             continue
         place = f"{path}: line {number}"
         try:
-            row = json.loads(line)
+            row = json.loads(line.rstrip())  # or what lacks at the end would be told of column 1 of the next line
             if "\\ud" in line or "\\uD" in line:  # half a surrogate pair is JSON, but no text
                 json.dumps(row, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:

@@ -200,7 +200,11 @@ def first_run(project: "Project") -> dict[str, Any]:
 
     started = time.monotonic()
     elsewhere = clean_environment() | {"HOME": "/proc", "TZ": "Asia/Kathmandu"}
-    record = project.run("--params", "../tiny.yaml", cwd=project.folder / "docs", env=elsewhere, umask=0o077)
+    arguments = ("run", "--json", "--params", "../tiny.yaml")
+    done = project.attestrl(*arguments, cwd=project.folder / "docs", env=elsewhere, umask=0o077)
+    assert done.stdout, done.stderr[-4000:]
+    (project.folder.parent / "first.err").write_text(done.stderr, encoding="utf-8")
+    record: dict[str, Any] = json.loads(done.stdout)
     assert record["status"] == "done", record["message"] or record["gate"]
     assert time.monotonic() - started < 120 * 2  # two minutes, and as much again beside the other tests
     return record

@@ -143,6 +143,14 @@ def test_a_hub_name_without_a_network(own: Project) -> None:
     refused(own.attestrl("run", *arguments, env=own.environment | nowhere), 3, ("nobody/nothing", "network"))
 
 
+def test_a_prefect_server_that_is_not_there(own: Project) -> None:
+    arguments = ["--params", "tiny.yaml", "--until", "ingest"]
+    nobody = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    refused(
+        own.attestrl("run", *arguments, env=own.environment | nobody), 3, ("Prefect server", "127.0.0.1:9", "start it")
+    )
+
+
 def test_a_model_without_weights(own: Project) -> None:
     folder = own.folder / "data/raw/hollow"
     folder.mkdir()
@@ -197,13 +205,14 @@ def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:
 
 
 @needs_namespaces
-def test_a_full_disk(own: Project) -> None:
-    """The folder of a stage's outputs is a file system of 64 KiB."""
-    (own.folder / "data/interim").mkdir(exist_ok=True)
+@pytest.mark.parametrize(("folder", "size"), [("data/interim", "64k"), (".attestrl", "300k")])
+def test_a_full_disk(folder: str, size: str, own: Project) -> None:
+    """The folder of a stage's outputs, or of the state (where MLflow's store is to be made), is a small file system."""
+    (own.folder / folder).mkdir(exist_ok=True)
     done = _mounted(
-        "mount -t tmpfs -o size=64k tmpfs data/interim\n"
+        f"mount -t tmpfs -o size={size} tmpfs {folder}\n"
         '"$1" -m flows.cli run --params tiny.yaml --until ingest || code=$?\n'
-        "find data/interim -type f | sed 's/^/left: /'\nexit $code",
+        f"find {folder} -type f | sed 's/^/left: /'\nexit $code",
         own,
     )
     refused(done, 3, ("disk is full",))

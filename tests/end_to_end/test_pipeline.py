@@ -33,6 +33,16 @@ def test_every_stage_is_made(first: dict[str, Any], project: Project) -> None:
         assert (project.folder / path).exists(), path
 
 
+def test_every_stage_shows_how_far_it_is(first: dict[str, Any], project: Project) -> None:
+    """Bars on standard error, which run to their end; also while the pages of the checks are made."""
+    said = (project.folder.parent / "first.err").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^▸ (\w+)$", said, flags=re.MULTILINE)
+    by_stage = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert list(by_stage) == list(STAGES)
+    assert [stage for stage, part in by_stage.items() if "100%|" not in part] == []
+    assert "data docs: 100%|" in by_stage["validate"]
+
+
 def test_nothing_is_open_to_others(first: dict[str, Any], project: Project) -> None:
     """The first run had a umask of 077; what later runs wrote with the usual one does not count."""
     record = next(project.folder / p for p in first["records"] if Path(p).name == "run.json")

@@ -85,6 +85,10 @@ def test_refusals_are_sentences_and_write_no_model(
     config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "eos_token"}))
     refused("models/endless", BadInput, "no EOS token")
 
+    for file in copy("wordless").glob("tokenizer*"):
+        file.unlink()
+    refused("models/wordless", BadInput, "models/wordless: has no tokenizer, or one without words")
+
     torn = copy("torn") / "model.safetensors"
     torn.write_bytes(torn.read_bytes()[:1000])
     refused("models/torn", BadInput, "cannot be loaded")

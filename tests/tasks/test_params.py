@@ -60,6 +60,18 @@ def test_errors_name_the_field(sections: dict[str, Any], sentence: str) -> None:
         params.parse(changed(**sections), "params.yaml")
 
 
+def test_a_misspelt_key_is_named_as_it_is_written() -> None:
+    raw = changed()
+    raw["ppo"]["kl_coeff"] = raw["ppo"].pop("kl_coef")
+    with pytest.raises(BadInput, match=r"^params.yaml: ppo.kl_coeff is not a known key: .*spelling \(1 more\)\.$"):
+        params.parse(raw, "params.yaml")
+    del raw["ppo"]["kl_coeff"]
+    with pytest.raises(BadInput, match=r"^params.yaml: ppo.kl_coef is missing: add it as git has it\.$"):
+        params.parse(raw, "params.yaml")
+    with pytest.raises(BadInput, match=r"^params.yaml: ppo must hold keys with values"):
+        params.parse(raw | {"ppo": [1]}, "params.yaml")
+
+
 def test_the_policys_section_is_the_methods() -> None:
     raw = changed()
     assert params.parse(raw, "params.yaml").section_of("ppo") == "ppo"
@@ -71,7 +83,7 @@ def test_the_policys_section_is_the_methods() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"), [(b"a: [", "not valid YAML"), (b"\xff\xfe\x00", "UTF-8"), (b"", "wrong")]
+    ("content", "sentence"), [(b"a: [", "not valid YAML"), (b"\xff\xfe\x00", "UTF-8"), (b"", "the file must hold keys")]
 )
 def test_unreadable_files(tmp_path: Path, content: bytes, sentence: str) -> None:
     (tmp_path / "p.yaml").write_bytes(content)

@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
         ("e.csv", b"", ["is empty"]),
         ("h.csv", b"prompt,chosen\n", ["has no rows"]),
         ("e.parquet", b"", ["Parquet"]),
-        ("l.jsonl", LINES + b'{"prompt": \n', ["line 2501", "not valid JSON", "column"]),
+        ("l.jsonl", LINES + b'{"prompt": \n', ["line 2501", "not valid JSON", "column 11"]),
         ("c.jsonl", LINES + b"p,chosen,rejected\n", ["line 2501", "not valid JSON"]),
         ("t.tsv", b"a\tb\n1\t2\n", [".tsv", "CSV"]),
         ("x.xlsx", b"PK", [".xlsx", "Parquet"]),
