@@ -6,6 +6,7 @@ Only this machine is served, and only to who has the token that is printed at th
 import json
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -73,7 +74,7 @@ def export_tasks(folder: Path, tool: str) -> dict[str, int]:
 
 def take_in(file: Path) -> int:
     """Answers of a file that Argilla or Label Studio exported; how many there are. People get their pseudonyms; an answer
-    that is known already changes nothing. Raises BadInput before anything is kept if the file is neither."""
+    that is known already changes nothing. Raises BadInput, and keeps nothing, if one of them cannot be read or has no item."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -83,10 +84,12 @@ def take_in(file: Path) -> int:
     if not isinstance(document, list) or not document or not isinstance(document[0], dict):
         raise BadInput(f"{file}: holds no list of records or tasks; export them as JSON.")
     read = label_studio_tasks.answers if "data" in document[0] else argilla_records.answers
-    key, store = pseudonyms.key(), queue()
-    found = list(read(document, file.name))
-    for a in found:
-        store.answer(a.item_id, pseudonyms.pseudonym(a.reviewer, key), file.stem, a.content)
+    key = pseudonyms.key()
+    found = [replace(a, reviewer=pseudonyms.pseudonym(a.reviewer, key)) for a in read(document, file.name)]
+    try:
+        queue().take(found, file.stem)
+    except BadInput as error:
+        raise BadInput(f"{file.name}: {error}") from None
     return len(found)
 
 

@@ -43,8 +43,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person said about an item in another tool; `content` as `ReviewStore.answer` takes it, `seconds` None if
-    the tool does not tell."""
+    """What a person said about an item: `ranking`, `shown_order`, `ratings`, `reason` and `seconds`, None where another
+    tool does not tell."""
 
     item_id: str
     reviewer: str
@@ -112,16 +112,20 @@ class ReviewStore:
         """Keep what a reviewer said; a second answer to the same item changes nothing. Raises BadInput if it is no
         answer to this item."""
         with transaction(self._path) as store:
-            row = store.execute("SELECT content FROM items WHERE id = ?", (item_id,)).fetchone()
-            if row is None:
-                raise BadInput(f"{item_id[:24]}: is not in the queue.")
-            _check(content, len(json.loads(row[0])["responses"]))
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            said = json.dumps(content, ensure_ascii=False)
-            store.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", (item_id, reviewer, session, said, now)
-            )
-            store.execute("DELETE FROM leases WHERE item_id = ? AND reviewer = ?", (item_id, reviewer))
+            for a in answers:
+                row = store.execute("SELECT content FROM items WHERE id = ?", (a.item_id,)).fetchone()
+                if row is None:
+                    raise BadInput(f"{a.item_id[:24]}: is not in the queue.")
+                _check(a.content, len(json.loads(row[0])["responses"]))
+                said = json.dumps(a.content, ensure_ascii=False)
+                kept = (a.item_id, a.reviewer, session, said, now)
+                store.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", kept)
+                store.execute("DELETE FROM leases WHERE item_id = ? AND reviewer = ?", (a.item_id, a.reviewer))
+        self.take([Answer(item_id, reviewer, content)], session)
+
+    def take(self, answers: Sequence[Answer], session: str) -> None:
+        """Keep answers, all of them or, if one is no answer to its item, none: BadInput."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
 
     def progress(self, reviewer: str) -> tuple[int, int]:
         """(answers of a reviewer, items that nobody has answered yet, golden ones apart)."""
