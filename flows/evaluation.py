@@ -153,9 +153,10 @@ def _conclude(record: dict[str, Any], settings: params.Params, folder: Path) -> 
 
     evaluations = [e for e in _results(folder) if _of_policy(e, record["policy"]["sha256"])]
     order = list(suite.EVALUATIONS)
+    from flows.containment import unseen
     evaluations.sort(key=lambda e: order.index(e["evaluation"]))
     rows = [r for e in evaluations for r in e["results"] if r["value"] is not None]
-    decided = suite.finite(verdict.verdict(settings.hypotheses, rows))
+    decided = suite.finite(verdict.verdict(settings.hypotheses, rows, unseen()))
     write_json(folder / "verdict.json", decided)
     write_report(
         folder / REPORT,
