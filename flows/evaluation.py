@@ -15,11 +15,14 @@ from governance.digest import sha256_path, write_json
 from governance.entry import Event
 from governance.errors import BadInput, GateRefused
 from tasks import lineage, params, paths
+from tasks.review_store import ReviewStore
 
 LANGUAGE = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
 SCORERS = {"reward": paths.REWARD, "judge": paths.JUDGE}
 SIDES = {name: paths.PROCESSED / f"{name}.parquet" for name in ("reward_test", "eval_prompts", "sft", "reward_train")}
+TRAINING = paths.report("ppo") / "samples.jsonl"
 REPORT = "report.html"
+RATED = {"preference", "ratings"}  # evaluations of every policy of the registry
 
 
 def evaluate(run_id: str, names: Sequence[str]) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def evaluate(run_id: str, names: Sequence[str]) -> dict[str, Any]:
     folder = folder_of(record["run_id"])
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        suite.run(bench_of(record, settings, rated="ratings" in chosen), chosen, folder / "results")
+        suite.run(bench_of(record, settings, rated=not RATED.isdisjoint(chosen)), chosen, folder / "results")
         return _conclude(record, settings, folder)
 
 
@@ -79,6 +82,8 @@ def bench_of(record: dict[str, Any], settings: params.Params, *, rated: bool) ->
         sides=SIDES,
         cache=ResponseCache(paths.home() / "responses.sqlite"),
         max_length=settings.reward.max_length,
+        people=ReviewStore(paths.review_queue()).compared(),
+        training=TRAINING if TRAINING.is_file() and sha256_path(TRAINING) == digests.get(TRAINING.as_posix()) else None,
     )
 
 
@@ -148,12 +153,12 @@ def _rated(policy: dict[str, Any]) -> dict[str, Path]:
 
 
 def _conclude(record: dict[str, Any], settings: params.Params, folder: Path) -> dict[str, Any]:
+    from flows.containment import unseen
     from tasks.evals import suite, verdict
     from tasks.evals.report import write_report
 
     evaluations = [e for e in _results(folder) if _of_policy(e, record["policy"]["sha256"])]
     order = list(suite.EVALUATIONS)
-    from flows.containment import unseen
     evaluations.sort(key=lambda e: order.index(e["evaluation"]))
     rows = [r for e in evaluations for r in e["results"] if r["value"] is not None]
     decided = suite.finite(verdict.verdict(settings.hypotheses, rows, unseen()))

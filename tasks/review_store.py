@@ -51,6 +51,17 @@ class Answer:
     content: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What one person said of two responses: index of the better one, None if they could not decide, and of the one that
+    was shown first."""
+
+    prompt: list[dict[str, str]]
+    responses: tuple[str, str]
+    better: int | None
+    first: int
+
+
 class ReviewStore:
     """Items and answers; reviewers are known by pseudonyms."""
 
@@ -111,6 +122,11 @@ class ReviewStore:
     def answer(self, item_id: str, reviewer: str, session: str, content: dict[str, Any]) -> None:
         """Keep what a reviewer said; a second answer to the same item changes nothing. Raises BadInput if it is no
         answer to this item."""
+        self.take([Answer(item_id, reviewer, content)], session)
+
+    def take(self, answers: Sequence[Answer], session: str) -> None:
+        """Keep answers, all of them or, if one is no answer to its item, none: BadInput."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         with transaction(self._path) as store:
             for a in answers:
                 row = store.execute("SELECT content FROM items WHERE id = ?", (a.item_id,)).fetchone()
@@ -121,11 +137,6 @@ class ReviewStore:
                 kept = (a.item_id, a.reviewer, session, said, now)
                 store.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", kept)
                 store.execute("DELETE FROM leases WHERE item_id = ? AND reviewer = ?", (a.item_id, a.reviewer))
-        self.take([Answer(item_id, reviewer, content)], session)
-
-    def take(self, answers: Sequence[Answer], session: str) -> None:
-        """Keep answers, all of them or, if one is no answer to its item, none: BadInput."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
 
     def progress(self, reviewer: str) -> tuple[int, int]:
         """(answers of a reviewer, items that nobody has answered yet, golden ones apart)."""
@@ -152,6 +163,21 @@ class ReviewStore:
                     items = "SELECT id FROM items WHERE run_id = ?"
                     store.execute(f"DELETE FROM {table} WHERE item_id IN ({items})", (run_id,))
                 store.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
+
+    def compared(self) -> list[Compared]:
+        """Every answer on two responses, golden items apart, in the order in which they came."""
+        with transaction(self._path) as store:
+            rows = store.execute(
+                "SELECT i.content, a.content FROM answers a JOIN items i ON i.id = a.item_id WHERE i.gold IS NULL "
+                "ORDER BY a.created_at, i.id, a.reviewer"
+            ).fetchall()
+        found = []
+        for item, said in rows:
+            shown, answer = json.loads(item), json.loads(said)
+            if len(shown["responses"]) == 2:
+                better = answer["ranking"][0] if answer["ranking"] else None
+                found.append(Compared(shown["prompt"], tuple(shown["responses"]), better, answer["shown_order"][0]))
+        return found
 
     def export(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
         """(comparisons of responses, golden answers as {item_id, annotator_id, right}, ratings of single responses).

@@ -14,6 +14,7 @@ from tasks.evals.response_cache import ResponseCache, Sampled
 from tasks.evals.result import Result
 from tasks.evaluation_params import Suite
 from tasks.progress import bar
+from tasks.review_store import Compared
 from tasks.rlhf.branches import Item, answer_scores, continuation_logprobs
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import Ensemble, load_ensemble
@@ -49,7 +50,8 @@ class Bench:
     """Models, data and settings of one evaluation of a run.
 
     `policies`: language models by name, `base`, `sft` and `policy` among them; `rated`: further policies of the
-    registry; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
+    registry; `people`: what people said on the review page of two responses; `training`: samples
+    that the stage `ppo` left, None if they are not there; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
     tables `reward_test` and `eval_prompts`, and `sft` and `reward_train` that were trained on; `max_length`: tokens that
     the reward models were trained with.
     """
@@ -62,6 +64,8 @@ class Bench:
     sides: dict[str, Path]
     cache: ResponseCache
     max_length: int
+    people: list[Compared] = field(default_factory=list)
+    training: Path | None = None
     _models: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
     _scores: dict[str, dict[tuple[int, ...], tuple[float, ...]]] = field(default_factory=dict)

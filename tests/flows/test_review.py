@@ -104,6 +104,31 @@ def test_rankings_flow_back_as_preferences(store: ReviewStore, tmp_path: Path) -
     assert row["seconds"] >= 0 and sorted(row["shown_order"]) == [0, 1]
 
 
+def test_verdicts_on_two_responses_are_told_with_ties_and_place(store: ReviewStore) -> None:
+    store.add("run", [pair(1), single(2), pair(3, gold=0)])
+    store.add("run", [{**pair(4), "responses": ["a", "b", "c"]}])
+    client = visitor(store)
+    for _ in range(3):
+        page = client.get("/").text
+        count = len(hidden(page, "order").split(","))
+        reply(client, page, **({"undecided": "1"} if count == 2 else {f"place_{k}": str(k + 1) for k in range(count)}))
+    (found,) = store.compared()
+    assert (found.responses, found.better) == (("good 1", "bad 1"), None) and found.first in (0, 1)
+
+
+def test_several_responses_are_ranked_in_the_order_that_was_given(store: ReviewStore, tmp_path: Path) -> None:
+    store.add("run", [{**pair(1), "responses": ["worst", "best", "middle", "last but one"]}])
+    client = visitor(store)
+    page = client.get("/").text
+    wanted = {"1": 1, "2": 2, "3": 3, "0": 4}  # place of each response
+    places = {f"place_{k}": str(wanted[i]) for k, i in enumerate(hidden(page, "order").split(","))}
+    reply(client, page, **places)
+    (row,) = store.export()[0]
+    assert [row["responses"][i] for i in row["ranking"]] == ["best", "middle", "last but one", "worst"]
+    export(tmp_path / "out")
+    assert read_preferences(str(tmp_path / "out/comparisons.jsonl")).height == 6
+
+
 def test_half_a_ranking_is_refused_and_nothing_is_kept(store: ReviewStore) -> None:
     store.add("run", [pair(1)])
     client = visitor(store)
