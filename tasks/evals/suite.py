@@ -28,6 +28,7 @@ from tasks.evals import (
     reward_search,
     reward_surface,
     sycophancy,
+    training,
     uncertainty,
 )
 from tasks.evals.bench import Bench
@@ -43,6 +44,7 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "hacking": hacking.run,
     "sycophancy": sycophancy.run,
     "pronouns": pronouns.run,
+    "training": training.run,
     "multiple_choice": multiple_choice.run,
     "instructions": instructions.run,
     "capability": capability.run,
