@@ -20,7 +20,7 @@ Row = tuple[str, list[tuple[str, dict[str, object]]]]  # prompt, constraints wit
 def run(bench: Bench) -> Outcome:
     """Every file of `suite.instructions`."""
     outcome = Outcome()
-    for name, path, rows in each(bench.settings.instructions, _read):
+    for name, path, rows in each(bench.settings.instructions, read):
         known = [r for r in rows if all(c in CHECKS for c, _ in r[1])]
         if len(known) < len(rows):
             missing = sorted({c for _, constraints in rows for c, _ in constraints if c not in CHECKS})
@@ -39,7 +39,8 @@ def run(bench: Bench) -> Outcome:
     return outcome
 
 
-def _read(path: str) -> list[Row]:
+def read(path: str) -> list[Row]:
+    """Prompts of a file, with their constraints. Raises BadInput that names the row."""
     rows: list[Row] = []
     for place, row in read_rows(path):
         ids, arguments = row.get("instruction_id_list"), row.get("kwargs")
