@@ -3,8 +3,10 @@
 Only this machine is served, and only to who has the token that is printed at the start.
 """
 
+import contextlib
 import json
 import secrets
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -93,11 +95,25 @@ def take_in(file: Path) -> int:
     return len(found)
 
 
-def serve(port: int, token: str) -> None:
-    """Serve the page until Ctrl-C."""
+def bound(port: int) -> socket.socket:
+    """A port of this machine alone. Raises BadInput if it cannot be had."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not kept from us by a server that was just killed
+    try:
+        found.bind(("127.0.0.1", port))
+    except OSError as error:
+        found.close()
+        raise BadInput(f"--port {port}: cannot be had ({error.strerror}); name another one.") from None
+    return found
+
+
+def serve(place: socket.socket, token: str) -> None:
+    """Serve the page on a bound port until Ctrl-C."""
     import uvicorn
 
-    uvicorn.run(application(queue(), token), host="127.0.0.1", port=port, log_level="warning")
+    server = uvicorn.Server(uvicorn.Config(application(queue(), token), log_level="warning"))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[place])
 
 
 def application(store: ReviewStore, token: str) -> Starlette:

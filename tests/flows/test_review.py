@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from flows.review import application, export
+from flows.review import application, bound, export
+from governance.errors import BadInput
 from tasks.formats import read_preferences
 from tasks.review_store import GOLDEN_EVERY, LEASE, ReviewStore
+from tests.flows.conftest import attestrl
 
 PROMPT = [{"role": "user", "content": "<b>Hi</b>"}]
 
@@ -57,6 +59,27 @@ def test_nobody_gets_in_without_the_token(store: ReviewStore) -> None:
     assert stranger.post("/answer", data={"item": "x"}).status_code == 403
     rebound = TestClient(application(store, "secret"), base_url="http://evil.example")
     assert rebound.get("/?token=secret").status_code == 400
+
+
+def test_a_port_that_cannot_be_had_is_one_sentence() -> None:
+    with bound(0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            BadInput, match=rf"^--port {port}: cannot be had \(Address already in use\); name another one\.$"
+        ):
+            bound(port)
+
+
+def test_what_cannot_be_served_or_written(empty_project: Path) -> None:
+    (empty_project / "out").write_text("")
+    for arguments, words in (
+        (["--port", "99999"], "less than or equal to 65535"),
+        (["--export", "out"], "--export out: is a file"),
+    ):
+        done = attestrl(empty_project, "review", *arguments)
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_worst_first_escaped_and_kept_by_pseudonym(store: ReviewStore, tmp_path: Path) -> None:

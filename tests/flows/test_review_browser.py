@@ -30,7 +30,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        code = f"from flows.review import serve; serve({port}, 'secret')"
+        code = f"from flows.review import bound, serve; serve(bound({port}), 'secret')"
         started.append(subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path))
 
         def answers() -> bool:
