@@ -51,14 +51,14 @@ def folder_of(run_id: str) -> Path:
 
 
 def shown_report(run_id: str, ledger: Any) -> tuple[str, dict[str, str]]:
-    """(line about the evaluation for the person who decides, digest of the report by name); empty if there is none.
+    """(line about the evaluation for the person who decides, digest of the report by name), also where none was made.
 
     Raises GateRefused if the report is not the one that the ledger names.
     """
     file = folder_of(run_id) / REPORT
     entry = next((e for e in reversed(list(ledger.entries(run_id))) if e.type == Event.EVALUATED), None)
     if entry is None:
-        return "", {}
+        return f"Evaluation: none was made; `attestrl evaluate {run_id}` makes one.\n", {}
     digest = sha256_path(file) if file.is_file() else ""
     if digest != entry.subject_digests["report"]:
         raise GateRefused(f"{file}: is not the report that the ledger names; run `attestrl evaluate {run_id}` again.")
