@@ -97,9 +97,18 @@ def _prompt(row: Row, place: str) -> Messages:
     for name in PROMPT_FIELDS:
         if isinstance(row.get(name), str):
             return user(row[name])
-        if isinstance(row.get(name), list):
-            return row[name]
+        if _is_conversation(row.get(name)):
+            return list(row[name])
     raise BadInput(f"{place}: has no prompt; name it in one of the fields {', '.join(PROMPT_FIELDS)}.")
+
+
+def _is_conversation(value: Any) -> bool:
+    """Whether it is messages of text, at least one."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(m, dict) and all(isinstance(m.get(k), str) for k in ("role", "content")) for m in value)
+    )
 
 
 def read_questions(path: str) -> list[Question]:
@@ -117,7 +126,8 @@ def _published(row: Row) -> Row:
         row.get("target_scores"),
     )
     if isinstance(choices, dict) and isinstance(choices.get("text"), list):
-        marks, key = list(choices.get("label") or []), row.get("answerKey")
+        labels, key = choices.get("label"), row.get("answerKey")
+        marks = labels if isinstance(labels, list) else []
         answer = marks.index(key) if key in marks else None
         return row | {
             "question": row.get("question", row.get("question_stem")),
@@ -131,8 +141,8 @@ def _published(row: Row) -> Row:
         return row | {
             "question": row.get("ctx"), "choices": row["endings"], "answer": int(label) if label.isdecimal() else None
         }  # fmt: skip
-    if isinstance(scores, dict) and scores:
-        best = max(scores.values(), key=float)
+    if isinstance(scores, dict) and scores and all(isinstance(s, int | float) for s in scores.values()):
+        best = max(scores.values())
         labels = [int(s == best) for s in scores.values()]
         return row | {"question": row.get("input"), "choices": list(scores), "labels": labels}
     return row

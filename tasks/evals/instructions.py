@@ -46,6 +46,8 @@ def read(path: str) -> list[Row]:
         ids, arguments = row.get("instruction_id_list"), row.get("kwargs")
         if not isinstance(ids, list) or not ids or not isinstance(arguments, list) or len(arguments) != len(ids):
             raise BadInput(f"{place}: needs instruction_id_list and kwargs, two lists of one length.")
+        if not all(a is None or isinstance(a, dict) for a in arguments):
+            raise BadInput(f"{place}: field kwargs: must hold an object of arguments for each constraint.")
         given = [{k: v for k, v in (a or {}).items() if v is not None} for a in arguments]
         constraints = [(str(i), a) for i, a in zip(ids, given, strict=True)]
         for constraint, argument in constraints:

@@ -76,6 +76,11 @@ def test_label_studio_there_and_back(store: ReviewStore, tmp_path: Path) -> None
     [
         ("{", "not JSON"),
         ("{}", "no list"),
+        (
+            '[{"data": {"shown_order": [0, 1], "item_id": "x"}, "annotations": [{"completed_by": 1, "result": '
+            '[{"from_name": "ranking", "value": {"ranker": {}}}]}]}]',
+            "queue",
+        ),
         ('[{"data": {}}]', "task 1"),
         ('[{"id": "x", "metadata": {"shown_order": "0,1"}, "responses": {"ranking": [{"user_id": "a"}]}}]', "record 1"),
         (

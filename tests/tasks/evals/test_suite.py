@@ -152,6 +152,10 @@ def test_unknown_names_are_refused() -> None:
         ("multiple_choice", {"question": "q", "choices": ["a", "b"]}),
         ("instructions", {"prompt": "p", "instruction_id_list": ["keywords:existence"], "kwargs": [{}]}),
         ("problems", {"question": "q", "answer": "none"}),
+        ("harmless", {"prompt": [{"role": "user", "content": 5}]}),
+        ("multiple_choice", {"input": "q", "target_scores": {"a": "1", "b": None}}),
+        ("multiple_choice", {"question": "q", "choices": {"text": ["a", "b"], "label": True}}),
+        ("instructions", {"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": ["x"]}),
     ],
 )
 def test_a_bad_file_is_refused_before_anything_is_measured(
