@@ -115,6 +115,8 @@ def _people(bench: Bench, outcome: Outcome, where: Mapping[str, Path | str], pro
     places = {_key(prompts[p], a.texts[i], b.texts[i]): i for i, p in enumerate(a.prompts)}
     said = [(places[key], c) for c in bench.people if (key := _key(c.prompt, *c.responses)) in places]
     if not said:
+        if bench.people:
+            outcome.notes.append("What people compared on the review page is of other responses than these.")
         return
     rows = np.array([i for i, _ in said])
     won = np.array([0.5 if c.better is None else float(c.better == 0) for _, c in said])
