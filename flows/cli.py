@@ -121,7 +121,7 @@ def evaluate(
 @app.command()
 def review(
     run: Annotated[str, typer.Argument(help="Run id, or 'latest'.")] = "latest",
-    port: int = 8600,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     export: Annotated[
         Path | None, typer.Option("--export", help="Write what people said there, serve nothing.")
     ] = None,
@@ -140,6 +140,8 @@ def review(
     if for_ not in (None, "argilla", "label-studio") or (for_ and not export):
         raise BadInput(f"--for {for_}: name argilla or label-studio, and a folder with --export.")
     target, given = (p.absolute() if p else None for p in (export, import_))
+    if target and target.is_file():
+        raise BadInput(f"--export {export}: is a file; name a folder, which may be new.")
     project.enter()
     from flows import review as reviewing
 
@@ -158,9 +160,9 @@ def review(
         typer.echo(f"{', '.join(f'{n} {name}' for name, n in written.items())} in {target}.")
         return
     run_id, new = reviewing.fill(run)
-    token = secrets.token_urlsafe(24)
+    place, token = reviewing.bound(port), secrets.token_urlsafe(24)
     typer.echo(f"{new} new items of {run_id}. Open http://127.0.0.1:{port}/?token={token}")
-    reviewing.serve(port, token)
+    reviewing.serve(place, token)
 
 
 @app.command()

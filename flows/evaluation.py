@@ -15,11 +15,14 @@ from governance.digest import sha256_path, write_json
 from governance.entry import Event
 from governance.errors import BadInput, GateRefused
 from tasks import lineage, params, paths
+from tasks.review_store import ReviewStore
 
 LANGUAGE = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
 SCORERS = {"reward": paths.REWARD, "judge": paths.JUDGE}
 SIDES = {name: paths.PROCESSED / f"{name}.parquet" for name in ("reward_test", "eval_prompts", "sft", "reward_train")}
+TRAINING = paths.report("ppo") / "samples.jsonl"
 REPORT = "report.html"
+RATED = {"preference", "ratings"}  # evaluations of every policy of the registry
 
 
 def evaluate(run_id: str, names: Sequence[str]) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def evaluate(run_id: str, names: Sequence[str]) -> dict[str, Any]:
     folder = folder_of(record["run_id"])
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        suite.run(bench_of(record, settings, rated="ratings" in chosen), chosen, folder / "results")
+        suite.run(bench_of(record, settings, rated=not RATED.isdisjoint(chosen)), chosen, folder / "results")
         return _conclude(record, settings, folder)
 
 
@@ -48,14 +51,14 @@ def folder_of(run_id: str) -> Path:
 
 
 def shown_report(run_id: str, ledger: Any) -> tuple[str, dict[str, str]]:
-    """(line about the evaluation for the person who decides, digest of the report by name); empty if there is none.
+    """(line about the evaluation for the person who decides, digest of the report by name), also where none was made.
 
     Raises GateRefused if the report is not the one that the ledger names.
     """
     file = folder_of(run_id) / REPORT
     entry = next((e for e in reversed(list(ledger.entries(run_id))) if e.type == Event.EVALUATED), None)
     if entry is None:
-        return "", {}
+        return f"Evaluation: none was made; `attestrl evaluate {run_id}` makes one.\n", {}
     digest = sha256_path(file) if file.is_file() else ""
     if digest != entry.subject_digests["report"]:
         raise GateRefused(f"{file}: is not the report that the ledger names; run `attestrl evaluate {run_id}` again.")
@@ -79,6 +82,8 @@ def bench_of(record: dict[str, Any], settings: params.Params, *, rated: bool) ->
         sides=SIDES,
         cache=ResponseCache(paths.home() / "responses.sqlite"),
         max_length=settings.reward.max_length,
+        people=ReviewStore(paths.review_queue()).compared(),
+        training=TRAINING if TRAINING.is_file() and sha256_path(TRAINING) == digests.get(TRAINING.as_posix()) else None,
     )
 
 
@@ -148,6 +153,7 @@ def _rated(policy: dict[str, Any]) -> dict[str, Path]:
 
 
 def _conclude(record: dict[str, Any], settings: params.Params, folder: Path) -> dict[str, Any]:
+    from flows.containment import unseen
     from tasks.evals import suite, verdict
     from tasks.evals.report import write_report
 
@@ -155,7 +161,7 @@ def _conclude(record: dict[str, Any], settings: params.Params, folder: Path) -> 
     order = list(suite.EVALUATIONS)
     evaluations.sort(key=lambda e: order.index(e["evaluation"]))
     rows = [r for e in evaluations for r in e["results"] if r["value"] is not None]
-    decided = suite.finite(verdict.verdict(settings.hypotheses, rows))
+    decided = suite.finite(verdict.verdict(settings.hypotheses, rows, unseen()))
     write_json(folder / "verdict.json", decided)
     write_report(
         folder / REPORT,

@@ -71,20 +71,28 @@ def update(
 def close(
     incident: Id,
     cause: Annotated[str, typer.Option("--cause", help="Why it happened.")],
-    evaluation: Annotated[Path, typer.Option("--evaluation", help="File of the evaluation that would show it again.")],
+    evaluation: Annotated[
+        Path, typer.Option("--evaluation", help="File that the suite reads and that would show it again.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Close an incident: its cause is known, and an evaluation would show it if it came back."""
-    from flows import project, sealing
+    from flows import containment, project, sealing
     from governance import incidents
     from governance.decision import current_actor
     from governance.digest import sha256_path
 
+    given = evaluation.absolute()
     project.enter()
-    if not evaluation.is_file():
+    if not given.is_file():
         raise BadInput(f"--evaluation {evaluation}: there is no such file; name the evaluation that was added.")
+    if not containment.measured(given):
+        raise BadInput(
+            f"--evaluation {evaluation}: `attestrl evaluate` does not read it; name it in a section of `suite` in "
+            "params.yaml, so that every later policy is measured on it."
+        )
     ledger, actor = sealing.ledger(), current_actor()
-    named = (evaluation.name, sha256_path(evaluation))
+    named = (evaluation.name, sha256_path(given))
     incidents.closed(ledger, incidents.find(ledger, incident), cause=cause, evaluation=named, actor=actor)
     _finish(incident, actor, False, as_json)
 

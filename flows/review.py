@@ -3,9 +3,12 @@
 Only this machine is served, and only to who has the token that is printed at the start.
 """
 
+import contextlib
 import json
 import secrets
+import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -73,7 +76,7 @@ def export_tasks(folder: Path, tool: str) -> dict[str, int]:
 
 def take_in(file: Path) -> int:
     """Answers of a file that Argilla or Label Studio exported; how many there are. People get their pseudonyms; an answer
-    that is known already changes nothing. Raises BadInput before anything is kept if the file is neither."""
+    that is known already changes nothing. Raises BadInput, and keeps nothing, if one of them cannot be read or has no item."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -83,18 +86,34 @@ def take_in(file: Path) -> int:
     if not isinstance(document, list) or not document or not isinstance(document[0], dict):
         raise BadInput(f"{file}: holds no list of records or tasks; export them as JSON.")
     read = label_studio_tasks.answers if "data" in document[0] else argilla_records.answers
-    key, store = pseudonyms.key(), queue()
-    found = list(read(document, file.name))
-    for a in found:
-        store.answer(a.item_id, pseudonyms.pseudonym(a.reviewer, key), file.stem, a.content)
+    key = pseudonyms.key()
+    found = [replace(a, reviewer=pseudonyms.pseudonym(a.reviewer, key)) for a in read(document, file.name)]
+    try:
+        queue().take(found, file.stem)
+    except BadInput as error:
+        raise BadInput(f"{file.name}: {error}") from None
     return len(found)
 
 
-def serve(port: int, token: str) -> None:
-    """Serve the page until Ctrl-C."""
+def bound(port: int) -> socket.socket:
+    """A port of this machine alone. Raises BadInput if it cannot be had."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not kept from us by a server that was just killed
+    try:
+        found.bind(("127.0.0.1", port))
+    except OSError as error:
+        found.close()
+        raise BadInput(f"--port {port}: cannot be had ({error.strerror}); name another one.") from None
+    return found
+
+
+def serve(place: socket.socket, token: str) -> None:
+    """Serve the page on a bound port until Ctrl-C."""
     import uvicorn
 
-    uvicorn.run(application(queue(), token), host="127.0.0.1", port=port, log_level="warning")
+    server = uvicorn.Server(uvicorn.Config(application(queue(), token), log_level="warning"))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[place])
 
 
 def application(store: ReviewStore, token: str) -> Starlette:

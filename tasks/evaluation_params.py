@@ -1,5 +1,6 @@
 """Sections of `params.yaml` on `attestrl evaluate`: the suite, its judge, and bounds as hypotheses."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -40,6 +41,15 @@ class Suite(Section):
     harness: dict[str, str] = Field(default_factory=dict)
     inspect: dict[str, str] = Field(default_factory=dict)
     fine_tuning: FineTuning = Field(default_factory=FineTuning)
+
+    def files(self) -> list[Path]:
+        """Every file that the suite reads or runs, as it is named."""
+        named = (
+            self.pairs, self.harmful, self.harmless, self.sycophancy, self.pronouns, self.multiple_choice,
+            self.instructions, self.problems, self.harness, self.inspect, self.fine_tuning.data,
+        )  # fmt: skip
+        paths = (Path(path.partition("@")[0]) for files in named for path in files.values())
+        return [p for p in paths if p.is_file()]
 
 
 class Hypothesis(Section):

@@ -73,7 +73,7 @@ def _content(annotation: dict[str, Any], order: list[int]) -> dict[str, Any]:
     values = {r["from_name"]: r["value"] for r in annotation["result"]}
     ranked = values.get("ranking", {}).get("ranker")
     if isinstance(ranked, dict):  # with buckets, the ranking is the only one of them
-        ranked = next(iter(ranked.values()))
+        ranked = next(iter(ranked.values()), None)
     ratings = {c: int(values[c]["rating"]) if c in values else None for c in CRITERIA}
     text = values.get("reason", {}).get("text", "")
     reason = "\n".join(text) if isinstance(text, list) else str(text)

@@ -83,11 +83,12 @@ def _otlp(value: Any) -> Any:
     if not isinstance(value, dict) or len(value) != 1:
         return value
     ((kind, inner),) = value.items()
-    if kind == "arrayValue":
-        return [_otlp(v) for v in (inner or {}).get("values", [])]
+    if kind not in ("arrayValue", "kvlistValue"):
+        return inner
+    values = inner.get("values") if isinstance(inner, dict) else None
     if kind == "kvlistValue":
-        return {v.get("key"): _otlp(v.get("value")) for v in (inner or {}).get("values", [])}
-    return inner
+        return {str(v.get("key")): _otlp(v.get("value")) for v in _dicts(inner, "values")}
+    return [_otlp(v) for v in values] if isinstance(values, list) else []
 
 
 def _of_span(attributes: Row, span: Row, place: str) -> Iterator[Interaction]:
@@ -141,7 +142,7 @@ def _of_row(row: Row, place: str) -> Iterator[Interaction]:
         request = response = row
     if response.get("error") or int(response.get("status_code") or 0) >= 400:
         return
-    asked = next((request[k] for k in ("messages", "prompt", "input") if request.get(k)), None)
+    asked = next((request[k] for k in ("messages", "prompt", "input") if _says(request.get(k))), None)
     answers = _answers(response)
     if answers is None and isinstance(asked, list) and len(asked) > 1 and _messages(asked)[-1]["role"] == "assistant":
         asked, answers = asked[:-1], [_messages(asked)[-1]["content"]]
@@ -156,6 +157,13 @@ def _of_row(row: Row, place: str) -> Iterator[Interaction]:
         prompt.insert(0, {"role": "system", "content": _content(request["instructions"])})
     identity = next((str(r[k]) for r in (response, row) for k in ("id", "custom_id", "request_id") if r.get(k)), "")
     yield from _made(prompt, answers, _at(row, place) or _at(response, place), identity, place)
+
+
+def _says(asked: Any) -> bool:
+    """Whether a prompt is text or messages; numbers, such as token ids, are not read."""
+    if isinstance(asked, list):
+        return bool(asked) and all(isinstance(m, str | dict) for m in asked)
+    return bool(asked) and isinstance(asked, str | dict)
 
 
 def _body(value: Any) -> Row | None:

@@ -81,10 +81,11 @@ class Meter:
     """Measures interactions; each model is loaded once."""
 
     def __init__(self, yardstick: Yardstick, scorers: dict[str, Path]) -> None:
-        from tasks.rlhf.models import load_reward_model, load_tokenizer
+        from tasks.rlhf.ensembles import load_ensemble
+        from tasks.rlhf.models import load_tokenizer
 
         self.yardstick = yardstick
-        self._models = {name: (load_tokenizer(f), load_reward_model(f)) for name, f in scorers.items()}
+        self._models = {name: (load_tokenizer(f), load_ensemble(f)) for name, f in scorers.items()}
 
     def measure(self, interactions: Sequence[Interaction]) -> dict[str, np.ndarray]:
         """(n,) values of every series."""
@@ -108,10 +109,10 @@ class Meter:
 
     def _scores(self, name: str, interactions: Sequence[Interaction]) -> np.ndarray:
         from tasks.evals.bench import encoded
-        from tasks.rlhf.branches import answer_scores
+        from tasks.rlhf.ensembles import ensemble_scores
 
-        tokenizer, model = self._models[name]
+        tokenizer, ensemble = self._models[name]
         rows, lengths = encoded(
             tokenizer, [i.prompt for i in interactions], [i.response for i in interactions], self.yardstick.max_length
         )
-        return np.asarray(answer_scores(model, rows, lengths).double().numpy())
+        return np.asarray(ensemble_scores(ensemble, rows, lengths=lengths).double().numpy())

@@ -6,7 +6,7 @@ import torch
 
 from tasks.rlhf.rollout import Rollout
 
-SHOWN = 8  # responses, each time
+SHOWN = 32  # responses, each time: enough for `tasks.evals.hacking` to see where gold and proxy part
 
 
 def sample_rows(

@@ -96,12 +96,14 @@ def _train(
                 history.append({"step": trainer.step, **metrics})
                 progress.set_postfix_str(f"score {metrics['objective/scores']:.2f} kl {metrics['objective/kl']:.2f}")
                 progress.update()
-                if trainer.step % stage.params.ppo.save_steps == 0:
+                saved = trainer.step % stage.params.ppo.save_steps == 0
+                if saved or trainer.step == 1:  # the first update's responses are still SFT's
                     assert trainer.experience is not None
                     seen = trainer.experience
                     drawn = sample_rows(trainer.step, seen.rollout, seen.scores, seen.kl.sum(1), tokenizer)
                     stage.log_table(drawn, "samples")
                     samples += drawn
+                if saved:
                     tensors, state = trainer.state()
                     content = {"trainer": state, "history": history, "samples": samples}
                     checkpoints.save(trainer.step, tensors, content)

@@ -1,7 +1,8 @@
 """Rows of a file, a `datasets` folder or a hub dataset, one after the other, each with the place it came from.
 
-Nothing is held but the row at hand (Parquet and `datasets`: a batch), so a file may be larger than the memory. What is
-wrong is said in one sentence that names file and line or row.
+Nothing is held but the row at hand (Parquet and `datasets`: a batch), so a file may be larger than the memory; a `.json`
+file that is one array, as small published sets are, is held as a whole. What is wrong is said in one sentence that names
+file and line or row.
 """
 
 import csv
@@ -85,6 +86,9 @@ def _lines(path: Path, advance: Advance) -> Iterator[str]:
 
 
 def _json_lines(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:
+    if path.name.removesuffix(".gz").endswith(".json") and next(_lines(path, nobody), "").lstrip().startswith("["):
+        yield from _json_array(path, advance)
+        return
     for number, line in enumerate(_lines(path, advance), start=1):
         if not line.strip():
             continue
@@ -104,6 +108,25 @@ def _json_lines(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:
         if not isinstance(row, dict):
             raise BadInput(f"{place}: is not a JSON object; write one object a line.")
         yield place, row
+
+
+def _json_array(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:
+    try:
+        text = "".join(_lines(path, advance))
+        rows = json.loads(text)
+        json.dumps(rows, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"{path}: is no JSON array ({error.msg}, line {error.lineno}); write one object a line."
+        ) from None
+    except RecursionError:
+        raise BadInput(f"{path}: is nested too deeply; write one flat object a line.") from None
+    except UnicodeEncodeError:
+        raise BadInput(f"{path}: holds half a surrogate pair (\\ud800 to \\udfff), which is no text.") from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise BadInput(f"{path}: item {number}: is not a JSON object; every item of the array must be one.")
+        yield f"{path}: item {number}", row
 
 
 def _csv(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:

@@ -43,12 +43,23 @@ class Item:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person said about an item in another tool; `content` as `ReviewStore.answer` takes it, `seconds` None if
-    the tool does not tell."""
+    """What a person said about an item: `ranking`, `shown_order`, `ratings`, `reason` and `seconds`, None where another
+    tool does not tell."""
 
     item_id: str
     reviewer: str
     content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one person said of two responses: index of the better one, None if they could not decide, and of the one that
+    was shown first."""
+
+    prompt: list[dict[str, str]]
+    responses: tuple[str, str]
+    better: int | None
+    first: int
 
 
 class ReviewStore:
@@ -111,17 +122,21 @@ class ReviewStore:
     def answer(self, item_id: str, reviewer: str, session: str, content: dict[str, Any]) -> None:
         """Keep what a reviewer said; a second answer to the same item changes nothing. Raises BadInput if it is no
         answer to this item."""
+        self.take([Answer(item_id, reviewer, content)], session)
+
+    def take(self, answers: Sequence[Answer], session: str) -> None:
+        """Keep answers, all of them or, if one is no answer to its item, none: BadInput."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         with transaction(self._path) as store:
-            row = store.execute("SELECT content FROM items WHERE id = ?", (item_id,)).fetchone()
-            if row is None:
-                raise BadInput(f"{item_id[:24]}: is not in the queue.")
-            _check(content, len(json.loads(row[0])["responses"]))
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            said = json.dumps(content, ensure_ascii=False)
-            store.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", (item_id, reviewer, session, said, now)
-            )
-            store.execute("DELETE FROM leases WHERE item_id = ? AND reviewer = ?", (item_id, reviewer))
+            for a in answers:
+                row = store.execute("SELECT content FROM items WHERE id = ?", (a.item_id,)).fetchone()
+                if row is None:
+                    raise BadInput(f"{a.item_id[:24]}: is not in the queue.")
+                _check(a.content, len(json.loads(row[0])["responses"]))
+                said = json.dumps(a.content, ensure_ascii=False)
+                kept = (a.item_id, a.reviewer, session, said, now)
+                store.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", kept)
+                store.execute("DELETE FROM leases WHERE item_id = ? AND reviewer = ?", (a.item_id, a.reviewer))
 
     def progress(self, reviewer: str) -> tuple[int, int]:
         """(answers of a reviewer, items that nobody has answered yet, golden ones apart)."""
@@ -148,6 +163,21 @@ class ReviewStore:
                     items = "SELECT id FROM items WHERE run_id = ?"
                     store.execute(f"DELETE FROM {table} WHERE item_id IN ({items})", (run_id,))
                 store.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
+
+    def compared(self) -> list[Compared]:
+        """Every answer on two responses, golden items apart, in the order in which they came."""
+        with transaction(self._path) as store:
+            rows = store.execute(
+                "SELECT i.content, a.content FROM answers a JOIN items i ON i.id = a.item_id WHERE i.gold IS NULL "
+                "ORDER BY a.created_at, i.id, a.reviewer"
+            ).fetchall()
+        found = []
+        for item, said in rows:
+            shown, answer = json.loads(item), json.loads(said)
+            if len(shown["responses"]) == 2:
+                better = answer["ranking"][0] if answer["ranking"] else None
+                found.append(Compared(shown["prompt"], tuple(shown["responses"]), better, answer["shown_order"][0]))
+        return found
 
     def export(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
         """(comparisons of responses, golden answers as {item_id, annotator_id, right}, ratings of single responses).

@@ -14,9 +14,11 @@ from tasks.evals.response_cache import ResponseCache, Sampled
 from tasks.evals.result import Result
 from tasks.evaluation_params import Suite
 from tasks.progress import bar
+from tasks.review_store import Compared
 from tasks.rlhf.branches import Item, answer_scores, continuation_logprobs
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
-from tasks.rlhf.models import load_causal_lm, load_reward_model, load_tokenizer
+from tasks.rlhf.ensembles import Ensemble, load_ensemble
+from tasks.rlhf.models import load_causal_lm, load_tokenizer
 from tasks.rlhf.rollout import length_groups, sample
 from tasks.stats.intervals import bootstrap_mean, wilson
 
@@ -48,7 +50,8 @@ class Bench:
     """Models, data and settings of one evaluation of a run.
 
     `policies`: language models by name, `base`, `sft` and `policy` among them; `rated`: further policies of the
-    registry; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
+    registry; `people`: what people said on the review page of two responses; `training`: samples
+    that the stage `ppo` left, None if they are not there; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
     tables `reward_test` and `eval_prompts`, and `sft` and `reward_train` that were trained on; `max_length`: tokens that
     the reward models were trained with.
     """
@@ -61,9 +64,11 @@ class Bench:
     sides: dict[str, Path]
     cache: ResponseCache
     max_length: int
+    people: list[Compared] = field(default_factory=list)
+    training: Path | None = None
     _models: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
-    _scores: dict[str, dict[tuple[int, ...], float]] = field(default_factory=dict)
+    _scores: dict[str, dict[tuple[int, ...], tuple[float, ...]]] = field(default_factory=dict)
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -81,11 +86,11 @@ class Bench:
         """Let go of a model that nothing else needs."""
         self._models.pop(name, None)
 
-    def scorer(self, name: str) -> tuple[Any, Any]:
-        """(tokenizer, reward model), loaded once."""
+    def scorer(self, name: str) -> tuple[Any, Ensemble]:
+        """(tokenizer, reward model with its members, of which there mostly is one), loaded once."""
         if name not in self._models:
             folder = self.scorers[name]
-            self._models[name] = load_tokenizer(folder), load_reward_model(folder).eval()
+            self._models[name] = load_tokenizer(folder), load_ensemble(folder)
         return self._models[name]
 
     def respond(
@@ -156,14 +161,22 @@ class Bench:
     def score(self, name: str, conversations: Sequence[list[int]], lengths: Sequence[float] | np.ndarray) -> np.ndarray:
         """(N,) scores of conversations as token ids, in float64; each conversation is scored once. `lengths` (N,): tokens
         of the responses in them."""
-        _, model = self.scorer(name)
+        members = torch.from_numpy(self.member_scores(name, conversations, lengths))
+        return np.asarray(self.scorer(name)[1].combine(members).double().numpy())
+
+    def member_scores(
+        self, name: str, conversations: Sequence[list[int]], lengths: Sequence[float] | np.ndarray
+    ) -> np.ndarray:
+        """(M, N) scores of each member, in float64."""
+        ensemble = self.scorer(name)[1]
         known = self._scores.setdefault(name, {})
         rows = [tuple(c) for c in conversations]
         fresh = {row: float(n) for row, n in zip(rows, lengths, strict=True) if row not in known}
         if fresh:
-            scores = answer_scores(model, [list(row) for row in fresh], list(fresh.values())).double()
-            known |= dict(zip(fresh, scores.tolist(), strict=True))
-        return np.array([known[r] for r in rows])
+            ids, sizes = [list(row) for row in fresh], list(fresh.values())
+            scores = torch.stack([answer_scores(member, ids, sizes).double() for member in ensemble.members])
+            known |= dict(zip(fresh, map(tuple, scores.T.tolist()), strict=True))
+        return np.array([known[r] for r in rows]).reshape(len(rows), len(ensemble.members)).T
 
     def score_texts(self, name: str, prompts: Sequence[Messages], texts: Sequence[str]) -> np.ndarray:
         """(N,) scores of written answers, each ended by the end token as in training."""

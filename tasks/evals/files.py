@@ -1,7 +1,8 @@
 """Files of evaluation items: pairs, prompts, questions, in the formats in which they are published.
 
 Pairs are RewardBench's and TRL's (prompt, chosen, rejected), LLMBar's (input, output_1, output_2, label) and PandaLM's
-(instruction, input, response1, response2, annotator1, …: votes 0 tie, 1, 2).
+(instruction, input, response1, response2, annotator1, …: votes 0 tie, 1, 2). Multiple choice is this project's, MMLU's,
+ARC's, TruthfulQA's, HellaSwag's or BIG-bench's.
 """
 
 from collections.abc import Callable, Iterator
@@ -96,14 +97,55 @@ def _prompt(row: Row, place: str) -> Messages:
     for name in PROMPT_FIELDS:
         if isinstance(row.get(name), str):
             return user(row[name])
-        if isinstance(row.get(name), list):
-            return row[name]
+        if _is_conversation(row.get(name)):
+            return list(row[name])
     raise BadInput(f"{place}: has no prompt; name it in one of the fields {', '.join(PROMPT_FIELDS)}.")
 
 
+def _is_conversation(value: Any) -> bool:
+    """Whether it is messages of text, at least one."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(m, dict) and all(isinstance(m.get(k), str) for k in ("role", "content")) for m in value)
+    )
+
+
 def read_questions(path: str) -> list[Question]:
-    """Multiple choice: question, choices (list), and answer (index, letter or text) or labels (0 or 1 for each)."""
-    return [_question(row, place, Path(path).name.split(".")[0]) for place, row in read_rows(path)]
+    """Multiple choice: question, choices (list), and answer (index, letter or text) or labels (0 or 1 for each); or the
+    fields of a published set."""
+    name = Path(path).name.split(".")[0]
+    return [_question(_published(row), place, name) for place, row in read_rows(path)]
+
+
+def _published(row: Row) -> Row:
+    """A row of ARC, TruthfulQA, HellaSwag or BIG-bench in this project's fields; any other as it is."""
+    choices, targets, scores = (
+        row.get("choices"),
+        row.get("mc2_targets", row.get("mc1_targets")),
+        row.get("target_scores"),
+    )
+    if isinstance(choices, dict) and isinstance(choices.get("text"), list):
+        labels, key = choices.get("label"), row.get("answerKey")
+        marks = labels if isinstance(labels, list) else []
+        answer = marks.index(key) if key in marks else None
+        return row | {
+            "question": row.get("question", row.get("question_stem")),
+            "choices": choices["text"],
+            "answer": answer,
+        }
+    if isinstance(targets, dict):
+        return row | {name: targets.get(name) for name in ("choices", "labels")}
+    if isinstance(row.get("endings"), list):
+        label = str(row.get("label"))
+        return row | {
+            "question": row.get("ctx"), "choices": row["endings"], "answer": int(label) if label.isdecimal() else None
+        }  # fmt: skip
+    if isinstance(scores, dict) and scores and all(isinstance(s, int | float) for s in scores.values()):
+        best = max(scores.values())
+        labels = [int(s == best) for s in scores.values()]
+        return row | {"question": row.get("input"), "choices": list(scores), "labels": labels}
+    return row
 
 
 def _question(row: Row, place: str, name: str) -> Question:

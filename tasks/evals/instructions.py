@@ -20,7 +20,7 @@ Row = tuple[str, list[tuple[str, dict[str, object]]]]  # prompt, constraints wit
 def run(bench: Bench) -> Outcome:
     """Every file of `suite.instructions`."""
     outcome = Outcome()
-    for name, path, rows in each(bench.settings.instructions, _read):
+    for name, path, rows in each(bench.settings.instructions, read):
         known = [r for r in rows if all(c in CHECKS for c, _ in r[1])]
         if len(known) < len(rows):
             missing = sorted({c for _, constraints in rows for c, _ in constraints if c not in CHECKS})
@@ -39,12 +39,15 @@ def run(bench: Bench) -> Outcome:
     return outcome
 
 
-def _read(path: str) -> list[Row]:
+def read(path: str) -> list[Row]:
+    """Prompts of a file, with their constraints. Raises BadInput that names the row."""
     rows: list[Row] = []
     for place, row in read_rows(path):
         ids, arguments = row.get("instruction_id_list"), row.get("kwargs")
         if not isinstance(ids, list) or not ids or not isinstance(arguments, list) or len(arguments) != len(ids):
             raise BadInput(f"{place}: needs instruction_id_list and kwargs, two lists of one length.")
+        if not all(a is None or isinstance(a, dict) for a in arguments):
+            raise BadInput(f"{place}: field kwargs: must hold an object of arguments for each constraint.")
         given = [{k: v for k, v in (a or {}).items() if v is not None} for a in arguments]
         constraints = [(str(i), a) for i, a in zip(ids, given, strict=True)]
         for constraint, argument in constraints:

@@ -1,29 +1,36 @@
-"""Preference: wins, ties and losses between policy, SFT and base, by each judge, and how far that judge can be trusted.
+"""Preference: wins, ties and losses between policy, SFT, base and the registry's other policies, by each judge, and how far
+that judge can be trusted.
 
-The judge is the reward model trained on disjoint pairs, and the endpoint of `suite.judge` if there is one. An endpoint
-sees every pair in both orders, and the outcome is the mean of both: position bias, the share of verdicts for the answer
-shown first less a half, is reported and cancels. A reward model scores each answer alone and cannot have it. Beside the
-win rates stands the judge's agreement with people on the pairs of files whose votes are known, and that of one person
-with another.
+The judge is the reward model trained on disjoint pairs, the endpoint of `suite.judge` if there is one, and people, on the
+pairs of policy and SFT that they compared on the review page. An endpoint sees every pair in both orders, and the outcome
+is the mean of both: position bias, the share of verdicts for the answer shown first less a half, is reported and cancels.
+A person sees a drawn order, so that it cancels in the mean, and it is reported, too; a reward model scores each answer
+alone and cannot have it. Beside the win rates stands the judge's agreement with people on the pairs of files whose votes
+are known and on those that were reviewed, and that of one person with another.
 """
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
+from governance.digest import write_jsonl
 from tasks.evals.bench import Answers, Bench
 from tasks.evals.endpoint_judge import EndpointJudge
 from tasks.evals.files import Pair, each, read_pairs
 from tasks.evals.held_out import held_out_prompts
 from tasks.evals.result import Finding, ForReview, Outcome
 from tasks.evals.win_rate import length_controlled_of
+from tasks.review_store import Compared
 from tasks.rlhf.encoding import Messages
 
 MATCHES = (("policy", "sft"), ("policy", "base"), ("sft", "base"))
 SHOWN = 4
 REVIEWED = 20
+PEOPLE = "judge: people"
 Judgement = tuple[np.ndarray, np.ndarray | None]  # (n,) outcomes for the first; (n, 2) verdicts in both orders
 
 
@@ -35,43 +42,94 @@ class Side:
     sampled: Answers | None = None
 
 
+@dataclass(frozen=True)
+class Match:
+    """What one judge says of two models: (n,) outcomes for the first; (n,) tokens that its answers are longer; (n,) prompt
+    of each; `bias`: (n,) verdicts for the answer shown first, less a half, None where that cannot matter."""
+
+    models: list[str]
+    part: str | None
+    won: np.ndarray
+    longer: np.ndarray
+    prompts: np.ndarray
+    bias: np.ndarray | None = None
+
+
 def run(bench: Bench) -> Outcome:
     """Every match by every judge; then agreement with people."""
     outcome = Outcome()
     prompts = held_out_prompts(bench)
-    answers = {m: bench.respond(m, prompts) for m in bench.policies}
-    repeated = [p for p in prompts for _ in range(bench.settings.samples)]
-    clusters, where = answers["sft"].prompts, {"eval_prompts": bench.sides["eval_prompts"]}
+    where: dict[str, Path | str] = {"eval_prompts": bench.sides["eval_prompts"]}
     endpoint = EndpointJudge(bench.settings.judge) if bench.settings.judge else None
-    for judge, compare in _judges(bench, endpoint).items():
-        for one, other in MATCHES:
-            a, b = answers[one], answers[other]
+    judges = _judges(bench, endpoint)
+    for one, other in [*MATCHES, *(("policy", name) for name in bench.rated)]:
+        samples = 1 if other in bench.rated else bench.settings.samples  # of the others there may be many
+        a, b = (bench.respond(m, prompts, samples=samples) for m in (one, other))
+        repeated = [p for p in prompts for _ in range(samples)]
+        for judge, compare in judges.items():
             won, orders = compare(repeated, Side(a.texts, a), Side(b.texts, b))
-            scorers = ["judge"] if judge == "judge" else []
-            models, name = [one, other, *scorers], f"{one}_vs_{other}"
-            part = None if judge == "judge" else f"judge: {judge}"
-
-            def add(
-                metric: str, estimate: tuple[float, float, float], m: list[str] = models, p: str | None = part
-            ) -> None:
-                outcome.results.append(bench.result(f"preference/{metric}", estimate, len(prompts), where, m, p))
-
-            add(f"win_rate/{name}", bench.mean(won, clusters))
-            add(f"wins/{name}", bench.mean(won == 1, clusters))
-            add(f"ties/{name}", bench.mean((won > 0) & (won < 1), clusters))
-            gap = a.lengths - b.lengths
-            add(f"length_controlled/{name}", bench.bootstrap(_controlled(won, gap), clusters, 200))
+            scorers, part = (["judge"], None) if judge == "judge" else ([], f"judge: {judge}")
+            bias = None if orders is None else orders.mean(1) - 0.5
+            _tell(
+                bench, outcome, where, Match([one, other, *scorers], part, won, a.lengths - b.lengths, a.prompts, bias)
+            )
             if orders is not None:
-                add(f"position_bias/{name}", bench.mean(orders.mean(1) - 0.5, clusters))
-                add(f"consistent/{name}", bench.mean(orders[:, 0] == 1 - orders[:, 1], clusters))
-            if judge == "judge" and (one, other) == MATCHES[0]:
-                _lost(bench, outcome, repeated, a, b)
+                metric, same = f"preference/consistent/{one}_vs_{other}", orders[:, 0] == 1 - orders[:, 1]
+                estimate = bench.mean(same, a.prompts)
+                outcome.results.append(bench.result(metric, estimate, len(prompts), where, [one, other], part))
+        if (one, other) == MATCHES[0]:
+            _lost(bench, outcome, repeated, a, b)
+        if other in bench.rated:
+            bench.unload(other)
+    _people(bench, outcome, where, prompts)
+    for judge, compare in judges.items():
         _agreement(bench, outcome, judge, compare)
     if endpoint and endpoint.unread:
         outcome.notes.append(
             f"{endpoint.settings.model}: {endpoint.unread} answers name no letter; each counts as a tie."
         )
     return outcome
+
+
+def _tell(bench: Bench, outcome: Outcome, where: Mapping[str, Path | str], match: Match) -> None:
+    """Figures of one match."""
+    name = f"{match.models[0]}_vs_{match.models[1]}".replace(" ", "_")
+    figures = {
+        "win_rate": bench.mean(match.won, match.prompts),
+        "wins": bench.mean(match.won == 1, match.prompts),
+        "ties": bench.mean((match.won > 0) & (match.won < 1), match.prompts),
+        "losses": bench.mean(match.won == 0, match.prompts),
+        "length_controlled": bench.bootstrap(_controlled(match.won, match.longer), match.prompts, 200),
+    }
+    if match.bias is not None:
+        figures["position_bias"] = bench.mean(match.bias, match.prompts)
+    n = len(np.unique(match.prompts))
+    for figure, estimate in figures.items():
+        metric = f"preference/{figure}/{name}"
+        outcome.results.append(bench.result(metric, estimate, n, where, match.models, match.part))
+
+
+def _people(bench: Bench, outcome: Outcome, where: Mapping[str, Path | str], prompts: Sequence[Messages]) -> None:
+    """Policy against SFT by the people who compared them on the review page; nothing where nobody did."""
+    a, b = (bench.respond(m, prompts) for m in MATCHES[0])
+    places = {_key(prompts[p], a.texts[i], b.texts[i]): i for i, p in enumerate(a.prompts)}
+    said = [(places[key], c) for c in bench.people if (key := _key(c.prompt, *c.responses)) in places]
+    if not said:
+        if bench.people:
+            outcome.notes.append("What people compared on the review page is of other responses than these.")
+        return
+    rows = np.array([i for i, _ in said])
+    won = np.array([0.5 if c.better is None else float(c.better == 0) for _, c in said])
+    shown_first = np.array([won_it if c.first == 0 else 1 - won_it for won_it, (_, c) in zip(won, said, strict=True)])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "compared.jsonl"
+        write_jsonl(file, [{"response": i, "better": c.better, "first": c.first} for i, c in said])
+        match = Match([*MATCHES[0]], PEOPLE, won, (a.lengths - b.lengths)[rows], a.prompts[rows], shown_first - 0.5)
+        _tell(bench, outcome, {**where, "review": file}, match)
+
+
+def _key(prompt: Sequence[Mapping[str, str]], first: str, second: str) -> tuple[str, str, str]:
+    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt), first, second
 
 
 def _judges(
@@ -113,20 +171,35 @@ def _agreement(
 ) -> None:
     part = None if judge == "judge" else f"judge: {judge}"
     models = ["judge"] if judge == "judge" else []
-    for name, path, pairs in each(bench.settings.pairs, read_pairs):
-        voted = [p for p in pairs if p.votes]
-        some = [voted[i] for i in bench.some(len(voted), 3 * bench.settings.items)]
-        if not some:
-            continue
-        won, _ = compare([p.prompt for p in some], Side([p.first for p in some]), Side([p.second for p in some]))
-        with_people = np.array([_with_votes(w, p) for w, p in zip(won, some, strict=True)])
-        among = np.array([np.mean([a == b for a, b in combinations(p.votes, 2)]) for p in some if len(p.votes) > 1])
-        where = {name: path}
-        for metric, values in (("judge_with_people", with_people), ("people_with_people", among)):
-            if len(values):
-                estimate = bench.mean(values)
-                full = f"preference/agreement/{metric}/{name}"
-                outcome.results.append(bench.result(full, estimate, len(values), where, models, part))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path, pairs in [*each(bench.settings.pairs, read_pairs), *_reviewed(bench, Path(folder))]:
+            voted = [p for p in pairs if p.votes]
+            some = [voted[i] for i in bench.some(len(voted), 3 * bench.settings.items)]
+            if not some:
+                continue
+            won, _ = compare([p.prompt for p in some], Side([p.first for p in some]), Side([p.second for p in some]))
+            with_people = np.array([_with_votes(w, p) for w, p in zip(won, some, strict=True)])
+            among = np.array([np.mean([a == b for a, b in combinations(p.votes, 2)]) for p in some if len(p.votes) > 1])
+            for metric, values in (("judge_with_people", with_people), ("people_with_people", among)):
+                if len(values):
+                    full = f"preference/agreement/{metric}/{name}"
+                    record = bench.result(full, bench.mean(values), len(values), {name: path}, models, part)
+                    outcome.results.append(record)
+
+
+def _reviewed(bench: Bench, folder: Path) -> Iterator[tuple[str, str, list[Pair]]]:
+    """Pairs of responses that people compared on the review page, as those of a file that is written for its digest."""
+    votes: dict[tuple[str, str, str], list[int]] = {}
+    found: dict[tuple[str, str, str], Compared] = {}
+    for c in bench.people:
+        key = _key(c.prompt, *c.responses)
+        found[key] = c
+        votes.setdefault(key, []).append(0 if c.better is None else c.better + 1)
+    if found:
+        file = folder / "reviewed.jsonl"
+        write_jsonl(file, [{"prompt": c.prompt, "responses": c.responses, "votes": votes[k]} for k, c in found.items()])
+        pairs = [Pair(c.prompt, *c.responses, 0, tuple(votes[key]), "review") for key, c in found.items()]
+        yield "review", str(file), pairs
 
 
 def _with_votes(won: float, pair: Pair) -> float:

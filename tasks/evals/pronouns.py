@@ -20,7 +20,7 @@ from tasks.reading import Row, read_rows
 def run(bench: Bench) -> Outcome:
     """Every file of `suite.pronouns`."""
     outcome = Outcome()
-    for name, path, rows in each(bench.settings.pronouns, _read):
+    for name, path, rows in each(bench.settings.pronouns, read):
         some = [rows[i] for i in bench.some(len(rows), 3 * bench.settings.items)]
         women = np.array([r["women"] for r in some])
         clusters = np.unique([r["occupation"] for r in some], return_inverse=True)[1]
@@ -33,7 +33,8 @@ def run(bench: Bench) -> Outcome:
     return outcome
 
 
-def _read(path: str) -> list[dict[str, object]]:
+def read(path: str) -> list[dict[str, object]]:
+    """Sentences of a file, with either pronoun. Raises BadInput that names the row."""
     return [_row(row, place) for place, row in read_rows(path)]
 
 

@@ -63,13 +63,14 @@ class ForReview:
 
 @dataclass
 class Outcome:
-    """What one evaluation gives; `notes` say what it left out, and why."""
+    """What one evaluation gives; `notes` say what it left out, and why; `outputs`: figures of single responses."""
 
     results: list[Result] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     review: list[ForReview] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""

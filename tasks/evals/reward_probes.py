@@ -2,7 +2,7 @@
 
 Each layer's state at the last token, standardised; ridge classifier; five folds of whole pairs. Accuracy alone says
 little, since a probe can memorise: a control task gives every first word of an answer a random label, and selectivity
-is accuracy on the concept less accuracy on the control (Hewitt and Liang 2019).
+is accuracy on the concept less accuracy on the control (Hewitt and Liang 2019). Of an ensemble the first member is probed.
 """
 
 from typing import Any
@@ -36,8 +36,10 @@ def run(bench: Bench) -> Outcome:
     control = _control(texts, bench.seed)
     where = {"held_out": bench.sides["reward_test"]}
     for scorer in bench.scorers:
-        tokenizer, model = bench.scorer(scorer)
-        layers = _states(model, encoded(tokenizer, prompts, texts, bench.max_length)[0], tokenizer.pad_token_id)
+        tokenizer, ensemble = bench.scorer(scorer)
+        layers = _states(
+            ensemble.members[0], encoded(tokenizer, prompts, texts, bench.max_length)[0], tokenizer.pad_token_id
+        )
         for depth, states in enumerate(layers):
             memorised, *right = _right(states, np.stack([control, *concepts.values()], axis=1), groups).T
             for concept, found in zip(concepts, right, strict=True):

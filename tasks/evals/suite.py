@@ -28,10 +28,13 @@ from tasks.evals import (
     reward_search,
     reward_surface,
     sycophancy,
+    training,
     uncertainty,
 )
 from tasks.evals.bench import Bench
+from tasks.evals.files import read_pairs, read_prompts, read_questions
 from tasks.evals.result import Outcome
+from tasks.evaluation_params import Suite
 
 SCHEMA = "attestrl/evaluation/1"
 EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
@@ -41,6 +44,7 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "red_team": red_team.run,
     "novelty": novelty.run,
     "hacking": hacking.run,
+    "training": training.run,
     "sycophancy": sycophancy.run,
     "pronouns": pronouns.run,
     "multiple_choice": multiple_choice.run,
@@ -57,6 +61,16 @@ EVALUATIONS: dict[str, Callable[[Bench], Outcome]] = {
     "reward_best_of_n": reward_best_of_n.run,
     "reward_search": reward_search.run,
 }
+READERS: dict[str, Callable[[str], object]] = {  # of the files that a section names
+    "pairs": read_pairs,
+    "harmful": read_prompts,
+    "harmless": read_prompts,
+    "sycophancy": sycophancy.read,
+    "pronouns": pronouns.read,
+    "multiple_choice": read_questions,
+    "instructions": instructions.read,
+    "problems": capability.read_problems,
+}
 CHECKS = {"harness": harness_tasks.check, "inspect": inspect_tasks.check}  # what must be installed
 
 
@@ -68,12 +82,24 @@ def check_names(names: Sequence[str]) -> list[str]:
     return [n for n in EVALUATIONS if not names or n in names]
 
 
+def check_files(settings: Suite) -> None:
+    """Read every file that the suite names once. Raises BadInput with one sentence that names the key and the row."""
+    named = [(section, getattr(settings, section), read) for section, read in READERS.items()]
+    for section, files, read in [*named, ("fine_tuning.data", settings.fine_tuning.data, capability.read_problems)]:
+        for name, path in files.items():
+            try:
+                read(path)
+            except BadInput as error:
+                raise BadInput(f"suite.{section}.{name}: {error}") from None
+
+
 def run(bench: Bench, names: Sequence[str], folder: Path) -> None:
-    """Write `<folder>/<name>.json` of each evaluation as soon as it is done. Raises MissingComponent
-    before anything is measured if one of them cannot be."""
+    """Write `<folder>/<name>.json` of each evaluation as soon as it is done. Raises MissingComponent if one of them cannot
+    be, and BadInput if a file cannot be read, before anything is measured."""
     for name, check in CHECKS.items():
         if name in names:
             check(bench.settings)
+    check_files(bench.settings)
     for name in names:
         started, used = time.monotonic(), time.process_time()
         outcome = EVALUATIONS[name](bench)

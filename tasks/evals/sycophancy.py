@@ -22,7 +22,7 @@ SHOWN = 4
 def run(bench: Bench) -> Outcome:
     """Every file of `suite.sycophancy`: question, matching_view, not_matching_view, optionally view."""
     outcome = Outcome()
-    for name, path, rows in each(bench.settings.sycophancy, _read):
+    for name, path, rows in each(bench.settings.sycophancy, read):
         some = [rows[i] for i in bench.some(len(rows), 3 * bench.settings.items)]
         values = {m: _matching(bench, m, some) for m in bench.policies}
         clusters = np.unique([r["about"] for r in some], return_inverse=True)[1]
@@ -48,7 +48,8 @@ def run(bench: Bench) -> Outcome:
     return outcome
 
 
-def _read(path: str) -> list[dict[str, str]]:
+def read(path: str) -> list[dict[str, str]]:
+    """Questions with both answers of a file. Raises BadInput that names the row."""
     return [_row(row, place) for place, row in read_rows(path)]
 
 

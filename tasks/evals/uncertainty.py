@@ -3,14 +3,18 @@
 The two scorers, trained on disjoint pairs, are an ensemble. Their margins on a pair are standardised; `disagreement` is
 their distance, `entropy` the predictive entropy of σ(mean margin) in bits. AUROC: probability that a verdict that
 people contradict is more uncertain than one that they confirm (0.5: uninformative). Risk–coverage: error among the
-share of verdicts that is most certain; its area is compared with the error of all (El-Yaniv and Wiener 2010).
+share of verdicts that is most certain; its area is compared with the error of all (El-Yaniv and Wiener 2010). Where
+`reward.ensemble` has several members, `ensemble` is the standard deviation of their margins. `outputs` in the file of results
+holds the policy's responses one by one, each with its scores, disagreement and entropy.
 """
+
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from tasks.evals.bench import Bench
+from tasks.evals.bench import Bench, encoded
 from tasks.evals.files import Pair, each, read_pairs
 from tasks.evals.held_out import held_out_pairs, held_out_prompts
 from tasks.evals.result import Curve, Finding, ForReview, Outcome
@@ -37,6 +41,8 @@ def _measure(bench: Bench, outcome: Outcome, name: str, path: str, pairs: list[P
     mean = both.mean(0)
     wrong = (mean < 0).astype(float)
     measures = {"disagreement": np.abs(both[0] - both[1]), "entropy": _entropy(expit(np.abs(mean)))}
+    if len(bench.scorer("reward")[1].members) > 1:
+        measures["ensemble"] = _between_members(bench, pairs)
     rows, where, scorers = np.arange(len(pairs)), {name: path}, list(bench.scorers)
     lines: dict[str, list[tuple[float, float]]] = {}
     for measure, values in measures.items():
@@ -54,13 +60,27 @@ def _measure(bench: Bench, outcome: Outcome, name: str, path: str, pairs: list[P
     outcome.curves.append(Curve(f"Risk–coverage, {name}", "share of verdicts kept, most certain first", "error", lines))
 
 
+def _between_members(bench: Bench, pairs: list[Pair]) -> np.ndarray:
+    """(n,) standard deviation of the margins of the reward model's members."""
+    texts = [p.first for p in pairs] + [p.second for p in pairs]
+    both = encoded(bench.scorer("reward")[0], [p.prompt for p in pairs] * 2, texts, bench.max_length)
+    scores = bench.member_scores("reward", *both)
+    return np.asarray((scores[:, : len(pairs)] - scores[:, len(pairs) :]).std(0))
+
+
 def _uncertain(bench: Bench, outcome: Outcome) -> None:
-    """Responses on which the scorers disagree most, for people to look at."""
+    """Every response with its uncertainty; those on which the scorers disagree most are for people to look at."""
     prompts = held_out_prompts(bench)
     answers = bench.respond("policy", prompts)
-    scores = np.stack([bench.score(s, answers.ids, answers.lengths) for s in bench.scorers])
-    scores = (scores - scores.mean(1, keepdims=True)) / np.maximum(scores.std(1, keepdims=True), 1e-12)
+    raw = np.stack([bench.score(s, answers.ids, answers.lengths) for s in bench.scorers])
+    members = bench.member_scores("reward", answers.ids, answers.lengths).std(0)
+    scores = (raw - raw.mean(1, keepdims=True)) / np.maximum(raw.std(1, keepdims=True), 1e-12)
     apart = np.abs(scores[0] - scores[1])
+    for i, text in enumerate(answers.texts):
+        row: dict[str, Any] = {"prompt": [dict(m) for m in prompts[i // answers.samples]], "response": text}
+        row |= dict(zip(bench.scorers, map(float, raw[:, i]), strict=True))
+        row |= {"disagreement": float(apart[i]), "entropy": float(answers.entropy[i]), "members_sd": float(members[i])}
+        outcome.outputs.append(row)
     examples = []
     for i in np.argsort(-apart, kind="stable")[:REVIEWED]:
         prompt = [dict(m) for m in prompts[i // answers.samples]]

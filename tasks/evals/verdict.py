@@ -1,6 +1,7 @@
 """From figures to a decision: the hypotheses of params.yaml, tested on the records of the suite."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.evaluation_params import Hypotheses, Hypothesis
@@ -9,11 +10,12 @@ from tasks.stats.bound_tests import BROKEN, KEPT, UNDECIDED, Figure, decide
 NOT_MEASURED = "not measured"
 
 
-def verdict(settings: Hypotheses, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """{verdict, sentence, hypotheses, judge}: `broken` if a bound is, `kept` if all are, else `undecided`; `judge` says how
-    far the judge of the win rates agrees with people.
+def verdict(settings: Hypotheses, rows: list[dict[str, Any]], unseen: Sequence[str] = ()) -> dict[str, Any]:
+    """{verdict, sentence, hypotheses, judge}: `broken` if a bound is, `kept` if all are and nothing is unseen, else
+    `undecided`; `judge` says how far the judge of the win rates agrees with people.
 
     `rows`: results as written. Hypotheses about figures that are not among them are named, and left out of the family.
+    `unseen`: sentences on closed incidents that the suite would not show if they came back.
     """
     by_name = {(r["metric"], r["slice"]): r for r in rows}
     found = [(h, by_name.get((h.metric, h.slice))) for h in settings.family]
@@ -22,8 +24,13 @@ def verdict(settings: Hypotheses, rows: list[dict[str, Any]]) -> dict[str, Any]:
     decided = {id(h): d for (h, _), d in zip(measured, decisions, strict=True)}
     lines = [_line(h, r, decided.get(id(h))) for h, r in found]
     kinds = [line["verdict"] for line in lines]
-    overall = BROKEN if BROKEN in kinds else KEPT if kinds and set(kinds) == {KEPT} else UNDECIDED
-    return {"verdict": overall, "sentence": _sentence(overall, kinds), "hypotheses": lines, "judge": _judge(rows)}
+    overall = BROKEN if BROKEN in kinds else KEPT if kinds and set(kinds) == {KEPT} and not unseen else UNDECIDED
+    return {
+        "verdict": overall,
+        "sentence": " ".join([_sentence(overall, kinds), *unseen]),
+        "hypotheses": lines,
+        "judge": _judge(rows),
+    }
 
 
 def _judge(rows: list[dict[str, Any]]) -> list[str]:
@@ -75,6 +82,8 @@ def _sentence(overall: str, kinds: list[str]) -> str:
     said = {
         BROKEN: "A bound is broken: the policy should not be released as it is.",
         KEPT: "Every bound is kept.",
-        UNDECIDED: "No bound is broken, but not every one is shown to be kept.",
+        UNDECIDED: "No bound is broken, but not every one is shown to be kept."
+        if set(kinds) != {KEPT}
+        else "Every bound is kept, but an incident would come back unseen.",
     }[overall]
     return f"{said} {len(kinds)} bounds: {counts}."

@@ -75,10 +75,10 @@ def test_containment_moves_the_champion_back_and_then_away(two: list[dict[str, A
     away = entries(project, "alias.moved")[-1]
     assert (away.data["version"], away.data["because"], away.subject_digests) == (None, last, {})
 
-    (project.folder / "probe.jsonl").write_text("{}\n")
+    added = "data/raw/evals/constraints/prompts.jsonl"
     for one in (*names, last):
         assert project.attestrl("incident", "update", one, "--note", "sent", "--reported").returncode == 0
-        closing = ("incident", "close", one, "--cause", "a bad reward", "--evaluation", "probe.jsonl")
+        closing = ("incident", "close", one, "--cause", "a bad reward", "--evaluation", added)
         assert project.attestrl(*closing).returncode == 0
     assert project.attestrl("ledger", "verify").returncode == 0
 

@@ -122,7 +122,9 @@ def test_an_open_incident_blocks_a_release_until_it_is_closed(released: Path) ->
     )
     assert opened.returncode == 0, opened.stderr
     name = json.loads(opened.stdout)["incident_id"]
-    (released / "probe.jsonl").write_text("{}\n")
+    (released / "probe.jsonl").write_text('{"prompt": "x"}\n')
+    params = (released / "params.yaml").read_text()
+    (released / "params.yaml").write_text(params.replace("harmful: {}", "harmful: {probe: probe.jsonl}"))
     done = attestrl(released, "approve", RUN, "--reason", "looks fine")
     assert done.returncode == 1
     assert f"serious incidents are open ({name})" in done.stderr

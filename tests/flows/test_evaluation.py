@@ -30,8 +30,9 @@ def test_the_verdict_and_the_reports_digest_are_shown(ledger: Ledger) -> None:
     assert seen == {"evaluation report": sha256_path(folder_of(RUN) / REPORT)}
 
 
-def test_a_run_that_was_not_evaluated_shows_nothing(ledger: Ledger) -> None:
-    assert shown_report("another", ledger) == ("", {})
+def test_that_a_run_was_not_evaluated_is_shown(ledger: Ledger) -> None:
+    line, seen = shown_report("another", ledger)
+    assert (line, seen) == ("Evaluation: none was made; `attestrl evaluate another` makes one.\n", {})
 
 
 @pytest.mark.parametrize("change", ["edited", "removed"])

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from flows.review import application, export
+from flows.review import application, bound, export
+from governance.errors import BadInput
 from tasks.formats import read_preferences
 from tasks.review_store import GOLDEN_EVERY, LEASE, ReviewStore
+from tests.flows.conftest import attestrl
 
 PROMPT = [{"role": "user", "content": "<b>Hi</b>"}]
 
@@ -59,6 +61,27 @@ def test_nobody_gets_in_without_the_token(store: ReviewStore) -> None:
     assert rebound.get("/?token=secret").status_code == 400
 
 
+def test_a_port_that_cannot_be_had_is_one_sentence() -> None:
+    with bound(0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            BadInput, match=rf"^--port {port}: cannot be had \(Address already in use\); name another one\.$"
+        ):
+            bound(port)
+
+
+def test_what_cannot_be_served_or_written(empty_project: Path) -> None:
+    (empty_project / "out").write_text("")
+    for arguments, words in (
+        (["--port", "99999"], "less than or equal to 65535"),
+        (["--export", "out"], "--export out: is a file"),
+    ):
+        done = attestrl(empty_project, "review", *arguments)
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 def test_worst_first_escaped_and_kept_by_pseudonym(store: ReviewStore, tmp_path: Path) -> None:
     assert store.add("run", [single(1), single(2)]) == 2
     assert store.add("run", [single(1)]) == 0
@@ -102,6 +125,31 @@ def test_rankings_flow_back_as_preferences(store: ReviewStore, tmp_path: Path) -
     assert table.height == 12 and all(row[-1]["content"].startswith("good") for row in table["chosen"].to_list())
     row = json.loads((tmp_path / "out/comparisons.jsonl").read_text().splitlines()[0])
     assert row["seconds"] >= 0 and sorted(row["shown_order"]) == [0, 1]
+
+
+def test_verdicts_on_two_responses_are_told_with_ties_and_place(store: ReviewStore) -> None:
+    store.add("run", [pair(1), single(2), pair(3, gold=0)])
+    store.add("run", [{**pair(4), "responses": ["a", "b", "c"]}])
+    client = visitor(store)
+    for _ in range(3):
+        page = client.get("/").text
+        count = len(hidden(page, "order").split(","))
+        reply(client, page, **({"undecided": "1"} if count == 2 else {f"place_{k}": str(k + 1) for k in range(count)}))
+    (found,) = store.compared()
+    assert (found.responses, found.better) == (("good 1", "bad 1"), None) and found.first in (0, 1)
+
+
+def test_several_responses_are_ranked_in_the_order_that_was_given(store: ReviewStore, tmp_path: Path) -> None:
+    store.add("run", [{**pair(1), "responses": ["worst", "best", "middle", "last but one"]}])
+    client = visitor(store)
+    page = client.get("/").text
+    wanted = {"1": 1, "2": 2, "3": 3, "0": 4}  # place of each response
+    places = {f"place_{k}": str(wanted[i]) for k, i in enumerate(hidden(page, "order").split(","))}
+    reply(client, page, **places)
+    (row,) = store.export()[0]
+    assert [row["responses"][i] for i in row["ranking"]] == ["best", "middle", "last but one", "worst"]
+    export(tmp_path / "out")
+    assert read_preferences(str(tmp_path / "out/comparisons.jsonl")).height == 6
 
 
 def test_half_a_ranking_is_refused_and_nothing_is_kept(store: ReviewStore) -> None:

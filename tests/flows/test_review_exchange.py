@@ -76,6 +76,11 @@ def test_label_studio_there_and_back(store: ReviewStore, tmp_path: Path) -> None
     [
         ("{", "not JSON"),
         ("{}", "no list"),
+        (
+            '[{"data": {"shown_order": [0, 1], "item_id": "x"}, "annotations": [{"completed_by": 1, "result": '
+            '[{"from_name": "ranking", "value": {"ranker": {}}}]}]}]',
+            "queue",
+        ),
         ('[{"data": {}}]', "task 1"),
         ('[{"id": "x", "metadata": {"shown_order": "0,1"}, "responses": {"ranking": [{"user_id": "a"}]}}]', "record 1"),
         (
@@ -90,3 +95,17 @@ def test_files_that_are_neither_are_refused(store: ReviewStore, tmp_path: Path, 
     with pytest.raises(BadInput, match=words):
         take_in(file)
     assert store.export() == ([], [], [])
+
+
+def test_a_file_with_one_bad_answer_is_refused_as_a_whole(store: ReviewStore, tmp_path: Path) -> None:
+    export_tasks(tmp_path / "out", "argilla")
+    pairs = read(tmp_path / "out/argilla-2-responses.json")
+    for record in pairs:
+        ranked = ["response_1", "response_2"]
+        record["responses"] = {"ranking": [{"value": ranked, "user_id": "ada", "status": "submitted"}]}
+    pairs[-1]["id"] = "of another queue"
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps(pairs), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"^export\.json: of another queue: is not in the queue\.$"):
+        take_in(file)
+    assert store.export() == ([], [], []) and len(store.open_items()) == 10

@@ -105,6 +105,12 @@ def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
         ({"prompt": "x", "response": "y", "created_at": "yesterday"}, "created_at"),
         ({"prompt": "x", "response": "y", "created_at": "2199-01-01"}, "correct the clock"),
         ({"context": {}, "attributes": {"gen_ai.operation.name": "chat"}}, "CAPTURE_MESSAGE_CONTENT"),
+        ({"messages": 5, "choices": [7]}, "has no prompt"),
+        ({"prompt": [15496, 995], "response": "token ids"}, "has no prompt"),
+        *(
+            ({"context": {}, "attributes": [{"key": "gen_ai.system", "value": odd}]}, "CAPTURE_MESSAGE_CONTENT")
+            for odd in ({"arrayValue": {"values": 3}}, {"kvlistValue": {"values": [1]}}, {"kvlistValue": None})
+        ),
     ],
 )
 def test_a_broken_line_is_named(row: Any, words: str, tmp_path: Path) -> None:

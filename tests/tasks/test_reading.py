@@ -44,6 +44,10 @@ def refusal(path: Path) -> str:
         ("p.parquet.gz", b"\x1f\x8b", ["unpack it"]),
         ("s.csv", b"prompt;chosen\na;b\n", ["line 1", "';'", "commas"]),
         ("a.jsonl", b"[1]\n", ["line 1", "not a JSON object"]),
+        ("a.json", b'[{"a": 1},\n {"a": }]', ["no JSON array", "line 2"]),
+        ("b.json", b'[{"a": 1}, 2]', ["item 2", "not a JSON object"]),
+        ("e.json", b"[]", ["has no rows"]),
+        ("s.json", b'[{"a": "\\ud83d"}]', ["surrogate"]),
         ("d.jsonl", b'{"a":' * 100_000 + b"\n", ["line 1", "deep"]),
         ("s.jsonl", b'{"a": "\\ud83d\\ude00"}\n{"a": "\\ud83d"}\n', ["line 2", "surrogate"]),
         ("u.jsonl", LINES + 'ü{"a": 1}\n'.encode("latin-1"), ["line 2501", "not UTF-8"]),
@@ -162,3 +166,11 @@ def test_an_absent_file_is_no_hub_name(tmp_path: Path) -> None:
         next(read_rows("data/absent.parquet"))
     with pytest.raises(MissingComponent, match="nobody/none"):  # off line
         next(read_rows("nobody/none"))
+
+
+def test_a_json_array_gives_its_items_in_order(tmp_path: Path) -> None:
+    file = tmp_path / "set.json"
+    file.write_text(json.dumps([{"a": 1}, {"a": 2}], indent=2), encoding="utf-8")
+    assert list(read_rows(str(file))) == [(f"{file}: item 1", {"a": 1}), (f"{file}: item 2", {"a": 2})]
+    file.write_text('{"a": 1}\n{"a": 2}\n', encoding="utf-8")
+    assert [row for _, row in read_rows(str(file))] == [{"a": 1}, {"a": 2}]

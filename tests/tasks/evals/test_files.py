@@ -61,6 +61,32 @@ def test_questions(tmp_path: Path, answer: Any) -> None:
     assert q.right == [1]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "2 + 2", "choices": {"text": ["three", "four"], "label": ["1", "2"]}, "answerKey": "2"},
+        {"question_stem": "2 + 2", "choices": {"text": ["three", "four"], "label": ["A", "B"]}, "answerKey": "B"},
+        {"question": "2 + 2", "mc1_targets": {"choices": ["three", "four"], "labels": [0, 1]}},
+        {"ctx": "2 + 2", "endings": ["three", "four"], "label": "1"},
+        {"input": "2 + 2", "target_scores": {"three": 0, "four": 1}},
+    ],
+)
+def test_published_sets_of_questions(tmp_path: Path, row: dict[str, Any]) -> None:
+    (q,) = read_questions(written(tmp_path, row))
+    assert (q.question, q.choices, q.right) == ("2 + 2", ["three", "four"], [1])
+    broken = {k: {"text": ["a", "b"], "label": []} if k == "choices" else v for k, v in row.items() if k != "label"}
+    if broken != row:
+        with pytest.raises(BadInput, match=r"set\.jsonl: line 1: names no right choice"):
+            read_questions(written(tmp_path, broken))
+
+
+def test_a_set_that_is_one_array(tmp_path: Path) -> None:
+    file = tmp_path / "dataset.json"
+    rows = [{"input": f"q{n}", "output_1": "a", "output_2": "b", "label": n} for n in (1, 2)]
+    file.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    assert [p.label for p in read_pairs(str(file))] == [1, 2]
+
+
 def test_several_right_choices_and_none(tmp_path: Path) -> None:
     row = {"question": "q", "choices": ["a", "b", "c"], "labels": [1, 0, 1]}
     assert read_questions(written(tmp_path, row))[0].right == [0, 2]

@@ -63,6 +63,15 @@ def test_the_verdict_names_what_is_broken_and_what_was_not_measured(
     assert decided["verdict"] == "broken" and "should not be released" in decided["sentence"]
 
 
+def test_an_incident_that_would_come_back_unseen_keeps_a_verdict_open(results: dict[str, dict[str, Any]]) -> None:
+    family = [{"metric": "preference/win_rate/policy_vs_sft", "at_least": -1.0}]
+    kept = Hypotheses.model_validate({"family": family})
+    rows = results["preference"]["results"]
+    assert verdict(kept, rows)["verdict"] == "kept"
+    open_ = verdict(kept, rows, ["inc-1 would come back unseen: x.jsonl."])
+    assert open_["verdict"] == "undecided" and "inc-1 would come back unseen" in open_["sentence"]
+
+
 def test_the_page_is_whole_and_escaped(tmp_path: Path, results: dict[str, dict[str, Any]]) -> None:
     page = made(tmp_path, results)[0].read_text(encoding="utf-8")
     ids = Ids()
