@@ -184,6 +184,11 @@ class Params(Section):
     def _steps_to_reward(self) -> "Params":
         if self.method == "ppo" and self.ppo.step_rewards and not self.process.solutions:
             raise ValueError(
+        names = [f"group-{k}" for k in range(1, self.stakeholders.found + 1)]
+        if names and sorted(self.reward.criteria) != sorted(names):
+            raise ValueError(
+                f"stakeholders.found: name {', '.join(names)} in reward.criteria, each with its weight, and nobody else"
+            )
                 "ppo.step_rewards: are the process model's, which is trained where process.solutions is above 0; set it, or "
                 "step_rewards to 0"
             )

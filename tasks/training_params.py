@@ -85,15 +85,23 @@ class Stakeholders(Section):
     """Whose preferences have a head, and how the heads are weighed; a decision about values, so somebody answers for it."""
 
     by: str | None
+    found: Annotated[int, Field(ge=0)]
     least_people: Count
     rule: Literal["utilitarian", "maximin", "nash", "quantile"]
     quantile: Annotated[float, Field(gt=0, lt=1)]
     approved_by: str | None
     reason: str | None
 
+    @property
+    def grouped(self) -> bool:
+        """Whether groups of people have heads."""
+        return self.by is not None or self.found > 0
+
     @model_validator(mode="after")
     def _answered_for(self) -> "Stakeholders":
-        decided = self.by is not None or self.rule != "utilitarian"
+        if self.found == 1 or (self.found and self.by is not None):
+            raise ValueError("found: is how many groups are found, two or more, where `by` is null; 0: none")
+        decided = self.grouped or self.rule != "utilitarian"
         if decided and not ((self.approved_by or "").strip() and (self.reason or "").strip()):
             raise ValueError(
                 "approved_by and reason: whose preferences count how is a decision; say who took it, and why"

@@ -139,6 +139,10 @@ def test_ppo_climbs_the_worst_heads_score(project: Path) -> None:
         ),
         ({"stakeholders": DECIDED | {"by": "region", "rule": "utilitarian"}}, "name the groups in reward.criteria"),
     ],
+        ({"stakeholders": {"found": 2}, "reward": {"criteria": WEIGHTS}}, "say who took it, and why"),
+        ({"stakeholders": DECIDED | {"found": 1}}, "two or more"),
+        ({"stakeholders": DECIDED | {"found": 2, "by": "region"}}, "where `by` is null"),
+        ({"stakeholders": DECIDED | {"found": 2}, "reward": {"criteria": WEIGHTS}}, "name group-1, group-2 in reward"),
 )
 def test_a_decision_that_nobody_answers_for_is_refused(
     sections: dict[str, Any], sentence: str, trained_project: Path
