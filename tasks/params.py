@@ -194,6 +194,12 @@ class Params(Section):
             )
         return self
 
+    @property
+    def by_principles(self) -> bool:
+        """Whether a run reads the list of principles at all."""
+        asked = self.rounds.number > 1 and self.rounds.labels == "principles"
+        return asked or self.principles.revisions > 0 or self.principles.pairs > 0
+
     def check_context(self, context: int | None) -> None:
         """Raises BadInput for the first length, in tokens, that is over the base model's context; None: it has no limit."""
         if context is None:
@@ -206,7 +212,7 @@ class Params(Section):
         }
         if self.method != "ppo":
             lengths[f"{self.method}.max_length"] = getattr(self, self.method).max_length
-        if self.principles.used:
+        if self.by_principles:
             lengths["principles.max_tokens"] = self.principles.max_tokens
         if self.oversight.pairs:
             lengths["oversight.max_tokens"] = self.oversight.max_tokens

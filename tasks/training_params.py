@@ -49,7 +49,7 @@ class Rounds(Section):
     pairs: Count = 64
     candidates: Annotated[int, Field(ge=2)] = 4
     choose: Literal["random", "disagreement", "information"] = "random"
-    labels: Literal["people", "simulated"] = "people"
+    labels: Literal["people", "principles", "simulated"] = "people"
     margin: Share = 0.05
 
 
@@ -126,11 +126,6 @@ class Principles(ModelPairs):
     approved_by: str | None
     revisions: Annotated[int, Field(ge=0)]
     endpoint: Endpoint | None
-
-    @property
-    def used(self) -> bool:
-        """Whether a run reads the file at all."""
-        return self.revisions > 0 or self.pairs > 0
 
 
 class Oversight(ModelPairs):
