@@ -160,7 +160,11 @@ class Process(Training):
     dev_share: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Ppo(Section):
+class PolicyMethod(Section):
+    """Of a `method`: its file in tasks/methods is named as its section."""
+
+
+class Ppo(PolicyMethod):
     """Proximal policy optimisation against the reward model."""
 
     episodes: Count
@@ -195,8 +199,8 @@ class Ppo(Section):
     save_total_limit: Count
 
 
-class Direct(Training):
-    """A policy straight from preference pairs, by DPO, IPO or KTO."""
+class Direct(Training, PolicyMethod):
+    """A policy straight from preference pairs."""
 
     beta: Positive
     watch_steps: Count
