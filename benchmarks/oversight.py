@@ -1,5 +1,5 @@
 """Oversight protocols on questions whose truth is known: python -m benchmarks.oversight [--seeds 5 --first-seed 0 --questions 100
---picture F.png]; one JSON line.
+--training 1.0 --picture F.png]; one JSON line.
 
 Questions are generated trees of arithmetic and of logic (tasks/oversight/trees.py), of depth 1 to 6; the experts are SIMULATED
 (tasks/oversight/tree_expert.py). The judge is a small transformer, trained here on trees to depth 3, most of them of the depth in `TAUGHT`;
@@ -10,7 +10,8 @@ What is measured of helpers, and of what is learned from an overseer of one step
 that learn from judgements, in benchmarks/oversight_policy.py.
 
 A figure is an accuracy, of the judge or of what learns from judgements, or a difference of two on the same questions, with Student's
-interval over the seeds (level .95).
+interval over the seeds (level .95). `--training .1` trains everything on a tenth of the trees for a tenth of the steps: to see
+whether the command works, not for figures.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.machine import described
-from benchmarks.oversight_helpers import amplified_by_depth, learned
+from benchmarks.oversight_helpers import amplified_by_depth, learned, shared
 from benchmarks.oversight_policy import policies
 from benchmarks.seeds import interval
 from tasks.oversight.consultancy import Consultancy
@@ -75,11 +76,11 @@ class Setting:
         return {"consultancy": (right + wrong) / 2, "consultancy_right": right, "consultancy_wrong": wrong}
 
 
-def judge_of(kind: Kind, size: Size, seed: int) -> TreeJudge:
+def judge_of(kind: Kind, size: Size, seed: int, training: float) -> TreeJudge:
     """A trained judge."""
     model = SmallModel(kind, size, seed)
-    pairs = examples(kind, TAUGHT[kind.name], EACH, np.random.default_rng([seed, 0]))
-    model.learn(pairs, STEPS, batch=BATCH, learning_rate=RATE)
+    pairs = examples(kind, TAUGHT[kind.name], shared(EACH, training), np.random.default_rng([seed, 0]))
+    model.learn(pairs, shared(STEPS, training), batch=BATCH, learning_rate=RATE)
     return TreeJudge(model)
 
 
@@ -108,17 +109,19 @@ def put_to_the_test(setting: Setting) -> Figures:
     return {f"depth {DEEP}/{name}": value for name, value in found.items()}
 
 
-def of_seed(seed: int, n: int) -> Figures:
-    """All figures of a seed, by kind of tree and size of judge."""
+def of_seed(seed: int, n: int, training: float) -> Figures:
+    """All figures of a seed, by kind of tree and size of judge; `training`: the share of trees and steps."""
     found: Figures = {}
     for kind in KINDS.values():
         for name, size in SIZES.items():
-            setting = Setting(kind, judge_of(kind, size, seed), seed, n)
+            setting = Setting(kind, judge_of(kind, size, seed, training), seed, n)
             row = by_depth(setting) | put_to_the_test(setting)
             row |= amplified_by_depth(setting.judge, setting.asked, DEPTHS)
             found |= {f"{kind.name}/{name}/{figure}": value for figure, value in row.items()}
-        found |= {f"{kind.name}/{figure}": value for figure, value in learned(kind, setting.asked, seed).items()}
-    found |= {f"logic/{figure}": v for figure, v in policies(judge_of(LOGIC, SIZES["medium"], seed), seed).items()}
+        more = learned(kind, setting.asked, seed, training)
+        found |= {f"{kind.name}/{figure}": value for figure, value in more.items()}
+    judge = judge_of(LOGIC, SIZES["medium"], seed, training)
+    found |= {f"logic/{figure}": value for figure, value in policies(judge, seed, training).items()}
     return found
 
 
@@ -145,18 +148,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="at least two")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--questions", type=int, default=100, help="of every depth, a seed")
+    parser.add_argument("--training", type=float, default=1.0, help="share of every training's trees and steps")
     parser.add_argument("--picture", type=Path, help="where to draw accuracy against depth")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     seeds, started = list(range(asked.first_seed, asked.first_seed + asked.seeds)), time.monotonic()
-    found = [of_seed(seed, asked.questions) for seed in seeds]
+    found = [of_seed(seed, asked.questions, asked.training) for seed in seeds]
     figures = {name: interval([f[name] for f in found]) for name in found[0]}
     if asked.picture:
         draw(figures, asked.picture)
     sizes = {name: {"hidden": size.hidden, "layers": size.layers} for name, size in SIZES.items()}
-    given: dict[str, Any] = {"simulated_experts": True, "seeds": seeds, "questions": asked.questions, "judges": sizes}
-    seconds = round(time.monotonic() - started, 1)
-    print(json.dumps({"benchmark": "oversight", **given, "seconds": seconds, "figures": figures, **described()}))
+    given: dict[str, Any] = {"simulated_experts": True, "seeds": seeds, "questions": asked.questions}
+    given |= {"training": asked.training, "judges": sizes, "seconds": round(time.monotonic() - started, 1)}
+    print(json.dumps({"benchmark": "oversight", **given, "figures": figures, **described()}))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ overseer who was taught nothing but leaves and single steps, from `LABELS` label
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -39,6 +40,11 @@ COMPARED = ((f"{LAST} alone", "labels alone"), (f"{LAST} helps", "overseer/helps
 COMPARED += ((f"reward/level {ROUNDS} alone", "labels alone"), (f"reward/level {ROUNDS} helps", "overseer/helps"))
 
 
+def shared(n: int, share: float) -> int:
+    """That share of n trees or steps, and at least one."""
+    return max(1, round(n * share))
+
+
 def accuracy(protocol: Oversight, asked: list[Question], judge: Judge, helper: TreeHelper | None = None) -> float:
     """Of the judge; none of these protocols draws anything."""
     found = protocol(asked, Participants(judge, helper=helper), np.random.default_rng(0))
@@ -59,26 +65,27 @@ def amplified_by_depth(judge: TreeJudge, asked_of: Asked, depths: range) -> Figu
     return found
 
 
-def learned(kind: Kind, asked_of: Asked, seed: int) -> Figures:
-    """Accuracy of what is learned from an overseer of one step, and with its help, by depth."""
-    draw = np.random.default_rng([seed, 2])
-    overseer, labels = SmallModel(kind, SIZES["large"], seed), examples(kind, SHARES[kind.name], LABELS, draw)
-    overseer.learn(labels, TAUGHT_STEPS, batch=TEACHING.batch, learning_rate=RATE)
+def learned(kind: Kind, asked_of: Asked, seed: int, share: float) -> Figures:
+    """Accuracy of what is learned from an overseer of one step, and with its help, by depth; `share` of trees and steps."""
+    draw, overseer = np.random.default_rng([seed, 2]), SmallModel(kind, SIZES["large"], seed)
+    teaching = replace(TEACHING, questions=shared(TEACHING.questions, share), steps=shared(TEACHING.steps, share))
+    labels = examples(kind, SHARES[kind.name], shared(LABELS, share), draw)
+    overseer.learn(labels, shared(TAUGHT_STEPS, share), batch=teaching.batch, learning_rate=RATE)
     judge = TreeJudge(overseer, TAKEN)
     trials: dict[str, tuple[Oversight, Judge, TreeHelper | None]] = {
         "overseer/alone": (Direct(), judge, None),
         "overseer/helps": (Amplification(1), judge, TreeHelper(overseer)),
         "overseer/amplified": (Amplification(LEVELS[-1]), judge, TreeHelper(overseer)),
     }
-    for k, model in enumerate(islice(distilled(overseer, labels, 1, TEACHING, draw), ROUNDS), 1):
+    for k, model in enumerate(islice(distilled(overseer, labels, 1, teaching, draw), ROUNDS), 1):
         trials[f"distilled/round {k} alone"] = (Direct(), TreeJudge(model), None)
         trials[f"distilled/round {k} helps"] = (Amplification(1), judge, TreeHelper(model))
-    trials["labels alone"] = (Direct(), TreeJudge(_taught_on(overseer, labels, seed)), None)
-    deep = examples(kind, range(2, ROUNDS + 2), TEACHING.questions, draw)
-    often = examples(kind, SHARES[kind.name], TEACHING.questions // len(SHARES[kind.name]), draw)
-    trials["labels of depth"] = (Direct(), TreeJudge(_taught_on(overseer, often + deep, seed)), None)
+    trials["labels alone"] = (Direct(), TreeJudge(_taught_on(overseer, labels, teaching, seed)), None)
+    deep = examples(kind, range(2, ROUNDS + 2), teaching.questions, draw)
+    often = examples(kind, SHARES[kind.name], teaching.questions // len(SHARES[kind.name]), draw)
+    trials["labels of depth"] = (Direct(), TreeJudge(_taught_on(overseer, often + deep, teaching, seed)), None)
     untrained = SmallModel(kind, SIZES["large"], seed + 1000)
-    for k, model in enumerate(islice(assistants(judge, untrained, TEACHING, draw), ROUNDS + 1), 1):
+    for k, model in enumerate(islice(assistants(judge, untrained, teaching, draw), ROUNDS + 1), 1):
         trials[f"reward/level {k} alone"] = (Direct(), TreeJudge(model), None)
         trials[f"reward/level {k} helps"] = (RecursiveReward(model), judge, None)
     found: Figures = {}
@@ -90,9 +97,9 @@ def learned(kind: Kind, asked_of: Asked, seed: int) -> Figures:
     return found
 
 
-def _taught_on(model: SmallModel, pairs: list[tuple[str, int]], seed: int) -> SmallModel:
+def _taught_on(model: SmallModel, pairs: list[tuple[str, int]], teaching: Teaching, seed: int) -> SmallModel:
     """A copy, after as many steps as all rounds take."""
     further = model.copy()
-    steps = ROUNDS * TEACHING.steps
-    further.learn(pairs, steps, batch=TEACHING.batch, learning_rate=TEACHING.learning_rate, seed=seed)
+    steps = ROUNDS * teaching.steps
+    further.learn(pairs, steps, batch=teaching.batch, learning_rate=teaching.learning_rate, seed=seed)
     return further

@@ -8,6 +8,7 @@ how often it takes the right answer of `HELD_OUT` trees of that depth that nobod
 
 import numpy as np
 
+from benchmarks.oversight_helpers import shared
 from tasks.oversight.consultancy import Consultancy
 from tasks.oversight.debate import Debate
 from tasks.oversight.direct import Direct
@@ -24,24 +25,23 @@ TAUGHT, EACH, STEPS, BATCH, RATE = [0, 1, 1] + [2] * 6, 500, 500, 128, 5e-3
 PROTOCOLS = {"direct": Direct(), "consultancy": Consultancy(TURNS), "debate": Debate(TURNS)}
 
 
-def policies(judge: Judge, seed: int) -> Figures:
+def policies(judge: Judge, seed: int, share: float) -> Figures:
     """Of the policy before, and of the policies that learned from each protocol's judgements: the share of right answers held
-    out, beside the judge's own share on what it learned from."""
-    asked = questions(LOGIC, DEPTH, JUDGED, np.random.default_rng([seed, 3]))
-    judged = {q.text for q in asked}
-    held = [q for q in questions(LOGIC, DEPTH, HELD_OUT, np.random.default_rng([seed, 4])) if q.text not in judged]
-    before = SmallModel(LOGIC, SIZES["large"], seed + 2000)
-    before.learn(
-        examples(LOGIC, TAUGHT, EACH, np.random.default_rng([seed, 5])), STEPS, batch=BATCH, learning_rate=RATE
-    )
+    out, beside the judge's own share on what it learned from. `share`: of trees and steps."""
+    asked = questions(LOGIC, DEPTH, shared(JUDGED, share), np.random.default_rng([seed, 3]))
+    judged, drawn = {q.text for q in asked}, shared(HELD_OUT, share)
+    held = [q for q in questions(LOGIC, DEPTH, drawn, np.random.default_rng([seed, 4])) if q.text not in judged]
+    before, steps = SmallModel(LOGIC, SIZES["large"], seed + 2000), shared(STEPS, share)
+    taught = examples(LOGIC, TAUGHT, shared(EACH, share), np.random.default_rng([seed, 5]))
+    before.learn(taught, steps, batch=BATCH, learning_rate=RATE)
     found = {"before/held_out": right(before, held)}
     for name, protocol in PROTOCOLS.items():
         people = Participants(judge, TreeExpert(LOGIC, seed=seed))
         judgements = protocol(asked, people, np.random.default_rng([seed, 1]))
         found[f"{name}/judge"] = float(judgements.right(asked).mean())
-        found[f"{name}/held_out"] = right(trained(before, asked, judgements.log_odds), held)
+        found[f"{name}/held_out"] = right(trained(before, asked, judgements.log_odds, steps), held)
     truth = np.array([1.0 if q.correct == 0 else -1.0 for q in asked])
-    found["truth/held_out"] = right(trained(before, asked, truth), held)
+    found["truth/held_out"] = right(trained(before, asked, truth, steps), held)
     found |= {
         f"debate_minus_{other}/held_out": found["debate/held_out"] - found[f"{other}/held_out"]
         for other in ("before", "direct", "consultancy")
@@ -49,13 +49,13 @@ def policies(judge: Judge, seed: int) -> Figures:
     return {f"policy/{name}": value for name, value in found.items()}
 
 
-def trained(before: SmallModel, asked: list[Question], log_odds: np.ndarray) -> SmallModel:
+def trained(before: SmallModel, asked: list[Question], log_odds: np.ndarray, steps: int) -> SmallModel:
     """A copy of the policy that learned what the judge preferred."""
     decided = [(q, odds > 0) for q, odds in zip(asked, log_odds, strict=True) if odds != 0]
     pairs = [(q.text, int(q.answers[0 if first else 1])) for q, first in decided]
     policy = before.copy()
     rejected = [int(q.answers[1 if first else 0]) for q, first in decided]
-    policy.learn(pairs, STEPS, batch=BATCH, learning_rate=RATE, seed=1, rejected=rejected)
+    policy.learn(pairs, steps, batch=BATCH, learning_rate=RATE, seed=1, rejected=rejected)
     return policy
 
 

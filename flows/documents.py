@@ -14,6 +14,7 @@ from governance.digest import sha256_path, write_atomic, write_json
 from governance.model_card import ModelFacts, model_card
 from tasks import annotator_export, params, paths
 from tasks.lineage import read_record
+from tasks.training_params import Direct
 
 MODELS = {
     "base": ("base", paths.BASE),
@@ -206,7 +207,7 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         inputs=record["inputs"],
         parameters=section,
         metrics=_figures(name, record, done),
-        intended_use=USES[name].format(method=settings.method.upper(), reward=_reward_of(settings.method)),
+        intended_use=USES[name].format(method=settings.method.upper(), reward=_reward_of(settings)),
         base=settings.base.model,
         base_licence=declared_beside(Path(settings.base.model)).answers.get("DIST-04", (None,))[0],
         seconds=record["seconds"],
@@ -251,8 +252,10 @@ def _principles(name: str, done: set[str]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _reward_of(method: str) -> str:
-    return "Reward of PPO" if method == "ppo" else f"Watching {method.upper()}, which learns from the same pairs,"
+def _reward_of(settings: params.Params) -> str:
+    name = settings.method.upper()
+    on_pairs = isinstance(getattr(settings, settings.method), Direct)
+    return f"Watching {name}, which learns from the same pairs," if on_pairs else f"Reward of {name}"
 
 
 def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str, Any]]:

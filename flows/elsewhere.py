@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 import time
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -103,12 +105,7 @@ def _inputs(name: str) -> list[str]:
 
 def _filled(path: str, every: dict[str, Any]) -> str:
     """A path of `dvc.yaml` in which `${section.key}` is what params.yaml says."""
-
-    def value(found: re.Match[str]) -> str:
-        section, key = found[1].split(".")
-        return str(every[section][key])
-
-    return re.sub(r"\$\{([\w.]+)\}", value, path)
+    return re.sub(r"\$\{([\w.]+)\}", lambda found: str(reduce(getitem, found[1].split("."), every)), path)
 
 
 def _git(*arguments: str) -> str:

@@ -26,7 +26,7 @@ def check(settings: params.Params) -> None:
     retention.refuse_expired(here, datetime.now(UTC).date())
     base.check_named(settings.base.model)
     context_length.check_context(settings, Path(settings.base.model))
-    if settings.principles.used:
+    if settings.by_principles:
         principles.read_principles(settings.principles)
     elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
         raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")

@@ -68,7 +68,7 @@ def waiting() -> int | None:
 def after(run: "Run", settings: params.Params) -> dict[str, Any] | None:
     """What the rounds do when a run went all the way; None where there is one round alone. The run's record holds it.
 
-    {number, of, state: more | waits | done, sentence, measured: [{round, at_random, chosen}]}
+    {number, of, state: more | waits | done, sentence, measured: [{round, at_random, chosen}], principles where these labelled}
     """
     if settings.rounds.number == 1:
         return None
@@ -86,9 +86,13 @@ def after(run: "Run", settings: params.Params) -> dict[str, Any] | None:
             f"row of {_questions(number)}, and put the result into {_labels_of(number)}."
         )
         return found | {"state": WAITS, "sentence": sentence}
-    _simulate(pairs, settings, number)
+    how, n, more = _label(pairs, settings, number)
+    if not n:
+        return (
+            found | more | {"state": DONE, "sentence": f"round {number} of {of}: none of {len(pairs)} pairs got {how}."}
+        )
     found["measured"] = _measure(run)
-    return found | {"state": MORE, "sentence": f"round {number} of {of}: {len(pairs)} pairs got simulated labels."}
+    return found | more | {"state": MORE, "sentence": f"round {number} of {of}: {n} of {len(pairs)} pairs got {how}."}
 
 
 def _ask(run: "Run", settings: params.Params, number: int) -> "list[Pair]":
@@ -114,11 +118,19 @@ def _ask(run: "Run", settings: params.Params, number: int) -> "list[Pair]":
     return pairs
 
 
-def _simulate(pairs: "Sequence[Pair]", settings: params.Params, number: int) -> None:
-    from tasks.rounds import simulated_labels
+def _label(pairs: "Sequence[Pair]", settings: params.Params, number: int) -> tuple[str, int, dict[str, Any]]:
+    """Write the labels that no person is asked for: (what they are, how many, what more the record says)."""
+    from tasks.rounds import principle_labels, simulated_labels
 
-    write_jsonl(_labels_of(number), simulated_labels(pairs, settings, number))
-    call_dvc("add", str(_labels_of(number)))
+    if settings.rounds.labels == "principles":
+        rows, listed = principle_labels(pairs, settings, number)
+        how, more = "labels by principles", {"principles": listed}
+    else:
+        rows, how, more = simulated_labels(pairs, settings, number), "simulated labels", {}
+    if rows:
+        write_jsonl(_labels_of(number), rows)
+        call_dvc("add", str(_labels_of(number)))
+    return how, len(rows), more
 
 
 def _measure(run: "Run") -> list[dict[str, Any]]:

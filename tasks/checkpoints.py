@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 CODE = (
+    "methods/*.py",
     "rlhf/*.py",
     "direct.py",
     "ppo.py",

@@ -10,7 +10,7 @@ from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
 from tasks.criterion_votes import voted_rows
-from tasks.group_votes import by_group, group_names, without_parents
+from tasks.group_votes import by_group, found_names, group_names, without_parents
 from tasks.progress import bar
 from tasks.rankings import RANKED, complete
 from tasks.splits import SIDES
@@ -38,7 +38,7 @@ def body(stage: Stage) -> None:
     preferences = preferences.filter(~pl.col("id").is_in(list(poisoned)))
     derived = {DERIVED_DEMONSTRATION + i for i in poisoned}
     demonstrations = demonstrations.filter(~pl.col("id").is_in(list(poisoned | derived)))
-    own, groups = _by_group(stage, votes)
+    own, groups = _by_group(stage, votes, annotators)
     weighted, disputed = weigh(preferences, pl.concat([votes, own]), annotators)
     weighted = without_parents(weighted, groups.get("groups", []), PAIRS)
     aside += disputed
@@ -55,16 +55,20 @@ def body(stage: Stage) -> None:
     stage.log_metrics({f"rows/{s}": float(n) for s, n in counts.items()} | {"rows/set_aside": float(len(aside))})
 
 
-def _by_group(stage: Stage, votes: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
+def _by_group(stage: Stage, votes: pl.DataFrame, annotators: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     """(votes that count for a group of people apart, what the summary says of the groups); nothing of either where
-    `stakeholders.by` names no column."""
+    `stakeholders` has no groups. Groups are found among people whose votes count."""
     asked = stage.params.stakeholders
-    if asked.by is None:
+    if not asked.grouped:
         return votes.clear(), {}
-    people = pl.read_parquet(stage.input_table(paths.PEOPLE, "curation"))
-    named = group_names(people, asked.by, str(stage.params.ingest.annotators))
+    if asked.by is None:
+        trusted = votes.join(annotators.filter(pl.col("weight") > 0), on="annotator_id", how="semi")
+        named, said = found_names(trusted, asked.found, asked.least_people)
+    else:
+        people = pl.read_parquet(stage.input_table(paths.PEOPLE, "curation"))
+        named, said = group_names(people, asked.by, str(stage.params.ingest.annotators)), {}
     own, groups, hidden = by_group(votes, named, asked.least_people)
-    return own, {"groups": groups, "groups_of_too_few_people": hidden}
+    return own, {"groups": groups, "groups_of_too_few_people": hidden} | said
 
 
 def weigh(

@@ -1,18 +1,22 @@
-"""The policy straight from preference pairs (`method: dpo`, `ipo` or `kto`): what the stage `ppo` then does.
+"""The policy straight from preference pairs: what the methods `dpo`, `ipo` and `kto` share.
 
 The pairs are those that the reward model learns from, after quarantine and with the annotators' weights. The reward model
 only watches, on the prompts that PPO would sample from, which no pair has.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import polars as pl
 
+from governance.digest import sha256_path
 from governance.errors import BadInput, GateRefused
 from tasks import paths
 from tasks.checkpoints import Checkpoints
+from tasks.methods.interface import Method, Trained
 from tasks.policy_samples import sample_rows
-from tasks.rlhf.direct_trainer import Pair, train_direct
+from tasks.rlhf.direct_trainer import Kind, Pair, train_direct
 from tasks.rlhf.encoding import encode_preferences, encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_causal_lm, with_lora
@@ -39,9 +43,20 @@ PANELS = {
 }
 
 
-def train_on_pairs(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tuple[Any, list[Any], list[Any]]:
+def on_pairs(kind: Callable[[], Kind]) -> Method:
+    """The method that learns from the reward model's pairs by one of TRL's trainers, which is loaded when it trains."""
+    return Method(PAIRS, PANELS, partial(train_on_pairs, kind), _soft_pairs)
+
+
+def _soft_pairs(stage: Stage) -> dict[str, str]:
+    """Digests of the pairs that models prefer; PPO has them through the reward model."""
+    return {f"{p.stem}_sha256": sha256_path(stage.input_table(p, "training")) for p in in_use(stage.params)}
+
+
+def train_on_pairs(kind: Callable[[], Kind], stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> Trained:
     """(policy, metrics of logged steps, samples); from the newest checkpoint, or from the start."""
-    settings: Any = getattr(stage.params, stage.params.method)
+    method = stage.params.method
+    settings: Any = getattr(stage.params, method)
     train, dev = split_pairs(stage, tokenizer, settings.max_length)
     stage.input_table(PROMPTS, "watched")
     lora = stage.params.lora
@@ -52,15 +67,15 @@ def train_on_pairs(stage: Stage, tokenizer: Any, checkpoints: Checkpoints) -> tu
     samples: list[dict[str, Any]] = []
     found = checkpoints.latest()
     if found:
-        stage.notes["resumed_from_step"] = {stage.params.method: found.step}
+        stage.notes["resumed_from_step"] = {method: found.step}
         if found.state["samples"]:
             stage.log_table(found.state["samples"], "samples")
     resume = Resume(settings.save_steps, checkpoints.save, found)
     watch = _watch(stage, policy, reference, tokenizer, settings.bf16, samples)
-    method: Any = stage.params.method
     try:
         train_direct(
             method,
+            kind(),
             policy,
             reference,
             tokenizer,

@@ -1,12 +1,17 @@
-"""Votes by group of people: what each group prefers is a question of its own about the same two answers.
+"""Votes by group of people, declared or found: what each group prefers is a question of its own about the same two answers.
 
 A vote of somebody who is in group g counts, beside the pair's own item, on the item `<pair>:<g>`, as votes by criterion do
 (`tasks.criterion_votes`). So a group's label is what its own votes say, and a minority is modelled, not outvoted.
 """
 
+from typing import Any
+
 import polars as pl
 
-from governance.errors import BadInput
+from governance.errors import BadInput, GateRefused
+from tasks.stats.found_groups import found_groups
+
+SURE = 0.9  # probability with which somebody is of a group that was found
 
 
 def group_names(people: pl.DataFrame, by: str, source: str) -> pl.DataFrame:
@@ -22,6 +27,28 @@ def group_names(people: pl.DataFrame, by: str, source: str) -> pl.DataFrame:
     return named.with_columns(
         pl.when(pl.col("group").str.contains("^[a-z]")).then("group").otherwise(prefix + pl.col("group")).alias("group")
     )
+
+
+def found_names(votes: pl.DataFrame, groups: int, least: int) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """annotator_id and `group`, group-1 the largest, by how people vote (`tasks.stats.found_groups`), and what the report says of
+    it; people of whom it is not sure are left out. Raises GateRefused where so many groups of `least` people are not found."""
+    cast = votes.drop_nulls("choice").with_columns(
+        agrees=(pl.col("choice") == 1) == pl.col("a_is_chosen"),
+        who=pl.col("annotator_id").rank("dense") - 1,
+        what=pl.col("item_id").rank("dense") - 1,
+    )
+    found = found_groups(cast["who"].to_numpy(), cast["what"].to_numpy(), cast["agrees"].to_numpy(), groups)
+    sure = found.member.max(axis=1) >= SURE
+    names = pl.Series([f"group-{k + 1}" for k in found.member.argmax(axis=1)], dtype=pl.String)
+    people = pl.DataFrame({"annotator_id": cast["annotator_id"].unique().sort(), "group": names})
+    named = people.filter(pl.Series(sure, dtype=pl.Boolean))
+    large = int((named.group_by("group").len()["len"] >= least).sum())
+    if found.gain <= 0 or large < groups:
+        raise GateRefused(
+            f"stakeholders.found: the votes tell {large} groups of {least} people or more apart, not {groups} (gain over one "
+            f"group: {found.gain:.4f} nats a vote); lower it, or set it to 0."
+        )
+    return named, {"found_gain_nats_per_vote": round(found.gain, 4), "people_of_no_group": int((~sure).sum())}
 
 
 def by_group(votes: pl.DataFrame, named: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[str], int]:

@@ -7,7 +7,7 @@ Here are the sections about data, and the whole; the others are in `training_par
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from governance.errors import BadInput
 from tasks import paths, yaml_reader
@@ -15,7 +15,20 @@ from tasks.evaluation_params import Hypotheses, Suite
 from tasks.operating_params import Approval, Evidence, Incidents, Monitor, Notify, Placement, Triggers
 from tasks.param_types import Count, FolderName, Positive, Section, Share
 from tasks.splits import SIDES
-from tasks.training_params import Direct, Lora, Oversight, Ppo, Principles, Process, Reward, Rounds, Sft, Stakeholders
+from tasks.training_params import (
+    Direct,
+    Lora,
+    Oversight,
+    PolicyMethod,
+    Ppo,
+    Principles,
+    Process,
+    Reward,
+    Rounds,
+    Sft,
+    Stakeholders,
+    Training,
+)
 
 
 class Panel(Section):
@@ -140,7 +153,7 @@ class Params(Section):
     oversight: Oversight
     process: Process
     rounds: Rounds = Rounds()
-    method: Literal["ppo", "dpo", "ipo", "kto"]
+    method: str
     ppo: Ppo
     dpo: Direct
     ipo: Direct
@@ -157,11 +170,25 @@ class Params(Section):
     placement: Placement = Placement()
     monitor: Monitor = Monitor()
 
+    @field_validator("method")
+    @classmethod
+    def _has_a_section(cls, method: str) -> str:
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        known = [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, PolicyMethod)]
+        if method not in known:
+            raise ValueError(f"write one of {', '.join(known)}, not {method}")
+        return method
+
     @model_validator(mode="after")
     def _heads_for_groups(self) -> "Params":
         weights = self.reward.criteria.values()
         if self.stakeholders.by is not None and not weights:
             raise ValueError("stakeholders.by: name the groups in reward.criteria, each with its weight")
+        names = [f"group-{k}" for k in range(1, self.stakeholders.found + 1)]
+        if names and sorted(self.reward.criteria) != sorted(names):
+            raise ValueError(
+                f"stakeholders.found: name {', '.join(names)} in reward.criteria, each with its weight, and nobody else"
+            )
         if self.stakeholders.by is not None and self.ingest.annotators is None:
             raise ValueError("stakeholders.by: is a column of the file ingest.annotators, which is null")
         if self.stakeholders.rule != "utilitarian" and (sum(w > 0 for w in weights) < 2 or any(w < 0 for w in weights)):
@@ -189,6 +216,12 @@ class Params(Section):
             )
         return self
 
+    @property
+    def by_principles(self) -> bool:
+        """Whether a run reads the list of principles at all."""
+        asked = self.rounds.number > 1 and self.rounds.labels == "principles"
+        return asked or self.principles.revisions > 0 or self.principles.pairs > 0
+
     def check_context(self, context: int | None) -> None:
         """Raises BadInput for the first length, in tokens, that is over the base model's context; None: it has no limit."""
         if context is None:
@@ -199,9 +232,9 @@ class Params(Section):
             "reward.max_length": self.reward.max_length,
             "ppo.max_prompt_tokens + max_new_tokens": self.ppo.max_prompt_tokens + answer,
         }
-        if self.method != "ppo":
-            lengths[f"{self.method}.max_length"] = getattr(self, self.method).max_length
-        if self.principles.used:
+        if isinstance(own := getattr(self, self.method), Training):
+            lengths[f"{self.method}.max_length"] = own.max_length
+        if self.by_principles:
             lengths["principles.max_tokens"] = self.principles.max_tokens
         if self.oversight.pairs:
             lengths["oversight.max_tokens"] = self.oversight.max_tokens

@@ -154,6 +154,39 @@ def simulated_labels(pairs: Sequence[Pair], settings: Params, number: int) -> li
     return [row | {"ranking": r, "source": f"{row['source']}, {SIMULATED}"} for row, r in zip(rows, said, strict=True)]
 
 
+def principle_labels(
+    pairs: Sequence[Pair], settings: Params, number: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(rankings by a principle that is drawn for each pair, what the run's record says of the list). As the label is a hard one, a
+    pair has one only if the same answer is preferred in both orders; none is of a pair that is longer than
+    `principles.max_tokens` with what is asked."""
+    from tasks.choice_models import asked_model
+    from tasks.principle_feedback import Case, longest, preferences
+    from tasks.principles import drawn, note, read_principles
+    from tasks.rlhf.models import load_tokenizer
+
+    of, trust = settings.principles, settings.base.trust_remote_code
+    listed, tokenizer = read_principles(of), load_tokenizer(paths.SFT, trust_remote_code=trust)
+    cases, rows = [], []
+    for pair, row in zip(pairs, questions(pairs, number), strict=True):
+        principle = drawn(listed.principles, row["id"], settings.seed)
+        case = Case(pair.prompt, pair.responses[0], pair.responses[1], principle.text)
+        if longest(tokenizer, case, [principle.text]) <= of.max_tokens:
+            cases.append(case)
+            rows.append((row, principle.id))
+    asked = asked_model(of.endpoint, "principles.endpoint", of.max_tokens, trust_remote_code=trust)
+    found = preferences(asked, cases)
+    labels, used = [], []
+    for (row, name), odds, agree in zip(rows, found.log_odds.tolist(), found.orders_agree.tolist(), strict=True):
+        if agree:  # so that it is a number, and not 0
+            labels.append(
+                row | {"ranking": [0, 1] if odds > 0 else [1, 0], "source": f"{row['source']}, principle {name}"}
+            )
+            used.append(name)
+    by = of.endpoint.model if of.endpoint else paths.SFT.as_posix()
+    return labels, note(of, listed, pl.Series(used, dtype=pl.String)) | {"preferred_by": by}
+
+
 def read_labels(file: Path) -> list[dict[str, Any]]:
     """Rows of a round's file. Raises BadInput if it is not JSON lines with prompt, responses and ranking."""
     rows = []

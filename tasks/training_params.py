@@ -49,7 +49,7 @@ class Rounds(Section):
     pairs: Count = 64
     candidates: Annotated[int, Field(ge=2)] = 4
     choose: Literal["random", "disagreement", "information"] = "random"
-    labels: Literal["people", "simulated"] = "people"
+    labels: Literal["people", "principles", "simulated"] = "people"
     margin: Share = 0.05
 
 
@@ -85,15 +85,23 @@ class Stakeholders(Section):
     """Whose preferences have a head, and how the heads are weighed; a decision about values, so somebody answers for it."""
 
     by: str | None
+    found: Annotated[int, Field(ge=0)]
     least_people: Count
     rule: Literal["utilitarian", "maximin", "nash", "quantile"]
     quantile: Annotated[float, Field(gt=0, lt=1)]
     approved_by: str | None
     reason: str | None
 
+    @property
+    def grouped(self) -> bool:
+        """Whether groups of people have heads."""
+        return self.by is not None or self.found > 0
+
     @model_validator(mode="after")
     def _answered_for(self) -> "Stakeholders":
-        decided = self.by is not None or self.rule != "utilitarian"
+        if self.found == 1 or (self.found and self.by is not None):
+            raise ValueError("found: is how many groups are found, two or more, where `by` is null; 0: none")
+        decided = self.grouped or self.rule != "utilitarian"
         if decided and not ((self.approved_by or "").strip() and (self.reason or "").strip()):
             raise ValueError(
                 "approved_by and reason: whose preferences count how is a decision; say who took it, and why"
@@ -118,11 +126,6 @@ class Principles(ModelPairs):
     approved_by: str | None
     revisions: Annotated[int, Field(ge=0)]
     endpoint: Endpoint | None
-
-    @property
-    def used(self) -> bool:
-        """Whether a run reads the file at all."""
-        return self.revisions > 0 or self.pairs > 0
 
 
 class Oversight(ModelPairs):
@@ -157,7 +160,11 @@ class Process(Training):
     dev_share: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Ppo(Section):
+class PolicyMethod(Section):
+    """Of a `method`: its file in tasks/methods is named as its section."""
+
+
+class Ppo(PolicyMethod):
     """Proximal policy optimisation against the reward model."""
 
     episodes: Count
@@ -192,8 +199,8 @@ class Ppo(Section):
     save_total_limit: Count
 
 
-class Direct(Training):
-    """A policy straight from preference pairs, by DPO, IPO or KTO."""
+class Direct(Training, PolicyMethod):
+    """A policy straight from preference pairs."""
 
     beta: Positive
     watch_steps: Count

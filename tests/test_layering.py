@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+METHODS = [p.stem for p in (ROOT / "tasks/methods").glob("*.py") if p.stem not in ("__init__", "interface")]
 FORBIDDEN = {
     "governance": ("flows", "tasks", "torch", "prefect", "mlflow", "transformers"),
     "tasks/rlhf": ("flows", "governance", "tasks"),
@@ -53,7 +54,8 @@ def test_every_stage_has_a_file_and_an_entry() -> None:
     for name in STAGES:
         assert entries[name]["cmd"] == f"python -m tasks.{name}"
         for path in (d for d in entries[name]["deps"] if d.startswith("tasks/")):
-            assert (ROOT / path).exists(), path
+            for method in METHODS:
+                assert (ROOT / path.replace("${method}", method)).exists(), path
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,9 @@ def test_deps_name_the_code_that_is_used(stage: str) -> None:
         "tasks.yaml_reader",
     }
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    deps += [d.replace("${method}", method) for d in deps for method in METHODS]
     seen: set[str] = set()
-    todo = [f"tasks.{stage}"]
+    todo = [f"tasks.{stage}", *(f"tasks.methods.{method}" for method in METHODS if stage == "ppo")]
     while todo:
         module = todo.pop()
         file = ROOT / (module.replace(".", "/") + ".py")

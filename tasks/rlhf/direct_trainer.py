@@ -1,12 +1,7 @@
 """Policies straight from preference pairs, without a reward in the loop: TRL's DPOTrainer and KTOTrainer.
 
 With h = log π(y|x) − log π_ref(y|x), summed over the answer's tokens (its end token included), h⁺ of the chosen and h⁻ of
-the rejected answer:
-
-dpo  −log σ(β (h⁺ − h⁻)). Rafailov et al. (2023), equation 7.
-ipo  (h⁺/|y⁺| − h⁻/|y⁻| − 1/(2β))². Azar et al. (2023), equation 17, by the mean over tokens as TRL has it.
-kto  1 − σ(β (h⁺ − z)) and 1 − σ(β (z − h⁻)), each answer for itself; z is the KL of the batch, from answers to other
-     prompts. Ethayarajh et al. (2024), equation 8.
+the rejected answer, a loss is a function of β, h⁺ and h⁻ (tasks/methods: dpo, ipo, kto).
 
 The reference is the model as it came: given, or the policy without its adapters. A row's weight scales its gradient;
 TRL's losses, and what is logged of them, are plain means.
@@ -14,11 +9,10 @@ TRL's losses, and what is logged of them, are plain means.
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -29,12 +23,11 @@ from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, tr
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Method = Literal["dpo", "ipo", "kto"]
 Watch = Callable[[int], dict[str, float]]  # what is seen of the policy after so many steps
 
 
 class DirectSettings(TrainingSettings, Protocol):
-    """`dpo`, `ipo` or `kto` of params.yaml."""
+    """The section of params.yaml of a method that learns from pairs."""
 
     beta: float
     watch_steps: int
@@ -51,30 +44,29 @@ class Pair:
     weight: float = 1.0
 
 
-def dataset_of(method: Method, pairs: list[Pair], batch: int, seed: int) -> Any:
-    """Pairs as the tokenised dataset of TRL's trainer; for KTO each answer is a row, and carries another's answer for z."""
-    from datasets import Dataset, disable_progress_bars
+@dataclass(frozen=True)
+class Kind:
+    """One of TRL's trainers, the classes of its arguments and of its collator, `options` over the usual arguments, and the
+    `rows` of its tokenised dataset, from pairs, the batch and the seed."""
 
-    disable_progress_bars()
-    if method == "kto":
-        return Dataset.from_list(_answers(pairs, batch, seed))
+    trainer: Any
+    arguments: Any
+    collator: Any
+    options: dict[str, Any]
+    rows: Callable[[list[Pair], int, int], list[dict[str, Any]]]
+
+
+def pairwise(loss: str) -> Kind:
+    """TRL's DPOTrainer by one of its losses of pairs."""
+    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    return Kind(DPOTrainer, DPOConfig, DataCollatorForPreference, {"loss_type": [loss]}, _pairs)
+
+
+def _pairs(pairs: list[Pair], batch: int, seed: int) -> list[dict[str, Any]]:
     longest = [len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)) for p in pairs]
-    return Dataset.from_list([vars(p) | {"length": n} for p, n in zip(pairs, longest, strict=True)])
-
-
-def _answers(pairs: list[Pair], batch: int, seed: int) -> list[dict[str, Any]]:
-    """Answers in the order in which they are trained on; in each batch the answers, turned round by one, are those of z."""
-    rows = [
-        {"prompt_ids": p.prompt_ids, "completion_ids": ids, "label": label, "weight": p.weight}
-        for p in pairs
-        for ids, label in ((p.chosen_ids, True), (p.rejected_ids, False))
-    ]
-    random.Random(seed).shuffle(rows)
-    for at in range(0, len(rows), batch):
-        part = rows[at : at + batch]
-        for row, other in zip(part, [part[-1], *part[:-1]], strict=True):
-            row["KL_completion_ids"] = other["completion_ids"]
-    return rows
+    return [vars(p) | {"length": n} for p, n in zip(pairs, longest, strict=True)]
 
 
 def weighted(model: Any, weight: torch.Tensor) -> Callable[..., Any]:
@@ -92,7 +84,8 @@ def weighted(model: Any, weight: torch.Tensor) -> Callable[..., Any]:
 
 
 def train_direct(
-    method: Method,
+    name: str,
+    kind: Kind,
     policy: Any,
     reference: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
@@ -107,13 +100,20 @@ def train_direct(
 ) -> None:
     """Train in place, until the end or until the KL that `watch` sees (`objective/kl`) has spent its budget. `on_log`
     also hears what was logged before the state that `resume` found; `samples`, which `watch` may fill, come back with it.
+    `name`: what the bar shows.
 
     `reference` is None where the policy has adapters. Raises Diverged when the loss is no longer finite.
     """
+    from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback
 
+    disable_progress_bars()
+    make, collator = kind.trainer, kind.collator(pad_token_id=tokenizer.pad_token_id)
+    rows = (kind.rows(pairs, settings.batch, seed) for pairs in (train, dev))
+    train_rows, dev_rows = map(Dataset.from_list, rows)
     with tempfile.TemporaryDirectory() as folder:
-        make, arguments, collator = _kind(method, settings, folder, seed, tokenizer)
+        usual = trainer_arguments(settings, folder, seed)
+        usual |= {"beta": settings.beta, "eval_strategy": "epoch", "remove_unused_columns": False, **kind.options}
 
         class DirectTrainer(Resumable, make):  # type: ignore[misc, valid-type]
             def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -138,33 +138,15 @@ def train_direct(
         trainer = DirectTrainer(
             model=policy,
             ref_model=reference,
-            args=arguments,
+            args=kind.arguments(**usual),
             data_collator=collate,
-            train_dataset=dataset_of(method, train, settings.batch, seed),
-            eval_dataset=dataset_of(method, dev, settings.batch, seed),
+            train_dataset=train_rows,
+            eval_dataset=dev_rows,
             processing_class=tokenizer,
-            callbacks=[logging_callback(on_log, method), _watching(policy, settings, watch, on_log)],
+            callbacks=[logging_callback(on_log, name), _watching(policy, settings, watch, on_log)],
         )
         trainer.remove_callback(PrinterCallback)  # it writes to standard output
         trainer.go(resume)
-
-
-def _kind(
-    method: Method, settings: DirectSettings, folder: str, seed: int, tokenizer: Any
-) -> tuple[Any, Any, Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]]:
-    """(TRL's trainer, its arguments, its collator)."""
-    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
-    from trl.trainer.dpo_trainer import DataCollatorForPreference
-    from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
-
-    usual = trainer_arguments(settings, folder, seed)
-    usual |= {"beta": settings.beta, "eval_strategy": "epoch", "remove_unused_columns": False}
-    pad = tokenizer.pad_token_id
-    if method == "kto":  # z belongs to the order of the rows, which is random already
-        usual |= {"train_sampling_strategy": "sequential"}
-        return KTOTrainer, KTOConfig(**usual), DataCollatorForUnpairedPreference(pad_token_id=pad)
-    loss = {"dpo": "sigmoid", "ipo": "ipo"}[method]
-    return DPOTrainer, DPOConfig(**usual, loss_type=[loss]), DataCollatorForPreference(pad_token_id=pad)
 
 
 def _watching(policy: Any, settings: DirectSettings, watch: Watch, on_log: OnLog) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from flows import rounds
 from governance.digest import sha256_path
 from tasks.review_store import ReviewStore
-from tests.end_to_end.conftest import Project, copied, digests, entries, made, outcomes
+from tests.end_to_end.conftest import ROOT, Project, copied, digests, entries, made, outcomes
+from tests.tasks.choice_server import choice_server
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -47,6 +49,53 @@ def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[st
     back = project.run("--set", "method=ppo")
     assert made(back) == [] and digests(back) == digests(before)
     assert made(project.run("--set", "dpo.beta=0.1")) == []  # which PPO does not read
+
+
+def test_the_method_that_the_documentation_adds(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
+    """An algorithm, its test, and its entry in the configuration: the diff of docs/methods.md, applied and run."""
+    page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    diff = page.split("## Adding a method")[1].split("```diff\n")[1].split("```")[0]
+    changed = {"tasks/methods/slic.py", "tests/tasks/test_slic.py", "tasks/params.py", "params.yaml"}
+    assert {line[6:] for line in diff.splitlines() if line.startswith("+++ ")} == changed
+    project = copied(project, tmp_path / "added")
+    subprocess.run(["git", "apply", "-"], input=diff, text=True, cwd=project.folder, check=True)
+    tested = project.python(
+        "-m", "pytest", "-q", "-p", "no:xdist", "tests/tasks/test_slic.py", "tests/test_layering.py"
+    )
+    assert tested.returncode == 0, tested.stdout
+    record = project.run("--set", "method=slic")
+    assert record["status"] == "done", record["message"]
+    assert made(record) == ["ppo", "evaluate"]
+    history = [json.loads(line) for line in (project.folder / "data/reports/ppo/history.jsonl").open(encoding="utf-8")]
+    assert {"loss", "eval_loss", "objective/kl"} <= set().union(*history)
+    card = next(Path(p) for p in record["records"] if Path(p).name == "card-policy.md")
+    assert "| method | slic |" in (project.folder / card).read_text(encoding="utf-8")
+    assert json.loads((project.folder / "data/reports/ppo/record.json").read_text())["notes"]["method"] == "slic"
+    refused = project.attestrl("run", "--set", "method=slick")
+    assert refused.returncode == 2 and "write one of ppo, dpo, ipo, kto, slic, not slick" in refused.stderr
+
+
+def test_a_round_that_principles_label(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
+    """An endpoint prefers the shorter answer; nobody approved the list at first, and nothing starts."""
+    project = copied(project, tmp_path / "principles")
+    given = ["rounds.number=2", "rounds.pairs=16", "rounds.labels=principles", "validate.max_quarantine_share=0.5"]
+    with choice_server() as server:
+        given.append(f"principles.endpoint={{url: '{server.url}', model: shorter}}")
+        arguments = [word for setting in given for word in ("--set", setting)]
+        refused = project.attestrl("run", *arguments)
+        assert refused.returncode == 2 and "approved_by: names nobody" in refused.stderr
+        record = project.run(*arguments, "--set", "principles.approved_by=A. Person", timeout=600)
+    assert record["status"] == "done", record["message"]
+    labels = [json.loads(line) for line in (project.folder / "data/raw/rounds/round-1.jsonl").open(encoding="utf-8")]
+    assert labels and all(row["source"].startswith("round 1, principle ") for row in labels)
+    assert all(len(row["responses"][row["ranking"][0]]) < len(row["responses"][row["ranking"][1]]) for row in labels)
+    read = pl.read_parquet(project.folder / "data/interim/ingested/preferences.parquet")
+    assert read["source"].str.contains("round 1, principle ").sum() == len(labels)
+    asked = [json.loads(file.read_text()) for file in (project.folder / ".attestrl/records").glob("*/run.json")]
+    (said,) = (run["round"]["principles"] for run in asked if (run.get("round") or {}).get("principles"))
+    assert sum(p["rows"] for p in said["principles"]) == len(labels) and said["preferred_by"] == "shorter"
+    assert {p["approved_by"] for p in said["principles"]} == {"A. Person"}
+    assert "the labels on the policy's own answers" not in record["simulated"]
 
 
 def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], project: Project, tmp_path: Path) -> None:

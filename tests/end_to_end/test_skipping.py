@@ -22,6 +22,15 @@ EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty(): pass\nempty()\n"
 PREFERENCES = "data/raw/hh_rlhf/small.jsonl"
 CHECKS = ["ingest", "validate", "annotators", "poisoning", "curate"]
 
+SHORT = ("max_tokens=900", "max_new_tokens=8")
+
+
+def sets(*assignments: str, section: str | None = None) -> list[str]:
+    """Arguments that set these keys, of a section if one is named."""
+    keys = [f"{section}.{a}" if section else a for a in assignments]
+    return [word for key in keys for word in ("--set", key)]
+
+
 # change: (arguments of `attestrl run`, what is done to the data before, the stages that are made again)
 CHANGES: dict[str, tuple[list[str], Callable[[Project], None] | None, list[str]]] = {
     "nothing": ([], None, []),
@@ -34,13 +43,32 @@ CHANGES: dict[str, tuple[list[str], Callable[[Project], None] | None, list[str]]
         None,
         ["base", "sft", "reward", "ppo", "evaluate"],
     ),
+    "`method`": (["--set", "method=dpo"], None, ["ppo", "evaluate"]),
+    "`oversight.pairs`": (
+        [*sets("method=ppo"), *sets("pairs=4", "audit=4", "turns=1", *SHORT, section="oversight")],
+        None,
+        ["reward", "ppo", "evaluate"],
+    ),
+    "`process.solutions`": (
+        [
+            *sets("oversight.pairs=0"),
+            *sets("solutions=12", "simulated=4", "epochs=1", "max_length=700", section="process"),
+        ],
+        None,
+        ["reward", "ppo", "evaluate"],
+    ),
+    "`principles.revisions`": (
+        [*sets("process.solutions=0"), *sets("revisions=4", "approved_by=A. Person", *SHORT, section="principles")],
+        None,
+        ["sft", "reward", "ppo", "evaluate"],
+    ),
     "an answer on the side `reward_train`": (
         [],
         lambda project: change_an_answer(project, "reward_train"),
         [*CHECKS, "reward", "ppo", "evaluate"],
     ),
 }
-LONG = list(CHANGES)[4:]  # each makes four stages or more again
+LONG = list(CHANGES)[4:]  # each trains again, most of them several models
 
 
 def poorly(project: Project, *arguments: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from governance.digest import sha256_path
 from tests.end_to_end.conftest import Project, small_project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+PAIRS = "data/raw/hh_rlhf/small.jsonl"
 PEOPLE = 24
 SOUTH = range(0, PEOPLE, 3)
 STEPS = (
@@ -34,9 +35,8 @@ def divided(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Any, or
     votes = ["item_id,annotator_id,choice"]
     for line in (project.folder / "data/raw/hh_rlhf/small.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        shorter = len(row["chosen"][-1]["content"]) < len(row["rejected"][-1]["content"])
         for who in rng.sample(range(PEOPLE), 12):
-            wanted = shorter if who in SOUTH else True
+            wanted = _shorter(row) if who in SOUTH else True
             votes.append(f"{row['id']},p{who},{int(wanted == (rng.random() < 0.9))}")
     (vendor / "votes.csv").write_text("\n".join(votes) + "\n", encoding="utf-8")
     regions = [f"p{who},{'South' if who in SOUTH else 'North'}" for who in range(PEOPLE)]
@@ -73,6 +73,37 @@ def test_from_votes_to_the_welfare_of_each_group(divided: Project) -> None:
     assert "| stakeholders.approved_by | A. Person |" in text
     assert_steps_are_learnt_and_rewarded(divided, text)
     assert_solutions_have_papers(divided, [folder / name for name in record["records"]])
+
+
+def test_groups_that_nobody_declared_are_found(divided: Project) -> None:
+    """By the votes alone: the south is group-2, with labels of its own, as where the vendor says who is from there."""
+    found = ("--set", "stakeholders.by=null", "--set", "stakeholders.found=2")
+    heads = ("--set", "reward.criteria={group-1: 0.67, group-2: 0.33}")
+    decided = ("--set", "stakeholders.approved_by=A. Person", "--set", "stakeholders.reason=no group is to lose")
+    votes = ("--set", "ingest.votes=data/raw/vendor/votes.csv")
+    record = divided.run("--params", "tiny.yaml", *votes, *found, *heads, *decided, "--until", "curate")
+    assert record["status"] == "done", record["message"]
+    labels = pl.read_parquet(divided.folder / "data/processed/reward_train.parquet")
+    assert set(labels["criterion"].to_list()) == {"group-1", "group-2"}
+    stored = {row["id"]: row for row in map(json.loads, (divided.folder / PAIRS).open(encoding="utf-8"))}
+    for group, expected in (("group-1", lambda row: True), ("group-2", _shorter)):
+        rows = labels.filter(pl.col("criterion") == group)
+        as_stored = [
+            chosen == stored[name.removesuffix(f":{group}")]["chosen"]
+            for name, chosen in zip(rows["id"], rows["chosen"].to_list(), strict=True)
+        ]
+        wanted = [expected(stored[name.removesuffix(f":{group}")]) for name in rows["id"]]
+        assert sum(a == w for a, w in zip(as_stored, wanted, strict=True)) > 0.9 * rows.height > 60
+    summary = json.loads((divided.folder / "data/reports/curate/summary.json").read_text())
+    assert summary["groups"] == ["group-1", "group-2"] and summary["found_gain_nats_per_vote"] > 0.01
+    refused = divided.attestrl(
+        "run", "--set", "stakeholders.found=3", "--set", "reward.criteria={group-1: 1, group-2: 1, group-3: 1}"
+    )
+    assert refused.returncode == 1 and "the votes tell 2 groups of 5 people or more apart, not 3" in refused.stderr
+
+
+def _shorter(row: dict[str, Any]) -> bool:
+    return len(row["chosen"][-1]["content"]) < len(row["rejected"][-1]["content"])
 
 
 def assert_steps_are_learnt_and_rewarded(project: Project, card: str) -> None:

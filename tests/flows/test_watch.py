@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from governance.digest import sha256_path, write_json
 from governance.entry import Event
 from governance.ledger import Ledger
 from tasks import params, paths
+from tasks.review_store import ReviewStore
 from tests.flows.conftest import ROOT
 from tests.local_hub import COMMIT, local_hub
 
@@ -147,6 +149,35 @@ def test_votes_are_due_beyond_a_number_or_a_share(
     assert due() == [("votes", {"path": "data/raw/votes.csv", "sha256": sha256_path(Path("data/raw/votes.csv"))})]
     change("triggers", votes=None)
     assert due() == []
+
+
+def test_a_file_of_labels_that_is_dropped_is_due_until_a_run_has_read_it(here: Path, due: Any) -> None:
+    (here / "data/raw/rounds").mkdir()
+    labels, record = Path("data/raw/rounds/round-1.jsonl"), paths.report("ingest") / "record.json"
+    labels.write_text("{}\n")
+    assert due() == []  # nothing was read so far
+    write_json(record, {"inputs": {"data/raw/pairs.jsonl": "0"}})
+    assert due() == [("labels", {"path": labels.as_posix(), "sha256": sha256_path(labels)})]
+    change("triggers", labels=False)
+    assert due() == []
+    change("triggers", labels=True)
+    write_json(record, {"inputs": {labels.as_posix(): sha256_path(labels)}})
+    assert due() == []
+
+
+def test_a_round_is_due_when_people_have_answered_all_of_it(here: Path, due: Any) -> None:
+    prompt = [{"role": "user", "content": "Why?"}]
+    pairs = [{"prompt": prompt, "responses": [f"a{k}", f"b{k}"], "scores": [0.0, 0.0], "at_random": True} for k in "12"]
+    write_json(paths.home() / "rounds/round-1.json", {"policy": "0", "run_id": "run-1", "pairs": pairs})
+    queue = ReviewStore(paths.review_queue())
+    asked = {"why": "which answer is better?", "priority": 0.0, "gold": None}
+    queue.add("run-1", [{"prompt": p["prompt"], "responses": p["responses"], **asked} for p in pairs])
+    answer = {"ratings": {}, "reason": "", "seconds": 1.0, "shown_order": [0, 1], "ranking": [1, 0]}
+    found = []
+    while item := queue.next("reviewer", time.time()):
+        found.append(due())
+        queue.answer(item.id, "reviewer", "s", answer)
+    assert found == [[], []] and due() == [("labels", {"round": "1", "answered": "review"})]
 
 
 def test_closed_incidents_and_alarms_are_due_until_a_run_begins(ledger: Ledger, due: Any) -> None:

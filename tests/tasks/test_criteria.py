@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from governance.errors import BadInput
-from tasks import params, ppo
+from tasks import params
 from tasks.formats import read_preferences
+from tasks.methods import ppo
 from tasks.rlhf.models import (
     declare_heads,
     load_reward_heads,
@@ -194,7 +195,7 @@ def test_stage_measures_every_head_on_its_own_pairs(project: Path) -> None:
 def test_ppo_reads_the_weighted_sum(project: Path) -> None:
     with contextlib.chdir(project):
         stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
-        trainer = ppo._trainer(stage, load_tokenizer(Path("data/models/sft")))
+        trainer = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft")))
         given: dict[str, Any] = {"pad_token_id": 0, "stop_token_id": 1, "max_new_tokens": 4, "temperature": 1.0}
         rollout = sample(trainer.policy, [r[:3] for r in ROWS], generator=torch.Generator().manual_seed(0), **given)
         kept = torch.cat([rollout.prompt_mask, rollout.mask.long()], 1).bool()

@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 import torch
 
-from tasks import params, ppo
+from tasks import params
 from tasks.evals import training
 from tasks.evals.bench import Bench
 from tasks.evals.response_cache import ResponseCache
 from tasks.evaluation_params import Suite
+from tasks.methods import ppo
 from tasks.rlhf.models import load_reward_model, load_tokenizer
 from tests.conftest import run_stage_in
 
@@ -83,7 +84,7 @@ def test_the_value_model_starts_from_the_reward_model(trained_project: Path) -> 
     """Every weight and the offset, in a model of its own."""
     with contextlib.chdir(trained_project):
         stage = SimpleNamespace(params=params.load(Path("params.yaml")), seed=0)
-        value_model = ppo._trainer(stage, load_tokenizer(Path("data/models/sft"))).value_model
+        value_model = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft"))).value_model
         reward = load_reward_model(Path("data/models/reward"))
     assert value_model.config.reward_offset == reward.config.reward_offset != 0
     for (name, own), (_, other) in zip(value_model.named_parameters(), reward.named_parameters(), strict=True):

@@ -1,14 +1,18 @@
 """Rounds of labels: which pairs are taken, and how the reward model's accuracy on them is measured."""
 
+import contextlib
 import json
 import random
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from governance.errors import BadInput
-from tasks.rounds import Pair, _chosen, accuracy, questions, read_labels
+from tasks import params
+from tasks.rounds import Pair, _chosen, accuracy, principle_labels, questions, read_labels
+from tests.tasks.choice_server import choice_server
 
 PROMPT = [{"role": "user", "content": "Why?"}]
 
@@ -43,6 +47,25 @@ def test_a_quarter_is_at_random_and_the_rest_by_the_rule() -> None:
     assert [p.at_random for p in pairs] == [True] * 2 + [False] * 6
     assert [p.responses[0] for p in pairs[2:7]] == [f"a{k}" for k in range(8, 13)]
     assert all(p.at_random for p in _chosen(pool, 8, "random", random.Random(0)))
+
+
+def test_principles_label_what_they_prefer_in_both_orders(trained_project: Path, tmp_path: Path) -> None:
+    """A server that prefers the shorter answer: none is shorter in the third pair, and the last is longer than is asked."""
+    answers = [["short", "a longer one"], ["a longer one", "short"], ["same", "size"], ["x " * 3000, "short"]]
+    pairs = [Pair(PROMPT, both, [0.0, 0.0], at_random=True) for both in answers]
+    raw = yaml.safe_load((trained_project / "params.yaml").read_text(encoding="utf-8"))
+    listed = tmp_path / "principles.yaml"
+    listed.write_text(
+        "version: 2\nprinciples:\n- {id: short, text: is short., source: own, reason: a test, approved_by: A. Person}\n"
+    )
+    with choice_server() as server, contextlib.chdir(trained_project):
+        raw["principles"] |= {"file": str(listed), "endpoint": {"url": server.url, "model": "shorter"}}
+        labels, said = principle_labels(pairs, params.parse(raw, "params.yaml"), 3)
+        assert len(server.seen) == 3 * 2 and all("A good response is short." in q for q in server.asked("shorter"))
+    assert [(row["id"], row["ranking"]) for row in labels] == [("round-3-0", [0, 1]), ("round-3-1", [1, 0])]
+    assert {row["source"] for row in labels} == {"round 3, principle short"}
+    assert (said["version"], said["preferred_by"], said["principles"][0]["rows"]) == (2, "shorter", 2)
+    assert accuracy(pairs, labels)["at_random"]["n"] == 2
 
 
 def test_labels_that_do_not_answer_are_refused_with_their_line(tmp_path: Path) -> None:

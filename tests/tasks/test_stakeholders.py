@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from governance.errors import BadInput
-from tasks import params, ppo
+from tasks import params
 from tasks.curate import weigh
 from tasks.group_votes import by_group, group_names, without_parents
+from tasks.methods import ppo
 from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.models import (
     load_reward_heads,
@@ -115,7 +116,7 @@ def test_whatever_scores_applies_the_declared_rule(project: Path) -> None:
 def test_ppo_climbs_the_worst_heads_score(project: Path) -> None:
     with contextlib.chdir(project):
         stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
-        trainer = ppo._trainer(stage, load_tokenizer(Path("data/models/sft")))
+        trainer = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft")))
         given: dict[str, Any] = {"pad_token_id": 0, "stop_token_id": 1, "max_new_tokens": 4, "temperature": 1.0}
         rollout = sample(trainer.policy, [r[:3] for r in ROWS], generator=torch.Generator().manual_seed(0), **given)
         kept = torch.cat([rollout.prompt_mask, rollout.mask.long()], 1).bool()
@@ -138,6 +139,10 @@ def test_ppo_climbs_the_worst_heads_score(project: Path) -> None:
             "ingest.annotators, which is null",
         ),
         ({"stakeholders": DECIDED | {"by": "region", "rule": "utilitarian"}}, "name the groups in reward.criteria"),
+        ({"stakeholders": {"found": 2}, "reward": {"criteria": WEIGHTS}}, "say who took it, and why"),
+        ({"stakeholders": DECIDED | {"found": 1}}, "two or more"),
+        ({"stakeholders": DECIDED | {"found": 2, "by": "region"}}, "where `by` is null"),
+        ({"stakeholders": DECIDED | {"found": 2}, "reward": {"criteria": WEIGHTS}}, "name group-1, group-2 in reward"),
     ],
 )
 def test_a_decision_that_nobody_answers_for_is_refused(

@@ -1,6 +1,7 @@
 """DPO, IPO and KTO through the adapter: which tokens, which weights, which reference; each loss against its formula."""
 
 import math
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,14 +10,15 @@ import pytest
 import torch
 
 from tasks.checkpoints import Checkpoints
-from tasks.rlhf.direct_trainer import Method, Pair, train_direct, weighted
+from tasks.methods import kto
+from tasks.rlhf.direct_trainer import Pair, train_direct, weighted
 from tasks.rlhf.encoding import encode_preferences, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, with_lora
 from tasks.rlhf.resume import Resume
 
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
 PLAIN = {"epochs": 1, "batch": 4, "learning_rate": 2e-3, "max_length": 96, "bf16": False, "beta": 0.2}
-METHODS: tuple[Method, ...] = ("dpo", "ipo", "kto")
+METHODS = ("dpo", "ipo", "kto")
 DEV, ROWS = 8, 36  # 7 steps an epoch of pairs, 14 of answers
 
 
@@ -31,7 +33,7 @@ def pairs_of(folder: Path, rows: list[Any], longest: int = 96) -> list[Pair]:
 
 
 def train(
-    method: Method, folder: Path, pairs: list[Pair], *, lora: bool = False, resume: Resume | None = None, **changes: Any
+    method: str, folder: Path, pairs: list[Pair], *, lora: bool = False, resume: Resume | None = None, **changes: Any
 ) -> tuple[Any, list[dict[str, float]], list[Any]]:
     """(policy, log, samples); `kl` in the changes: what is seen after each number of steps."""
     settings = {"watch_steps": 2, "kl_budget": None, "kl": lambda step: 0.1 * step} | PLAIN | changes
@@ -48,6 +50,7 @@ def train(
 
     train_direct(
         method,
+        import_module(f"tasks.methods.{method}").kind(),
         policy,
         reference,
         load_tokenizer(folder),
@@ -73,7 +76,7 @@ def log_ratios(policy: Any, reference: Any, prompt: list[int], answer: list[int]
     return float((each[0][rows, answer] - each[1][rows, answer]).sum())
 
 
-def dev_loss(method: Method, policy: Any, reference: Any, dev: list[Pair], beta: float) -> float:
+def dev_loss(method: str, policy: Any, reference: Any, dev: list[Pair], beta: float) -> float:
     """The docstring's formula, pair by pair."""
     h = [[log_ratios(policy, reference, p.prompt_ids, a) for a in (p.chosen_ids, p.rejected_ids)] for p in dev]
     if method == "dpo":
@@ -84,7 +87,7 @@ def dev_loss(method: Method, policy: Any, reference: Any, dev: list[Pair], beta:
 
 @pytest.mark.parametrize("method", ["dpo", "ipo"])
 def test_the_loss_is_the_formula_on_the_answers_tokens(
-    method: Method, tiny_model_folder: Path, hh_rows: list[Any]
+    method: str, tiny_model_folder: Path, hh_rows: list[Any]
 ) -> None:
     pairs = pairs_of(tiny_model_folder, hh_rows[:24])
     policy, log, _ = train(method, tiny_model_folder, pairs)
@@ -95,13 +98,11 @@ def test_the_loss_is_the_formula_on_the_answers_tokens(
 
 
 def test_ktos_loss_is_the_formula_with_the_kl_of_other_answers(tiny_model_folder: Path, hh_rows: list[Any]) -> None:
-    from tasks.rlhf.direct_trainer import _answers
-
     pairs = pairs_of(tiny_model_folder, hh_rows[:24])
     policy, log, _ = train("kto", tiny_model_folder, pairs)
     reference = load_causal_lm(tiny_model_folder)
     losses = []
-    rows = _answers(pairs[:DEV], 4, 7)
+    rows = kto.answers(pairs[:DEV], 4, 7)
     for at in range(0, len(rows), 4):
         part = rows[at : at + 4]
         z = sum(log_ratios(policy, reference, r["prompt_ids"], r["KL_completion_ids"]) for r in part) / 4
@@ -114,7 +115,7 @@ def test_ktos_loss_is_the_formula_with_the_kl_of_other_answers(tiny_model_folder
 
 @pytest.mark.parametrize("method", METHODS)
 def test_chosen_answers_become_likelier_than_rejected_ones(
-    method: Method, tiny_model_folder: Path, hh_rows: list[Any]
+    method: str, tiny_model_folder: Path, hh_rows: list[Any]
 ) -> None:
     pairs = pairs_of(tiny_model_folder, hh_rows[:ROWS])
     policy, _, _ = train(method, tiny_model_folder, pairs, epochs=6, learning_rate=5e-3)
@@ -128,7 +129,7 @@ def test_chosen_answers_become_likelier_than_rejected_ones(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_row_that_weighs_nothing_changes_nothing(method: Method, tiny_model_folder: Path, hh_rows: list[Any]) -> None:
+def test_a_row_that_weighs_nothing_changes_nothing(method: str, tiny_model_folder: Path, hh_rows: list[Any]) -> None:
     before = load_causal_lm(tiny_model_folder).state_dict()
     for weight, same in ((0.0, True), (1.0, False)):
         pairs = [
@@ -170,7 +171,7 @@ def test_adapters_learn_against_the_model_without_them(tiny_model_folder: Path, 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_goes_on_to_the_same_weights_log_and_samples(
-    method: Method, tiny_model_folder: Path, hh_rows: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, tiny_model_folder: Path, hh_rows: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path))
     pairs = pairs_of(tiny_model_folder, hh_rows[:ROWS])

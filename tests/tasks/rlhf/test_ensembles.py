@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from governance.digest import sha256_path
-from tasks import params, ppo
+from tasks import params
+from tasks.methods import ppo
 from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
 from tasks.rlhf.models import load_reward_model, load_tokenizer
@@ -55,7 +56,7 @@ def test_scores_follow_the_rule(project: Path, trained_project: Path) -> None:
 def test_ppo_optimises_the_ensemble(project: Path) -> None:
     with contextlib.chdir(project):
         stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
-        trainer = ppo._trainer(stage, load_tokenizer(Path("data/models/sft")))
+        trainer = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft")))
         rollout = sample(
             trainer.policy,
             [row[:3] for row in ROWS],

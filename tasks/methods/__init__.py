@@ -1,0 +1,1 @@
+"""How the policy is made: a file for each `method` of params.yaml."""
