@@ -41,6 +41,10 @@ class CheckpointStore:
             local.parent.mkdir(parents=True, exist_ok=True)
             self._fs.get_file(self._fs.join(self._there, *file.parts), str(local))
 
+    def whole(self) -> set[PurePosixPath]:
+        """Folders of the checkpoints that are whole in the remote, relative to the stage's."""
+        return {f.parent for f in self._remote_files() if f.name == STATE}
+
     def remove(self) -> None:
         """Remove them from the remote: the training has finished."""
         if self._fs.exists(self._there):
@@ -58,7 +62,7 @@ class CheckpointStore:
             yield
 
     def _copy_new(self) -> None:
-        there = {f.parent for f in self._remote_files() if f.name == STATE}
+        there = self.whole()
         here = [p.parent.relative_to(self.here) for p in self.here.glob(f"*/checkpoint-*/{STATE}")]
         for folder in (f for f in here if PurePosixPath(f.as_posix()) not in there):
             target = self._fs.join(self._there, *folder.parts)

@@ -20,17 +20,18 @@ from typing import Any
 from uuid import UUID
 
 from flows import leftovers
+from flows.checkpoint_store import CheckpointStore
 from flows.dvc_calls import dvc
 from flows.stages import Outcome, declared_stages, finished
 from governance.errors import BadInput, MissingComponent
 from tasks import lineage, operating_params, params, paths
 
 ALIVE = "attestrl.stage.alive"  # the event that is a sign of life
-ATTEMPTS = 3
+ATTEMPTS = 3  # workers lost in a row without a new checkpoint: whatever ends them will end the next one, too
 POLL_SECONDS = 1.0
 REMOTE_SECONDS = 120.0  # that a DVC remote may be away or full when a stage's work is to go through it
 AGAIN_SECONDS = 2.0
-START_SECONDS = 120.0  # that a worker may take until the first sign of life: it starts a process
+START_SECONDS = 120.0  # that a worker may take until the flow run begins: it starts a process
 POD_SECONDS = 1200.0  # and in a cluster, which may have to add a node and fetch an image of gigabytes
 
 
@@ -39,21 +40,32 @@ def run_stage(name: str, parent_run: str, need: operating_params.Need, settings:
     started = time.monotonic()
     order = _order(name, parent_run, need, settings)
     call_dvc("push", *order["inputs"])
-    answer: dict[str, Any] | None = None
-    for _ in range(ATTEMPTS):
-        answer = _answer(order, str(need.pool), settings.lost_after_seconds)
-        if answer is not None:
-            break
+    answer = _answer_of_some(order, str(need.pool), settings.lost_after_seconds)
     seconds = round(time.monotonic() - started, 3)
-    if answer is None:
-        raise MissingComponent(
-            f"{ATTEMPTS} workers of the pool {need.pool} were lost one after another; look at their logs, and "
-            "run again to go on from the last checkpoint."
-        )
     if answer["outcome"] == "failed":
         return Outcome(name, "failed", seconds, message=answer["message"], exit_code=answer["exit_code"])
     _take_over(name, answer["lock"])
     return finished(name, "made", seconds)
+
+
+def _answer_of_some(order: dict[str, Any], pool: str, lost_after: float) -> dict[str, Any]:
+    """What the first worker answers that is not lost. Raises MissingComponent if too many are, none of which got further
+    than the one before."""
+    name, lost, whole = order["stage"], 0, None
+    while (answer := _answer(order, pool, lost_after)) is None:
+        lineage.end_lost(name, order["parent_run"])
+        before, whole = whole, CheckpointStore(name).whole()
+        lost = lost + 1 if whole == before else 1
+        if lost == ATTEMPTS:
+            raise MissingComponent(
+                f"{ATTEMPTS} workers of the pool {pool} were lost one after another, and no checkpoint was made between; look "
+                "at their logs, and run again to go on from the last checkpoint."
+            )
+        print(
+            f"attestrl: {name}: a worker of the pool {pool} was lost; the next one goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
+    return answer
 
 
 def call_dvc(*arguments: str, patience: float = 0.0) -> None:
@@ -126,7 +138,7 @@ def _answer(order: dict[str, Any], pool: str, lost_after: float) -> dict[str, An
             state = client.read_flow_run(run.id).state
             if state is not None and state.is_final():
                 return _said(state)
-            if state is not None and not state.is_scheduled() and watched.is_lost():
+            if state is not None and not state.is_scheduled() and watched.is_lost(state):
                 client.set_flow_run_state(run.id, Crashed(message=f"no sign of life for {lost_after:g} s"), force=True)
                 return None
             time.sleep(POLL_SECONDS)
@@ -147,19 +159,20 @@ class _Watched:
     def __init__(self, client: Any, run: UUID, lost_after: float, start: float) -> None:
         self._client, self._run, self._lost_after, self._start = client, run, lost_after, start
         self._last: Any = None
-        self._at: float | None = None
+        self._at = time.monotonic()
 
-    def is_lost(self) -> bool:
-        """Whether nothing was heard for too long since the worker took the flow run."""
+    def is_lost(self, state: Any) -> bool:
+        """Whether nothing was heard for too long since the worker took the flow run. That it runs is said by the process
+        that is to give signs of life, and is one itself."""
         from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
         wanted = EventFilter(
             event=EventNameFilter(name=[ALIVE]), resource=EventResourceFilter(id=[f"prefect.flow-run.{self._run}"])
         )
-        newest = [e.id for e in self._client.read_events(filter=wanted, limit=1).events]
-        if self._at is None or newest != self._last:
+        newest = (state.type, [e.id for e in self._client.read_events(filter=wanted, limit=1).events])
+        if newest != self._last:
             self._last, self._at = newest, time.monotonic()
-        limit = self._lost_after if newest else max(self._lost_after, self._start)
+        limit = max(self._lost_after, self._start) if state.is_pending() else self._lost_after
         return time.monotonic() - self._at > limit
 
 

@@ -108,6 +108,17 @@ def unknown_stages(stages: Iterable[str]) -> list[str]:
     return [s for s, i in named.items() if i not in there]
 
 
+def end_lost(stage: str, parent_run: str) -> None:
+    """Say of a stage's runs below `parent_run` that have not ended that they were killed: whoever made them is lost."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(parent_run).info.experiment_id
+    theirs = f"tags.`mlflow.parentRunId` = '{parent_run}' AND tags.`attestrl.stage` = '{stage}'"
+    for run in client.search_runs([experiment], f"{theirs} AND attributes.status = 'RUNNING'"):
+        client.set_terminated(run.info.run_id, status="KILLED")
+
+
 def model_id_of(folder: Path) -> str | None:
     """MLflow id of the logged model whose files are in `folder`, from the record of the stage that made them."""
     for stage in paths.STAGES:

@@ -15,9 +15,10 @@ import torch
 from flows import elsewhere
 from flows.checkpoint_store import FOLDER, CheckpointStore
 from governance.errors import BadInput, MissingComponent
-from tasks import params
+from tasks import lineage, params
 from tasks.checkpoints import Checkpoints
 from tests import servers
+from tests.conftest import give_store
 from tests.flows.conftest import ROOT
 
 
@@ -114,6 +115,37 @@ def test_another_machine_goes_on_from_the_last_whole_checkpoint(machine: Callabl
     assert (found.step, found.tensors["w"].tolist()) == (2, [2.0] * 3)
     CheckpointStore("ppo").remove()
     assert not remote.exists()
+
+
+def test_a_run_gives_up_on_workers_that_do_not_get_on(
+    machine: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Losing one is a step of the training that it left behind, or none; the remote and MLflow's store are real."""
+    from mlflow import MlflowClient
+
+    machine("a")
+    give_store(tmp_path / "a")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    experiment, client = lineage.connect("p"), MlflowClient()
+    parent = client.create_run(experiment).info.run_id
+    tags = {"mlflow.parentRunId": parent, "attestrl.stage": "ppo"}
+    theirs = [client.create_run(experiment, tags=tags).info.run_id for _ in range(2)]
+    left = iter([0, 0, 1, 0, 2, 0, 0])
+
+    def lose(*_: object) -> None:
+        if step := next(left):
+            save(step)
+            CheckpointStore("ppo")._copy_new()
+
+    monkeypatch.setattr(elsewhere, "_answer", lose)
+    with pytest.raises(
+        MissingComponent, match=r"3 workers of the pool gpu were lost .* no checkpoint was made between"
+    ):
+        elsewhere._answer_of_some({"stage": "ppo", "parent_run": parent}, "gpu", 60)
+    assert next(left, None) is None
+    assert capsys.readouterr().err.count("a worker of the pool gpu was lost; the next one goes on") == 6
+    assert {client.get_run(r).info.status for r in theirs} == {"KILLED"}
+    assert client.get_run(parent).info.status == "RUNNING"
 
 
 def test_no_remote_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,23 @@
 """`ppo` on workers in folders of their own, which share Prefect, MLflow, the repository and the DVC remote alone."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 import yaml
 
@@ -23,6 +29,11 @@ from tests.servers import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("workers")]
 POOL = "trainers"
 UPDATES = 24
+WAIT = 180
+# Parts of a worker's life with a stage, and for how many seconds from its beginning on it may be killed there.
+PARTS = {"clone": 0.5, "pull": 3.0, "start": 6.0, "training": 2.0, "push": 1.5}
+# Of three workers in a row one makes a checkpoint: else the run would give up, as it should.
+EARLY, LATER = ["clone", "clone", "pull", "pull", "start"], ["training", "training", "training", "push"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ def team(
     shutil.copytree(project.folder, copy, ignore=shutil.ignore_patterns(".attestrl"))
     settings = yaml.safe_load((copy / "params.yaml").read_text())
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
-    settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=30)
+    settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=12)
     (copy / "params.yaml").write_text(yaml.safe_dump(settings))
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
     for command in (
@@ -92,60 +103,114 @@ def worker(folder: Path, team: TeamProject) -> Iterator[subprocess.Popen[bytes]]
         yield process
 
 
-def start(team: TeamProject) -> tuple[subprocess.Popen[str], Path]:
-    said = team.folder / "run.json"
+def start(team: TeamProject) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "flows.cli", "run", "--json", "--until", "ppo"]
-    with said.open("w") as out:
-        return subprocess.Popen(command, cwd=team.folder, env=team.environment, stdout=out, text=True), said
+    with (team.folder / "run.json").open("w") as out, (team.folder / "said").open("w") as err:
+        return subprocess.Popen(command, cwd=team.folder, env=team.environment, stdout=out, stderr=err, text=True)
+
+
+@dataclass(frozen=True)
+class Kills:
+    """A run, and the step of the newest checkpoint at each kill of a worker."""
+
+    record: dict[str, Any]
+    steps: list[int]
 
 
 @pytest.fixture(scope="module")
-def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run whose first worker was killed in the middle of `ppo`."""
-    folder = tmp_path_factory.mktemp("workers")
-    remote = team.folder.parent / "remote/attestrl-checkpoints/ppo"
-    with worker(folder / "a", team) as first:
-        run, said = start(team)
-        try:
-            wait_until(
-                lambda: run.poll() is not None or any(remote.glob("*/checkpoint-*/state.json")), folder / "a/log"
-            )
-            assert run.poll() is None, said.read_text()
-            os.killpg(first.pid, signal.SIGKILL)
-            for process in _started_by(folder / "a"):
-                os.kill(process, signal.SIGKILL)
-            with worker(folder / "b", team):
-                run.wait(timeout=600)
-        finally:
-            if run.poll() is None:
-                run.kill()
-    record: dict[str, Any] = json.loads(said.read_text())
-    return record
+def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Kills:
+    """A run in whose `ppo` one worker after another is killed, at a random moment of each part of a worker's life."""
+    seed = int(os.environ.get("ATTESTRL_KILL_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"ATTESTRL_KILL_SEED={seed}")
+    folder, run, steps = tmp_path_factory.mktemp("workers"), None, [0]
+    try:
+        for number, (part, moment) in enumerate(moments(random.Random(seed))):
+            with worker(folder / str(number), team) as process:
+                run = run or start(team)
+                wait_for(part, process, folder / str(number), team, run, steps[-1])
+                time.sleep(moment)
+                kill(process, folder / str(number))
+                assert run.poll() is None, (team.folder / "said").read_text()
+            steps.append(newest(team) or steps[-1])
+            print(f"kill {number}: {part}, after {moment:.1f} s, at update {steps[-1]} of {UPDATES}")
+        assert run is not None
+        with worker(folder / "last", team):
+            run.wait(timeout=600)
+    finally:
+        if run is not None and run.poll() is None:
+            run.kill()
+    return Kills(json.loads((team.folder / "run.json").read_text()), steps[1:])
+
+
+def moments(rng: random.Random) -> list[tuple[str, float]]:
+    """(part, seconds after it began) of ten kills."""
+    first, *early = rng.sample(EARLY, len(EARLY))
+    parts = [first, *(part for pair in zip(early, LATER, strict=True) for part in pair), "push"]
+    return [(part, rng.random() * PARTS[part]) for part in parts]
+
+
+def wait_for(
+    part: str, process: subprocess.Popen[bytes], folder: Path, team: TeamProject, run: subprocess.Popen[str], step: int
+) -> None:
+    """Until a worker is in this part of its life; `step` is that of the last checkpoint before."""
+    began = {
+        "clone": lambda: any(folder.glob("*/project")),
+        "pull": lambda: "dvc pull" in commands(process),
+        "start": lambda: "tasks.ppo" in commands(process),
+        "training": lambda: newest(team) > step,
+        "push": lambda: "dvc push" in commands(process),
+    }[part]
+    deadline = time.monotonic() + WAIT
+    while not began():
+        assert run.poll() is None, (team.folder / "said").read_text()
+        assert time.monotonic() < deadline, f"no {part} within {WAIT} s: {(folder / 'log').read_text()[-3000:]}"
+        time.sleep(0.05)
+
+
+def commands(process: subprocess.Popen[bytes]) -> str:
+    """Of all that a worker started."""
+    said = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            said.append(" ".join(child.cmdline()))
+    return "\n".join(said)
+
+
+def newest(team: TeamProject) -> int:
+    """Step of the newest checkpoint in the remote; 0 while there is none."""
+    states = (team.folder.parent / "remote/attestrl-checkpoints/ppo").glob("*/checkpoint-*/state.json")
+    with contextlib.suppress(FileNotFoundError):  # older ones are being removed
+        return max((int(s.parent.name.removeprefix("checkpoint-")) for s in states), default=0)
+    return 0
+
+
+def kill(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """A worker's machine is gone: it, and all that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    while found := _started_by(folder):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _started_by(folder: Path) -> list[int]:
     """Processes that work below this folder: a worker starts its flow runs in sessions of their own."""
-    import psutil
-
     found = []
     for process in psutil.process_iter():
-        try:
-            if process.environ().get("TMPDIR") == str(folder):
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TMPDIR") == str(folder):
                 found.append(process.pid)
-        except psutil.Error:
-            continue
     return found
 
 
-def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(
-    killed: dict[str, Any], team: TeamProject
-) -> None:
-    record = killed
+def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(killed: Kills, team: TeamProject) -> None:
+    record = killed.record
     assert record["status"] == "done", record
     assert outcomes(record)["ppo"] == "made"
+    trained = [step for step, before in zip(killed.steps, [0, *killed.steps], strict=False) if step > before]
+    assert len(trained) >= LATER.count("training") and 1 <= trained[0] < UPDATES, killed.steps
     made = json.loads((team.folder / "data/reports/ppo/record.json").read_text())
-    print(f"went on from update {made['notes']['resumed_from_step']} of {UPDATES}")
-    assert 1 <= made["notes"]["resumed_from_step"]["ppo"] < UPDATES
+    assert killed.steps[-1] <= made["notes"]["resumed_from_step"]["ppo"] <= UPDATES
     policy = next(o for s in record["stages"] for o in s["outputs"] if o["path"] == "data/models/policy")
     assert policy["sha256"] == sha256_path(team.folder / "data/models/policy")
     assert not (team.folder.parent / "remote/attestrl-checkpoints/ppo").exists()
@@ -153,14 +218,33 @@ def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(
     assert set(json.loads(status.stdout)) <= {"evaluate"}  # which the run was not asked for
 
 
-def test_here_and_elsewhere_make_the_same_bytes(killed: dict[str, Any], team: TeamProject) -> None:
-    before = sha256_path(team.folder / "data/models/policy/model.safetensors")
+def test_every_lost_worker_is_told_of_and_leaves_nothing_open(killed: Kills, team: TeamProject) -> None:
+    import mlflow
+
+    wanted = {"flows": {"name": {"any_": ["attestrl-stage"]}}}
+    found = httpx.post(f"{team.orchestrator}/flow_runs/filter", json=wanted, timeout=60).json()
+    states = Counter(run["state_type"] for run in found)
+    assert states.keys() == {"CRASHED", "COMPLETED"} and states["COMPLETED"] == 1
+    assert states["CRASHED"] >= len(killed.steps) == 10  # one that was slow may have been taken for lost
+    sentence = f"ppo: a worker of the pool {POOL} was lost; the next one goes on from the last checkpoint."
+    assert (team.folder / "said").read_text().count(sentence) == states["CRASHED"]
+
+    client = mlflow.MlflowClient(team.tracking)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    ended = Counter(r.info.status for r in runs if r.data.tags.get("attestrl.stage") == "ppo")
+    assert ended.keys() == {"KILLED", "FINISHED"}, ended  # what was killed while it pushed had finished the stage
+    assert ended["KILLED"] >= LATER.count("training")  # what was killed before had not begun it
+    assert client.get_run(killed.record["mlflow_run_id"]).info.status == "FINISHED"
+
+
+def test_here_and_elsewhere_make_the_same_bytes(killed: Kills, team: TeamProject) -> None:
+    before = sha256_path(team.folder / "data/models/policy")
     done = team.python("-m", "dvc", "repro", "--force", "--single-item", "ppo", "--no-run-cache")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert sha256_path(team.folder / "data/models/policy/model.safetensors") == before
+    assert sha256_path(team.folder / "data/models/policy") == before
 
 
-def test_what_is_not_committed_is_not_sent(killed: dict[str, Any], team: TeamProject) -> None:
+def test_what_is_not_committed_is_not_sent(killed: Kills, team: TeamProject) -> None:
     file = team.folder / "tasks/ppo.py"
     before = file.read_text()
     file.write_text(before + "\n")
