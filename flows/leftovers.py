@@ -12,6 +12,8 @@ from tasks import paths
 
 DVC_LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
+REPOSITORY_LOCK = Path(".dvc/tmp/lock")
+CACHE = Path(".dvc/cache/files/md5")
 WAIT_SECONDS = 10
 STARTERS = ("attestrl", "flows.cli", "prefect")  # commands that start a Prefect server
 
@@ -114,6 +116,20 @@ def drop_stale_rwlock() -> None:
         holders = set()
     if not any(_is_dvc(pid) for pid in holders):
         RWLOCK.unlink(missing_ok=True)
+
+
+def drop_partial_objects() -> None:
+    """Remove what DVC was writing into its cache, under a temporary name, when it was killed or the disk was full; nothing
+    while a DVC has the repository's lock, under which it writes there."""
+    left = list(CACHE.glob("*/.*.tmp"))
+    if not left:
+        return
+    from zc.lockfile import LockError, LockFile  # type: ignore[import-untyped]  # as DVC itself
+
+    REPOSITORY_LOCK.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(LockError), contextlib.closing(LockFile(str(REPOSITORY_LOCK))):
+        for file in left:
+            file.unlink(missing_ok=True)
 
 
 def _pids(content: dict[str, dict[str, Any]]) -> set[int]:

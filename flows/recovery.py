@@ -17,6 +17,7 @@ def recover(ledger: Log, history: Readable) -> None:
     worktrees.take_over()
     leftovers.mend_dvc_lock()
     leftovers.drop_stale_rwlock()
+    leftovers.drop_partial_objects()
     state = paths.home()
     leftovers.remove_half_written(Path(), state, *(folder for folder in state.iterdir() if folder.is_dir()))
     close_abandoned(ledger, history)

@@ -23,6 +23,8 @@ from governance.errors import BadInput, MissingComponent, about_the_disk
 from tasks import paths, yaml_reader
 from tasks.lineage import read_record
 
+NOT_KEPT = "DVC cannot bring its outputs into its cache: the disk is full, or does not let it write; free some space, then run again."
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -113,7 +115,23 @@ def run_stage(name: str, parent_run: str, call: Call = cold) -> Outcome:
         leftovers.end_leftovers()  # DVC may have been killed alone
         return _failed(name, told, seconds)
     leftovers.keep_dvc_lock()
-    return finished(name, "made" if told.get("outcome") == "made" else "cached", seconds)
+    if told.get("outcome") != "made":
+        return finished(name, "cached", seconds)
+    if not _in_cache(name):
+        leftovers.drop_partial_objects()
+        return Outcome(name, "failed", seconds, message=NOT_KEPT, exit_code=3)
+    return finished(name, "made", seconds)
+
+
+def _in_cache(stage: str) -> bool:
+    """Whether DVC has the outputs of a stage in its cache: where it cannot write there it says nothing, and goes on. A
+    folder's listing is the last that it writes, and not if a file of the folder is missing."""
+    import yaml
+    from dvc.config import Config
+
+    cache = Path(Config(".dvc", validate=False)["cache"].get("dir") or ".dvc/cache") / "files/md5"
+    lock = yaml.load(leftovers.DVC_LOCK.read_bytes(), Loader=yaml.CSafeLoader)
+    return all((cache / out["md5"][:2] / out["md5"][2:]).is_file() for out in lock["stages"][stage]["outs"])
 
 
 def finished(name: str, outcome: str, seconds: float = 0.0) -> Outcome:

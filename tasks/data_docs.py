@@ -5,6 +5,7 @@ first page is ours: theirs fills its lists by a script.
 """
 
 import html
+import logging
 import re
 import shutil
 import tempfile
@@ -43,6 +44,9 @@ def write_data_docs(tables: dict[str, Shown], out: Path) -> None:
     """Write the site to `out`: pages of rules and of verdicts for each of the tables, by name."""
     import great_expectations as gx
 
+    logging.getLogger("great_expectations.render").setLevel(
+        logging.CRITICAL
+    )  # a traceback for each page of a full disk
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     with tempfile.TemporaryDirectory() as folder:

@@ -205,9 +205,10 @@ def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:
 
 
 @needs_namespaces
-@pytest.mark.parametrize(("folder", "size"), [("data/interim", "64k"), (".attestrl", "300k")])
+@pytest.mark.parametrize(("folder", "size"), [("data/interim", "64k"), (".attestrl", "300k"), (".dvc/cache", "16k")])
 def test_a_full_disk(folder: str, size: str, own: Project) -> None:
-    """The folder of a stage's outputs, or of the state (where MLflow's store is to be made), is a small file system."""
+    """The folder of a stage's outputs, of the state (where MLflow's store is to be made) or of DVC's cache is a small file
+    system."""
     (own.folder / folder).mkdir(exist_ok=True)
     done = _mounted(
         f"mount -t tmpfs -o size={size} tmpfs {folder}\n"
@@ -216,7 +217,7 @@ def test_a_full_disk(folder: str, size: str, own: Project) -> None:
         own,
     )
     refused(done, 3, ("disk is full",))
-    assert "partial" not in done.stdout
+    assert "partial" not in done.stdout and ".tmp" not in done.stdout
 
 
 @needs_namespaces

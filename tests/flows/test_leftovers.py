@@ -95,3 +95,21 @@ def test_a_damaged_list_of_readers_and_writers_goes(
     leftovers.RWLOCK.write_text(content)
     leftovers.drop_stale_rwlock()
     assert not leftovers.RWLOCK.exists()
+
+
+def test_objects_that_dvc_did_not_finish_go_unless_it_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.lock import make_lock
+
+    monkeypatch.chdir(tmp_path)
+    whole, half = leftovers.CACHE / "01/23456", leftovers.CACHE / "01/.EKoA6pERwi0i0Q.tmp"
+    whole.parent.mkdir(parents=True)
+    leftovers.REPOSITORY_LOCK.parent.mkdir()
+    whole.touch()
+    half.touch()
+    with make_lock(str(leftovers.REPOSITORY_LOCK)):
+        leftovers.drop_partial_objects()
+        assert half.exists()
+    leftovers.drop_partial_objects()
+    assert list(whole.parent.iterdir()) == [whole]

@@ -1,6 +1,9 @@
 """The stage `validate` as a whole: bad rows go to quarantine with their reasons, also across chunks and tables."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import yaml
 
 from governance.errors import BadInput, GateRefused
 from tasks import paths, row_checks, tables
-from tests.conftest import run_stage_in
+from tests.conftest import needs_namespaces, run_stage_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,6 +116,23 @@ def test_pages_of_a_large_table_say_that_they_show_a_sample(tmp_path: Path, monk
     assert "Failures among all rows: id_unique: 2, row_new: 1, prompt_not_empty: 1, sides_differ: 1." in page
     assert "sample" not in pages["tables-demonstrations.html"]
     assert made["metrics"]["rows/quarantined"] >= 5
+
+
+@needs_namespaces
+def test_pages_that_a_full_disk_does_not_take_are_no_pile_of_tracebacks(tmp_path: Path) -> None:
+    """The folder of temporary files is a file system of 4 KiB; Great Expectations logs every page that it fails to write."""
+    code = (
+        "import polars as pl; from pathlib import Path; from governance.errors import explained; from tasks import data_docs\n"
+        "shown = data_docs.Shown(pl.DataFrame({'id': ['a'], 'good': [True]}), {'good': 'is good'}, None)\n"
+        "try: data_docs.write_data_docs({'preferences': shown}, Path('out'))\n"
+        "except Exception as error: print(explained(error))\n"
+    )
+    script = 'mkdir t; mount -t tmpfs -o size=4k tmpfs t; TMPDIR=t "$1" -c "$2"'
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", sys.executable, code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "the disk is full" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_the_same_rows_give_the_same_report(tmp_path: Path) -> None:
