@@ -180,6 +180,8 @@ def monitor(
     from flows import project, summary
 
     named, target = [log.absolute() for log in logs], metrics.absolute() if metrics else None
+    if target and target.is_dir():  # known before anything is counted
+        raise BadInput(f"--metrics {metrics}: is a folder; name the file to write.")
     project.enter()
     from flows.monitoring import monitor as watch
 

@@ -74,10 +74,11 @@ def test_a_port_that_cannot_be_had_is_one_sentence() -> None:
 def test_what_cannot_be_served_or_written(empty_project: Path) -> None:
     (empty_project / "out").write_text("")
     for arguments, words in (
-        (["--port", "99999"], "less than or equal to 65535"),
-        (["--export", "out"], "--export out: is a file"),
+        (["review", "--port", "99999"], "less than or equal to 65535"),
+        (["review", "--export", "out"], "--export out: is a file"),
+        (["monitor", "out", "--metrics", "."], "--metrics .: is a folder"),
     ):
-        done = attestrl(empty_project, "review", *arguments)
+        done = attestrl(empty_project, *arguments)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
         assert done.stderr.count("\n") == 1
 
