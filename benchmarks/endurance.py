@@ -1,11 +1,14 @@
-"""Many runs in a row by one `attestrl serve`: python -m benchmarks.endurance [runs]; prints one JSON line.
+"""Many runs in a row by one `attestrl serve`: python -m benchmarks.endurance [runs] [--stack]; prints one JSON line.
 
 A shrunken pipeline runs once; then the deployment that schedules start is run again and again, each run once the one before
-it has ended, against one Prefect server. After each run: processes, open files, connections and resident memory of the
-serving process with all that it started, and of the Prefect server. What a leak looks like is growth from the early runs
-(the sixth to the fifteenth; the first five fill caches) to the last ten; the target is 5 % of memory, and nothing of the rest.
+it has ended, against one Prefect server, or with `--stack` against the servers of deploy/ (PostgreSQL, Prefect, MLflow, Redis
+where it is installed), which the tests start. After each run: processes, open files, connections and resident memory of the
+serving process with all that it started, and of each server, and the connections to each of PostgreSQL's databases. What a leak
+looks like is growth from the early runs (the sixth to the fifteenth; the first five fill caches) to the last ten; the target is
+5 % of memory, and nothing of the rest.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -13,14 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from benchmarks import shrunken
 from benchmarks.machine import described
 from benchmarks.shrunken import PYTHON, SETS
+
+if TYPE_CHECKING:
+    from tests.servers import Postgres
 
 RUNS, WARM, SPAN = 50, 5, 10
 DEPLOYMENT = "attestrl-scheduled/scheduled"
@@ -33,50 +42,113 @@ OPEN_GATE = {
 FIGURES = ("processes", "files", "connections", "memory_mb")
 
 
-def main(runs: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Servers:
+    """The environment that leads to them, the process of each, and their database, if it is PostgreSQL."""
+
+    environment: dict[str, str]
+    processes: dict[str, int]
+    database: "Postgres | None" = None
+
+
+def main(runs: int, stack: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         project = shrunken.copied(Path(name) / "project")
-        own = shrunken.environment(Path(name))
         gate = [part for key, value in OPEN_GATE.items() for part in ("--set", f"gate.{key}={value}")]
-        first = [*PYTHON, "flows.cli", "run", "--json", *SETS, *gate]
-        subprocess.run(first, cwd=project, env=own, stdout=subprocess.DEVNULL, check=False)
-        with shrunken.server(own, Path(name)) as (url, server):
-            os.environ["PREFECT_API_URL"] = url
-            own |= {"PREFECT_API_URL": url}
+        with (_stack if stack else _prefect)(Path(name)) as servers:
+            own = shrunken.environment(Path(name)) | servers.environment
+            _lead_here(servers.environment)
+            first = [*PYTHON, "flows.cli", "run", "--json", *SETS, *gate]
+            subprocess.run(first, cwd=project, env=own, stdout=subprocess.DEVNULL, check=False)
             with (Path(name) / "serve.log").open("w") as log:
                 serve = subprocess.Popen([*PYTHON, "flows.cli", "serve"], cwd=project, env=own, stdout=log, stderr=log)
             try:
-                seen = _watched({"serve": serve.pid, "server": server}, runs)
+                seen = _watched({"serve": serve.pid, **servers.processes}, servers.database, runs)
             finally:
                 serve.terminate()
                 serve.wait()
+            verify = [*PYTHON, "flows.cli", "ledger", "verify"]
+            said = subprocess.run(verify, cwd=project, env=own, stdout=subprocess.DEVNULL, check=False)
         left = [p.name for f in ("worktrees", "undelivered") for p in (project / ".attestrl" / f).glob("*")]
-        verify = [*PYTHON, "flows.cli", "ledger", "verify"]
-        said = subprocess.run(verify, cwd=project, env=own, stdout=subprocess.DEVNULL, check=False)
     return {
         "benchmark": "endurance",
         "runs": runs,
-        "seconds_median": round(statistics.median(s["seconds"] for s in seen), 2),
-        "states": sorted({s["state"] for s in seen}),
-        "growth": {who: {f: _growth([s[who][f] for s in seen]) for f in FIGURES} for who in ("serve", "server")},
+        "seconds_median": round(statistics.median(s.seconds for s in seen), 2),
+        "states": sorted({s.state for s in seen}),
+        "growth": {who: {f: _growth([s.figures[who][f] for s in seen]) for f in FIGURES} for who in seen[0].figures},
+        "postgres_connections": {
+            d: _levels([s.postgres.get(d, 0) for s in seen]) for d in sorted({d for s in seen for d in s.postgres})
+        },
         "left_behind": left,
         "ledger_verifies": said.returncode == 0,
         **described(),
     }
 
 
-def _watched(processes: dict[str, int], runs: int) -> list[dict[str, Any]]:
-    """State, seconds and figures of each run."""
-    seen: list[dict[str, Any]] = []
+def _lead_here(environment: dict[str, str]) -> None:
+    """Prefect's clients in this process, too, which may have read their settings before."""
+    from prefect.context import refresh_global_settings_context
+
+    os.environ.update(environment)
+    refresh_global_settings_context()
+
+
+@contextmanager
+def _prefect(home: Path) -> Iterator[Servers]:
+    """A Prefect server with SQLite."""
+    with shrunken.server(shrunken.environment(home), home) as (url, process):
+        yield Servers({"PREFECT_API_URL": url}, {"prefect": process})
+
+
+@contextmanager
+def _stack(home: Path) -> Iterator[Servers]:
+    """The servers of deploy/."""
+    from tests.production.conftest import started
+
+    folder = home / "stack"
+    folder.mkdir()
+    with started(folder) as stack:
+        leads = ("PREFECT_", "MLFLOW_", "ATTESTRL_")
+        children = {p.pid: p.cmdline() for p in psutil.Process().children()}
+        found = {s: next(pid for pid, line in children.items() if s in line) for s in ("prefect", "mlflow")}
+        yield Servers({k: v for k, v in stack.environment.items() if k.startswith(leads)}, found, stack.postgres)
+
+
+@dataclass
+class Seen:
+    """A run's state and seconds, and what there was after it: figures by process, connections by database."""
+
+    state: str
+    seconds: float
+    figures: dict[str, dict[str, float]]
+    postgres: dict[str, int] = field(default_factory=dict)
+
+
+def _watched(processes: dict[str, int], database: "Postgres | None", runs: int) -> list[Seen]:
+    seen: list[Seen] = []
     _wait_for_deployment()
     for number in range(runs):
         started = time.monotonic()
         state = _one()
         seconds = time.monotonic() - started
         time.sleep(2)  # what a run started has ended by then
-        seen.append({"state": state, "seconds": seconds} | {who: _figures(pid) for who, pid in processes.items()})
+        seen.append(Seen(state, seconds, {who: _figures(pid) for who, pid in processes.items()}))
+        if database:
+            seen[-1].postgres = _connections(database)
         print(f"run {number + 1} of {runs}: {seen[-1]}", file=sys.stderr, flush=True)
     return seen
+
+
+def _connections(database: "Postgres") -> dict[str, int]:
+    """Of clients, by database, without this one."""
+    import psycopg2
+
+    with closing(psycopg2.connect(database.url("postgres"))) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT datname, count(*) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() GROUP BY datname"
+        )
+        return dict(cursor.fetchall())
 
 
 def _wait_for_deployment() -> None:
@@ -114,11 +186,20 @@ def _figures(pid: int) -> dict[str, float]:
     }
 
 
+def _levels(figures: list[float]) -> list[float]:
+    """[median of the early runs, median of the last]."""
+    return [statistics.median(f) for f in (figures[WARM : WARM + SPAN] or figures, figures[-SPAN:])]
+
+
 def _growth(figures: list[float]) -> list[float]:
     """[median of the early runs, median of the last, ratio]."""
-    early, late = (statistics.median(f) for f in (figures[WARM : WARM + SPAN], figures[-SPAN:]))
+    early, late = _levels(figures)
     return [early, late, round(late / early, 3)]
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", type=int, nargs="?", default=RUNS)
+    parser.add_argument("--stack", action="store_true")
+    given = parser.parse_args()
+    print(json.dumps(main(given.runs, given.stack)))

@@ -1,7 +1,7 @@
 """What a person reads while a server is away: one sentence on standard error.
 
 MLflow's and Prefect's own clients keep what they are to deliver and try again, for four minutes (`tasks.environment`). Of
-that they log details for programmers; here the first of them becomes a sentence.
+that they log details for programmers; here the first of them becomes a sentence, until the server has answered again.
 """
 
 import logging
@@ -9,7 +9,9 @@ import sys
 import time
 from typing import ClassVar
 
-QUIET_SECONDS = 120.0  # the longest that a client waits between two attempts: until then it is the same outage
+QUIET_SECONDS = (
+    120.0  # the longest that a client waits between two attempts: without an answer it is the same outage until then
+)
 
 
 class _Attempts(logging.Filter):
@@ -23,6 +25,8 @@ class _Attempts(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is logged."""
+        if _answered(record):
+            self._said.pop(self._server, None)  # what comes next is another outage
         if not str(record.msg).startswith(self._beginnings) or not self._is_ours(record):
             return record.levelno >= self._level
         if time.monotonic() - self._said.get(self._server, float("-inf")) > QUIET_SECONDS:
@@ -36,6 +40,14 @@ class _Attempts(logging.Filter):
     def _is_ours(self, record: logging.LogRecord) -> bool:
         """Every program may use urllib3; its last argument is the path of the request."""
         return self._server != "MLflow" or (isinstance(record.args, tuple) and "/mlflow" in str(record.args[-1]))
+
+
+def _answered(record: logging.LogRecord) -> bool:
+    """Whether urllib3 logs that MLflow's server did what it was asked for."""
+    if not str(record.msg).startswith('%s://%s:%s "') or not isinstance(record.args, tuple):
+        return False
+    *_, path, _, status, _ = record.args
+    return "/mlflow" in str(path) and isinstance(status, int) and status < 400
 
 
 def announce_mlflow() -> None:

@@ -4,11 +4,15 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from flows import delivery, recovery
 from governance.entry import Event
@@ -99,6 +103,42 @@ def test_only_attempts_at_mlflow_become_a_sentence(capsys: pytest.CaptureFixture
     logger = logging.getLogger("urllib3.connectionpool")
     logger.warning("Retrying (%r) after connection broken by '%r': %s", 1, "x", "/elsewhere")
     assert capsys.readouterr().err == ""
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """Port of a server that answers everything with `status`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_an_outage_after_an_answer_is_another_one(capsys: pytest.CaptureFixture[str]) -> None:
+    outages.announce_mlflow()
+
+    def ask(port: int) -> int:
+        """How many sentences that gives."""
+        with suppress(urllib3.exceptions.MaxRetryError):
+            urllib3.PoolManager().request("GET", f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/get", retries=1)
+        return capsys.readouterr().err.count("the MLflow server does not answer")
+
+    nobody = servers.free_port()
+    with answering(200) as well, answering(503) as ill:
+        ask(well)
+        assert [ask(nobody), ask(nobody), ask(ill), ask(nobody)] == [1, 0, 0, 0]
+        assert [ask(well), ask(nobody), ask(nobody)] == [0, 1, 0]
 
 
 def test_a_server_that_stays_away_is_one_sentence() -> None:
