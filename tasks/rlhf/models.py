@@ -262,7 +262,8 @@ def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, t
 
 
 def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str, seed: int) -> Any:
-    """The model with low-rank adapters on every linear layer (Hu et al. 2021); `task`: CAUSAL_LM or SEQ_CLS.
+    """The model with low-rank adapters on every linear layer (Hu et al. 2021); `task`: CAUSAL_LM, SEQ_CLS or
+    TOKEN_CLS, whose heads are trained as they are.
 
     Adapters begin at random, by `seed`; the global generator is left as it was.
     """
@@ -273,6 +274,9 @@ def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str, seed: i
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
+        exclude_modules=["classifier", "score"]
+        if task == "TOKEN_CLS"
+        else None,  # peft leaves the other heads out itself
         task_type=task,
     )
     with torch.random.fork_rng():

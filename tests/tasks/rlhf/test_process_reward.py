@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tasks.rlhf.encoding import encode_prompts, stop_token_id
-from tasks.rlhf.models import load_tokenizer, save_model
+from tasks.rlhf.models import load_tokenizer, merged, save_model, with_lora
 from tasks.rlhf.process_reward import (
     Encoded,
     aggregate,
@@ -26,6 +26,7 @@ from tasks.rlhf.process_reward import (
 )
 from tasks.rlhf.process_trainer import label_loss, train_on_steps
 
+LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
 SETTINGS = SimpleNamespace(epochs=3, batch=8, learning_rate=5e-3, max_length=64, bf16=False)
 ROW = Encoded(ids=list(range(9)), start=2, ends=[3, 5, 8])  # steps of the tokens 2–3, 4–5 and 6–8
 X = -100
@@ -133,6 +134,24 @@ def test_learns_which_step_is_wrong(tiny_model_folder: Path, tmp_path: Path, lev
     hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     expected = again.score(hidden).softmax(-1)[:, 1]
     assert torch.equal(right_head(again)(hidden), expected)
+
+
+def test_with_adapters_the_head_is_trained_whole_and_the_trunk_by_a_low_rank(tiny_model_folder: Path) -> None:
+    rows, labels = planted(120)
+    examples = [(r.ids, process_targets(r, x, "step")) for r, x in zip(rows, labels, strict=True)]
+    before = new_process_model(tiny_model_folder, 0, seed=1)
+    adapted = with_lora(new_process_model(tiny_model_folder, 0, seed=1), LORA, "TOKEN_CLS", 1)
+    settings = SimpleNamespace(**vars(SETTINGS) | {"learning_rate": 2e-2, "epochs": 1})
+    train_on_steps(adapted, 0, examples[20:], examples[:20], settings, 7, lambda *_: None, "process")
+    model = merged(adapted)
+    seen = step_probabilities(model, rows[:5], 0)
+    assert model.state_dict().keys() == before.state_dict().keys()
+    change = {name: value - before.state_dict()[name] for name, value in model.state_dict().items()}
+    matrix = "model.layers.0.mlp.up_proj.weight"
+    assert 0 < torch.linalg.matrix_rank(change[matrix], rtol=1e-4) <= LORA.rank
+    assert not torch.equal(change["score.weight"], torch.zeros_like(change["score.weight"]))
+    assert torch.equal(change["model.embed_tokens.weight"], torch.zeros_like(change["model.embed_tokens.weight"]))
+    assert any(not np.allclose(a, b) for a, b in zip(seen, step_probabilities(before, rows[:5], 0), strict=True))
 
 
 def test_the_dev_loss_is_the_mean_over_what_is_read(tiny_model_folder: Path) -> None:
