@@ -31,7 +31,8 @@ POOL = "trainers"
 UPDATES = 24
 WAIT = 180
 # Parts of a worker's life with a stage, and for how many seconds from its beginning on it may be killed there.
-PARTS = {"clone": 0.5, "pull": 3.0, "start": 6.0, "training": 2.0, "push": 1.5}
+# Later in a push is too late: DVC itself takes a second to begin, and where cores are idle is done soon after.
+PARTS = {"clone": 0.5, "pull": 3.0, "start": 6.0, "training": 2.0, "push": 0.4}
 # Of three workers in a row one makes a checkpoint: else the run would give up, as it should.
 EARLY, LATER = ["clone", "clone", "pull", "pull", "start"], ["training", "training", "training", "push"]
 
