@@ -12,7 +12,7 @@ are known and on those that were reviewed, and that of one person with another.
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +62,10 @@ def run(bench: Bench) -> Outcome:
     where: dict[str, Path | str] = {"eval_prompts": bench.sides["eval_prompts"]}
     endpoint = EndpointJudge(bench.settings.judge) if bench.settings.judge else None
     judges = _judges(bench, endpoint)
-    for one, other in [*MATCHES, *(("policy", name) for name in bench.rated)]:
-        samples = 1 if other in bench.rated else bench.settings.samples  # of the others there may be many
-        a, b = (bench.respond(m, prompts, samples=samples) for m in (one, other))
-        repeated = [p for p in prompts for _ in range(samples)]
+    answers = {m: bench.respond(m, prompts) for m in bench.policies}
+    met = [(one, other, answers[one], answers[other]) for one, other in MATCHES]
+    for one, other, a, b in chain(met, _earlier(bench, prompts)):
+        repeated = [prompts[p] for p in a.prompts]
         for judge, compare in judges.items():
             won, orders = compare(repeated, Side(a.texts, a), Side(b.texts, b))
             scorers, part = (["judge"], None) if judge == "judge" else ([], f"judge: {judge}")
@@ -79,9 +79,7 @@ def run(bench: Bench) -> Outcome:
                 outcome.results.append(bench.result(metric, estimate, len(prompts), where, [one, other], part))
         if (one, other) == MATCHES[0]:
             _lost(bench, outcome, repeated, a, b)
-        if other in bench.rated:
-            bench.unload(other)
-    _people(bench, outcome, where, prompts)
+    _people(bench, outcome, where, prompts, *(answers[m] for m in MATCHES[0]))
     for judge, compare in judges.items():
         _agreement(bench, outcome, judge, compare)
     if endpoint and endpoint.unread:
@@ -89,6 +87,16 @@ def run(bench: Bench) -> Outcome:
             f"{endpoint.settings.model}: {endpoint.unread} answers name no letter; each counts as a tie."
         )
     return outcome
+
+
+def _earlier(bench: Bench, prompts: Sequence[Messages]) -> Iterator[tuple[str, str, Answers, Answers]]:
+    """The policy and each of the registry's, with an answer to each prompt: of them there may be many. Each is let go of
+    after its match."""
+    if bench.rated:
+        own = bench.respond("policy", prompts, samples=1)
+        for name in bench.rated:
+            yield "policy", name, own, bench.respond(name, prompts, samples=1)
+            bench.unload(name)
 
 
 def _tell(bench: Bench, outcome: Outcome, where: Mapping[str, Path | str], match: Match) -> None:
@@ -109,9 +117,15 @@ def _tell(bench: Bench, outcome: Outcome, where: Mapping[str, Path | str], match
         outcome.results.append(bench.result(metric, estimate, n, where, match.models, match.part))
 
 
-def _people(bench: Bench, outcome: Outcome, where: Mapping[str, Path | str], prompts: Sequence[Messages]) -> None:
-    """Policy against SFT by the people who compared them on the review page; nothing where nobody did."""
-    a, b = (bench.respond(m, prompts) for m in MATCHES[0])
+def _people(
+    bench: Bench,
+    outcome: Outcome,
+    where: Mapping[str, Path | str],
+    prompts: Sequence[Messages],
+    a: Answers,
+    b: Answers,
+) -> None:
+    """Policy against SFT by the people who compared their answers `a` and `b` on the review page; nothing where nobody did."""
     places = {_key(prompts[p], a.texts[i], b.texts[i]): i for i, p in enumerate(a.prompts)}
     said = [(places[key], c) for c in bench.people if (key := _key(c.prompt, *c.responses)) in places]
     if not said:
