@@ -15,9 +15,9 @@ from tasks.evals.result import Result
 from tasks.evaluation_params import Suite
 from tasks.progress import bar
 from tasks.review_store import Compared
-from tasks.rlhf.branches import Item, answer_scores, continuation_logprobs
+from tasks.rlhf.branches import Item, continuation_logprobs
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
-from tasks.rlhf.ensembles import Ensemble, load_ensemble
+from tasks.rlhf.ensembles import Ensemble, load_ensemble, member_scores
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
 from tasks.rlhf.rollout import length_groups, sample
 from tasks.stats.intervals import bootstrap_mean, wilson
@@ -50,10 +50,10 @@ class Bench:
     """Models, data and settings of one evaluation of a run.
 
     `policies`: language models by name, `base`, `sft` and `policy` among them; `rated`: further policies of the
-    registry; `people`: what people said on the review page of two responses; `training`: samples
-    that the stage `ppo` left, None if they are not there; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
+    registry; `scorers`: `reward` (the proxy that PPO climbed) and `judge` (trained on other pairs); `sides`: held-out
     tables `reward_test` and `eval_prompts`, and `sft` and `reward_train` that were trained on; `max_length`: tokens that
-    the reward models were trained with.
+    the reward models were trained with; `people`: what people said on the review page of two responses; `training`:
+    samples that the stage `ppo` left, None if they are not there.
     """
 
     settings: Suite
@@ -173,8 +173,7 @@ class Bench:
         rows = [tuple(c) for c in conversations]
         fresh = {row: float(n) for row, n in zip(rows, lengths, strict=True) if row not in known}
         if fresh:
-            ids, sizes = [list(row) for row in fresh], list(fresh.values())
-            scores = torch.stack([answer_scores(member, ids, sizes).double() for member in ensemble.members])
+            scores = member_scores(ensemble, [list(row) for row in fresh], lengths=list(fresh.values())).double()
             known |= dict(zip(fresh, map(tuple, scores.T.tolist()), strict=True))
         return np.array([known[r] for r in rows]).reshape(len(rows), len(ensemble.members)).T
 

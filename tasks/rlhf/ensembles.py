@@ -91,8 +91,19 @@ def ensemble_scores(
 ) -> torch.Tensor:
     """Scores (N,) in fp32 of conversations as token ids, by the rule; (N, C) of C heads apart. `lengths` (N,): tokens of the
     responses in them."""
+    return ensemble.combine(member_scores(ensemble, rows, lengths=lengths, bf16=bf16))
+
+
+def member_scores(
+    ensemble: Ensemble,
+    rows: Sequence[Sequence[int]],
+    *,
+    lengths: Sequence[float] | torch.Tensor | None = None,
+    bf16: Bf16 = False,
+) -> torch.Tensor:
+    """What each member says (M, N), before the rule; (M, N, C) of C heads apart."""
     scores = []
     for member in ensemble.members:
         with autocast(bf16, member.device):
             scores.append(answer_scores(member, rows, lengths))
-    return ensemble.combine(torch.stack(scores))
+    return torch.stack(scores)
