@@ -94,35 +94,37 @@ def _json_lines(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:
             continue
         place = f"{path}: line {number}"
         try:
-            row = json.loads(line.rstrip())  # or what lacks at the end would be told of column 1 of the next line
-            if "\\ud" in line or "\\uD" in line:  # half a surrogate pair is JSON, but no text
-                json.dumps(row, ensure_ascii=False).encode()
+            # without its end, or what lacks there would be told of column 1 of the next line
+            row = _parsed(line.rstrip(), place)
         except json.JSONDecodeError as error:
             raise BadInput(
                 f"{place}: is not valid JSON ({error.msg}, column {error.colno}); write one object a line."
             ) from None
-        except RecursionError:
-            raise BadInput(f"{place}: is nested too deeply; write one flat object a line.") from None
-        except UnicodeEncodeError:
-            raise BadInput(f"{place}: holds half a surrogate pair (\\ud800 to \\udfff), which is no text.") from None
         if not isinstance(row, dict):
             raise BadInput(f"{place}: is not a JSON object; write one object a line.")
         yield place, row
 
 
+def _parsed(text: str, place: str) -> Any:
+    """What a JSON text holds. Raises BadInput that names the place, but JSONDecodeError for what is no JSON."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:  # half a surrogate pair is JSON, but no text
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise BadInput(f"{place}: is nested too deeply; write one flat object a line.") from None
+    except UnicodeEncodeError:
+        raise BadInput(f"{place}: holds half a surrogate pair (\\ud800 to \\udfff), which is no text.") from None
+    return value
+
+
 def _json_array(path: Path, advance: Advance) -> Iterator[tuple[str, Row]]:
     try:
-        text = "".join(_lines(path, advance))
-        rows = json.loads(text)
-        json.dumps(rows, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
+        rows = _parsed("".join(_lines(path, advance)), str(path))
     except json.JSONDecodeError as error:
         raise BadInput(
             f"{path}: is no JSON array ({error.msg}, line {error.lineno}); write one object a line."
         ) from None
-    except RecursionError:
-        raise BadInput(f"{path}: is nested too deeply; write one flat object a line.") from None
-    except UnicodeEncodeError:
-        raise BadInput(f"{path}: holds half a surrogate pair (\\ud800 to \\udfff), which is no text.") from None
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise BadInput(f"{path}: item {number}: is not a JSON object; every item of the array must be one.")
