@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from governance.digest import PARTIAL, write_atomic
-from tasks import paths
+from tasks import paths, yaml_reader
 
 DVC_LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
@@ -56,6 +56,13 @@ def _environment(process: Any) -> dict[str, str]:
     except psutil.Error:
         return {}
     return found
+
+
+def locked(folder: Path) -> dict[str, Any]:
+    """Entries of the stages in the `dvc.lock` of a folder; none where there is none."""
+    file = folder / DVC_LOCK
+    content = yaml_reader.parse(yaml_reader.read_text(file), str(file)) if file.is_file() else {}
+    return {k: v for k, v in ((content or {}).get("stages") or {}).items() if k in paths.STAGES}
 
 
 def keep_dvc_lock() -> None:

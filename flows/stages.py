@@ -126,12 +126,11 @@ def run_stage(name: str, parent_run: str, call: Call = cold) -> Outcome:
 def _in_cache(stage: str) -> bool:
     """Whether DVC has the outputs of a stage in its cache: where it cannot write there it says nothing, and goes on. A
     folder's listing is the last that it writes, and not if a file of the folder is missing."""
-    import yaml
     from dvc.config import Config
 
     cache = Path(Config(".dvc", validate=False)["cache"].get("dir") or ".dvc/cache") / "files/md5"
-    lock = yaml.load(leftovers.DVC_LOCK.read_bytes(), Loader=yaml.CSafeLoader)
-    return all((cache / out["md5"][:2] / out["md5"][2:]).is_file() for out in lock["stages"][stage]["outs"])
+    outs = leftovers.locked(Path())[stage]["outs"]
+    return all((cache / out["md5"][:2] / out["md5"][2:]).is_file() for out in outs)
 
 
 def finished(name: str, outcome: str, seconds: float = 0.0) -> Outcome:

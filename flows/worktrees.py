@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows import leftovers
 from flows.elsewhere import call_dvc
 from governance.digest import write_atomic
 from governance.errors import BadInput, MissingComponent
 from governance.retention import DECLARED_IN
-from tasks import params, paths, yaml_reader
+from tasks import params, paths
 
 LOCAL_CONFIG = Path(".dvc/config.local")  # DVC's, written last: a worktree without it was never worked in
 INPUTS = ("data", "*.dvc")  # what git tracks of inputs; of everything else the commit's version counts
@@ -159,7 +158,7 @@ def _bring_outputs(root: Path, tree: Path) -> None:
     if (root / leftovers.DVC_LOCK).is_file():
         shutil.copy2(root / leftovers.DVC_LOCK, tree / leftovers.DVC_LOCK)
     _share_cache(root, tree)
-    if stages := sorted(_locked(tree)):
+    if stages := sorted(leftovers.locked(tree)):
         call_dvc("checkout", "--quiet", "--allow-missing", *stages)
 
 
@@ -181,19 +180,12 @@ def _share_cache(root: Path, tree: Path) -> None:
         written.write(file)
 
 
-def _locked(folder: Path) -> dict[str, Any]:
-    """Entries of the stages in a `dvc.lock`."""
-    file = folder / leftovers.DVC_LOCK
-    content = yaml_reader.parse(yaml_reader.read_text(file), str(file)) if file.is_file() else {}
-    return {k: v for k, v in ((content or {}).get("stages") or {}).items() if k in paths.STAGES}
-
-
 def _give_back(tree: Path) -> None:
     """Make the project in the current folder show what was made in a worktree: outputs by way of the cache, and what a stage
     that failed wrote about it, which is in no cache."""
     if not (tree / LOCAL_CONFIG).is_file():
         return
-    before, now = _locked(Path()), _locked(tree)
+    before, now = leftovers.locked(Path()), leftovers.locked(tree)
     if now != before:
         write_atomic(leftovers.DVC_LOCK, (tree / leftovers.DVC_LOCK).read_bytes())
         try:
