@@ -1,13 +1,12 @@
 """What an incident touches, and the way back: the alias `champion` on the last policy that no open incident concerns."""
 
-from pathlib import Path
 from typing import Any
 
 from flows import listing, release, sealing
 from governance import incidents
-from governance.digest import sha256_path, write_json
+from governance.digest import write_json
 from governance.entry import Event
-from tasks import lineage, params, paths
+from tasks import lineage, paths
 
 
 def affected(run_id: str | None) -> dict[str, str]:
@@ -49,27 +48,6 @@ def move_back(incident_id: str, actor: str) -> str:
         ledger, incidents.find(ledger, incident_id), note=f"contained: {said}", actor=actor, reported=False
     )
     return said
-
-
-def measured(evaluation: Path) -> bool:
-    """Whether `attestrl evaluate` reads a file, by what `suite` of params.yaml names now."""
-    return any(f.samefile(evaluation) for f in params.load(paths.PARAMS).suite.files())
-
-
-def unseen() -> list[str]:
-    """Sentences on closed incidents whose evaluation the suite no longer reads: under its name, or with its bytes."""
-    files = params.load(paths.PARAMS).suite.files()
-    names = {f.name for f in files}
-    sentences = []
-    for incident in incidents.incidents(sealing.ledger()):
-        lost = {
-            n for n, sha256 in incident.evaluation.items() if n not in names and sha256 not in map(sha256_path, files)
-        }
-        sentences += [
-            f"{incident.incident_id} would come back unseen: {name}, with which it was closed, is no longer in the suite."
-            for name in sorted(lost)
-        ]
-    return sentences
 
 
 def write_record(incident_id: str) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from typing import Any
 from filelock import FileLock
 
 from flows import listing, sealing
+from governance import incidents
 from governance.decision import current_actor
 from governance.digest import sha256_path, write_json
 from governance.entry import Event
 from governance.errors import BadInput, GateRefused
 from tasks import lineage, params, paths
+from tasks.evaluation_params import Suite
 from tasks.review_store import ReviewStore
 
 LANGUAGE = {"base": paths.BASE, "sft": paths.SFT, "policy": paths.POLICY}
@@ -48,6 +50,27 @@ def evaluate(run_id: str, names: Sequence[str]) -> dict[str, Any]:
 def folder_of(run_id: str) -> Path:
     """Where the evaluation of a run is."""
     return paths.home() / "evaluations" / run_id
+
+
+def measures(evaluation: Path) -> bool:
+    """Whether the suite of params.yaml, as it is now, reads a file."""
+    return any(f.samefile(evaluation) for f in params.load(paths.PARAMS).suite.files())
+
+
+def unseen(suite: Suite) -> list[str]:
+    """Sentences on closed incidents whose evaluation the suite no longer reads: under its name, or with its bytes."""
+    files = suite.files()
+    names = {f.name for f in files}
+    sentences = []
+    for incident in incidents.incidents(sealing.ledger()):
+        lost = {
+            n for n, sha256 in incident.evaluation.items() if n not in names and sha256 not in map(sha256_path, files)
+        }
+        sentences += [
+            f"{incident.incident_id} would come back unseen: {name}, with which it was closed, is no longer in the suite."
+            for name in sorted(lost)
+        ]
+    return sentences
 
 
 def shown_report(run_id: str, ledger: Any) -> tuple[str, dict[str, str]]:
@@ -153,7 +176,6 @@ def _rated(policy: dict[str, Any]) -> dict[str, Path]:
 
 
 def _conclude(record: dict[str, Any], settings: params.Params, folder: Path) -> dict[str, Any]:
-    from flows.containment import unseen
     from tasks.evals import suite, verdict
     from tasks.evals.report import write_report
 
@@ -161,7 +183,7 @@ def _conclude(record: dict[str, Any], settings: params.Params, folder: Path) -> 
     order = list(suite.EVALUATIONS)
     evaluations.sort(key=lambda e: order.index(e["evaluation"]))
     rows = [r for e in evaluations for r in e["results"] if r["value"] is not None]
-    decided = suite.finite(verdict.verdict(settings.hypotheses, rows, unseen()))
+    decided = suite.finite(verdict.verdict(settings.hypotheses, rows, unseen(settings.suite)))
     write_json(folder / "verdict.json", decided)
     write_report(
         folder / REPORT,

@@ -77,7 +77,8 @@ def close(
     as_json: Json = False,
 ) -> None:
     """Close an incident: its cause is known, and an evaluation would show it if it came back."""
-    from flows import containment, project, sealing
+    from flows import evaluation as evaluating
+    from flows import project, sealing
     from governance import incidents
     from governance.decision import current_actor
     from governance.digest import sha256_path
@@ -86,7 +87,7 @@ def close(
     project.enter()
     if not given.is_file():
         raise BadInput(f"--evaluation {evaluation}: there is no such file; name the evaluation that was added.")
-    if not containment.measured(given):
+    if not evaluating.measures(given):
         raise BadInput(
             f"--evaluation {evaluation}: `attestrl evaluate` does not read it; name it in a section of `suite` in "
             "params.yaml, so that every later policy is measured on it."

@@ -48,14 +48,19 @@ def test_an_incident_from_the_first_report_to_its_end(empty_project: Path) -> No
     assert name in attestrl(empty_project, "incident", "list").stdout
     assert attestrl(empty_project, "ledger", "verify").returncode == 0
 
-    from flows.containment import unseen
+    from flows.evaluation import unseen
+    from tasks import params as parameters
+    from tasks import paths
+
+    def sentences() -> list[str]:
+        return unseen(parameters.load(paths.PARAMS).suite)
 
     with contextlib.chdir(empty_project), pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTESTRL_HOME", str(empty_project / ".attestrl"))
-        assert unseen() == []
+        assert sentences() == []
         params = Path("params.yaml").read_text(encoding="utf-8")
         Path("params.yaml").write_text(params.replace(f"constraints: {added}", ""), encoding="utf-8")
-        (sentence,) = unseen()
+        (sentence,) = sentences()
     assert name in sentence and "prompts.jsonl, with which it was closed, is no longer in the suite" in sentence
 
 
