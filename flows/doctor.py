@@ -131,12 +131,7 @@ def _tracking() -> Finding:
     uri = lineage.tracking_uri()
     if not uri.startswith("http"):
         return Finding("MLflow store", True, "SQLite in the state folder" if uri.startswith("sqlite") else "a database")
-    import httpx
-
-    try:
-        ok = httpx.get(f"{uri}/health", timeout=5).status_code == 200
-    except httpx.TransportError:
-        ok = False
+    ok = servers.is_healthy(uri)
     return Finding("MLflow store", ok, uri.split("@")[-1], "start it, or unset MLFLOW_TRACKING_URI")
 
 

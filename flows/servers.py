@@ -78,7 +78,7 @@ def _wait(server: "subprocess.Popen[bytes]", port: int) -> str:
 
 
 def is_healthy(url: str) -> bool:
-    """Whether the Prefect server with this API answers."""
+    """Whether a server answers: Prefect's at the URL of its API, MLflow's at its own."""
     import httpx
 
     try:
