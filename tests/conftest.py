@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +33,18 @@ needs_namespaces = pytest.mark.skipif(
     subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode != 0,
     reason="this machine does not let a user mount a file system",
 )
+
+
+def on_small_disk(size: str, script: str, code: str, *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a shell script in `cwd`, in which the folder `small` is a file system of that size; its "$@" runs the Python code
+    with its arguments. For tests that need namespaces."""
+    mounted = f"mkdir small; mount -t tmpfs -o size={size} tmpfs small; {script}"
+    shell = ["unshare", "--mount", "--map-root-user", "sh", "-ec", mounted, "sh"]
+    command = [*shell, sys.executable, "-c", code, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True)
+
+
 LONGEST = (
     "pipeline",
     "privacy",

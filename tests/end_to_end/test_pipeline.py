@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import signal
 import socket
 import sqlite3
@@ -19,9 +18,9 @@ import pytest
 
 from tasks.paths import STAGES
 from tests.end_to_end.conftest import Project, clean_environment, entries, mlflow_ids, outcomes
+from tests.flows.browser import CHROMIUM
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MODELS = {"data/models/base", "data/models/sft", "data/models/reward", "data/models/judge", "data/models/policy"}
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import torch
 
 from governance.errors import MissingComponent
 from tasks.checkpoints import Checkpoints
-from tests.conftest import ROOT, needs_namespaces
+from tests.conftest import needs_namespaces, on_small_disk
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "rng": torch.arange(5, dtype=torch.uint8)}
 
@@ -88,10 +86,8 @@ def test_a_disk_that_fills_up_while_one_is_written_is_a_sentence(tmp_path: Path)
         "import torch; from tasks.checkpoints import Checkpoints; c = Checkpoints('ppo', {}, keep=2)\n"
         "for step in (1, 2): c.save(step, {'w': torch.zeros(10_000)}, {})\n"
     )
-    script = 'mkdir s; mount -t tmpfs -o size=64k tmpfs s; ATTESTRL_HOME=s "$1" -c "$2" || true; find s/checkpoints'
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", sys.executable, code]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    script = 'ATTESTRL_HOME=small "$@" || true; find small/checkpoints'
+    done = on_small_disk("64k", script, code, cwd=tmp_path)
     assert "MissingComponent" in done.stderr and "checkpoint of step 2 cannot be written" in done.stderr
     assert "checkpoint-1/state.json" in done.stdout
     assert "checkpoint-2" not in done.stdout

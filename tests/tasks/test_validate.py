@@ -1,9 +1,6 @@
 """The stage `validate` as a whole: bad rows go to quarantine with their reasons, also across chunks and tables."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import yaml
 
 from governance.errors import BadInput, GateRefused
 from tasks import paths, row_checks, tables
-from tests.conftest import needs_namespaces, run_stage_in
+from tests.conftest import needs_namespaces, on_small_disk, run_stage_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,10 +124,7 @@ def test_pages_that_a_full_disk_does_not_take_are_no_pile_of_tracebacks(tmp_path
         "try: data_docs.write_data_docs({'preferences': shown}, Path('out'))\n"
         "except Exception as error: print(explained(error))\n"
     )
-    script = 'mkdir t; mount -t tmpfs -o size=4k tmpfs t; TMPDIR=t "$1" -c "$2"'
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", sys.executable, code]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = on_small_disk("4k", 'TMPDIR=small "$@"', code, cwd=tmp_path)
     assert "the disk is full" in done.stdout
     assert "Traceback" not in done.stderr
 

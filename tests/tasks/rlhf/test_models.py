@@ -1,7 +1,4 @@
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +24,7 @@ from tasks.rlhf.models import (
     score_conversations,
     with_lora,
 )
-from tests.conftest import ROOT, needs_namespaces
+from tests.conftest import needs_namespaces, on_small_disk
 
 ROWS = [[7, 8, 9, 1], [20, 21, 22, 23, 24, 25, 1], [30, 1]]
 LORA = SimpleNamespace(rank=4, alpha=8, dropout=0.0)
@@ -193,12 +190,8 @@ def test_adapters_begin_by_the_seed(tiny_model_folder: Path) -> None:
 def test_a_disk_that_fills_up_leaves_no_half_of_a_model(tiny_model_folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tasks.rlhf.models import *\n"
-        "given = Path(sys.argv[1]); save_model(load_causal_lm(given), load_tokenizer(given), Path('s/base'))\n"
+        "given = Path(sys.argv[1]); save_model(load_causal_lm(given), load_tokenizer(given), Path('small/base'))\n"
     )
-    script = 'mkdir s; mount -t tmpfs -o size=64k tmpfs s; "$1" -c "$2" "$3" || true; find s'
-    arguments = [sys.executable, code, str(tiny_model_folder)]
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-ec", script, "sh", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = on_small_disk("64k", '"$@" || true; find small', code, str(tiny_model_folder), cwd=tmp_path)
     assert "No space left on device" in done.stderr
-    assert done.stdout.split() == ["s"]
+    assert done.stdout.split() == ["small"]
