@@ -44,9 +44,8 @@ def write_data_docs(tables: dict[str, Shown], out: Path) -> None:
     """Write the site to `out`: pages of rules and of verdicts for each of the tables, by name."""
     import great_expectations as gx
 
-    logging.getLogger("great_expectations.render").setLevel(
-        logging.CRITICAL
-    )  # a traceback for each page of a full disk
+    # or it logs a traceback for each page of a full disk
+    logging.getLogger("great_expectations.render").setLevel(logging.CRITICAL)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     with tempfile.TemporaryDirectory() as folder:

@@ -9,9 +9,8 @@ import sys
 import time
 from typing import ClassVar
 
-QUIET_SECONDS = (
-    120.0  # the longest that a client waits between two attempts: without an answer it is the same outage until then
-)
+# The longest that a client waits between two attempts: without an answer it is the same outage until then.
+QUIET_SECONDS = 120.0
 
 
 class _Attempts(logging.Filter):

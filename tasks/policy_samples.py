@@ -6,7 +6,7 @@ import torch
 
 from tasks.rlhf.rollout import Rollout
 
-SHOWN = 32  # responses, each time: enough for `tasks.evals.hacking` to see where gold and proxy part
+SHOWN = 32  # responses, each time: enough for `tasks.evals.training` to see where gold and proxy part
 
 
 def sample_rows(

@@ -269,14 +269,13 @@ def with_lora(model: PreTrainedModel, settings: LoraSettings, task: str, seed: i
     """
     from peft import LoraConfig, get_peft_model
 
+    heads = ["classifier", "score"] if task == "TOKEN_CLS" else None  # the other tasks' heads peft leaves out itself
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        exclude_modules=["classifier", "score"]
-        if task == "TOKEN_CLS"
-        else None,  # peft leaves the other heads out itself
+        exclude_modules=heads,
         task_type=task,
     )
     with torch.random.fork_rng():
