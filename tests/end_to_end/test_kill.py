@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from governance.digest import sha256_path
@@ -27,6 +26,7 @@ from tests.end_to_end.conftest import (
     half_written,
     small_project,
 )
+from tests.processes import stage_of, started_by
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("killed")]
 WAIT = 180
@@ -76,22 +76,15 @@ def victims(run: subprocess.Popen[str], kind: str, name: str) -> list[int]:
     """
     if run.poll() is not None:
         return []
-    children = psutil.Process(run.pid).children(recursive=True)
-    stage = [c.pid for c in children if f"-m tasks.{name}" in " ".join(_arguments(c))]
+    children = started_by(run.pid)
+    stage = stage_of(run.pid, name)
     named = {
         "stage": stage,
-        "dvc": [c.pid for c in children if "-m dvc" in " ".join(_arguments(c))] if stage else [],
+        "dvc": [pid for pid, command in children.items() if "-m dvc" in command] if stage else [],
         "command": [run.pid],
-        "everything": [*(c.pid for c in children), run.pid],
+        "everything": [*children, run.pid],
     }
     return named[kind] or [run.pid]
-
-
-def _arguments(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def records(project: Project, stages: Sequence[str]) -> dict[str, str]:

@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flows import dvc_calls
 from flows.dvc_calls import Call, Warm, cold
 from tasks.paths import STAGES
 from tests.end_to_end.conftest import clean_environment
+from tests.processes import started_by
 
 STAGE = """
 import os, sys
@@ -59,7 +59,7 @@ def test_forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with dvc_calls.caller(STAGES) as call:
         assert isinstance(call, Warm)
         assert run(call, "refused", code=3) != 0
-        loading = [c for c in psutil.Process().children() if "flows.warm_dvc" in c.cmdline()]
+        loading = [said for said in started_by(os.getpid()).values() if "flows.warm_dvc" in said]
         assert not loading, "nothing follows a first stage that refuses its data"
         assert run(call, "early") == 0  # the libraries are not loaded yet
         assert left(project) == "__main__ early False"

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from filelock import FileLock
@@ -20,6 +20,7 @@ from governance.digest import sha256_path
 from governance.entry import Event
 from governance.ledger import Ledger
 from tests.end_to_end.conftest import Project, outcomes
+from tests.processes import stage_of
 from tests.servers import program, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("pipeline")]
@@ -35,27 +36,26 @@ def change(folder: Path, kl_coef: float) -> None:
     file.write_text(yaml.safe_dump(settings))
 
 
-def stage_of(run: "subprocess.Popen[bytes]", name: str) -> bool:
-    """Whether the run is in the middle of a stage."""
-    for process in psutil.Process(run.pid).children(recursive=True):
-        try:
-            if f"tasks.{name}" in process.cmdline():
-                return True
-        except psutil.Error:
-            continue
-    return False
+@contextmanager
+def restored(*files: Path) -> Iterator[None]:
+    """Files that are changed meanwhile; also if the test fails, for others use the project."""
+    before = [file.read_text() for file in files]
+    try:
+        yield
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
 
 
 def test_queued_runs_do_not_mix(project: Project, first: dict[str, Any]) -> None:
     folder = project.folder
-    before = {name: (folder / name).read_text() for name in ("params.yaml", "tasks/ppo.py")}
     coefficients = [round(0.4137 + n / 100, 4) for n in range(RUNS)]  # of which no other test has DVC remember a policy
     environment = project.environment | {"PREFECT_LOGGING_LEVEL": "INFO"}
     logs, runs = [folder.parent / f"queued-{n}" for n in range(RUNS + 1)], []
     ledger = Ledger(folder / ".attestrl/ledger.jsonl")
     killed_before = sum(e.type == Event.RUN_KILLED for e in ledger.entries())
     started = time.monotonic()
-    with ExitStack() as running:
+    with restored(folder / "params.yaml", folder / "tasks/ppo.py"), ExitStack() as running:
         with FileLock(folder / ".attestrl/run.lock"):  # a run that is under way
             for coefficient, log in zip([*coefficients, 0.3137], logs, strict=True):
                 change(folder, coefficient)
@@ -63,13 +63,11 @@ def test_queued_runs_do_not_mix(project: Project, first: dict[str, Any]) -> None
                 wait_until(lambda log=log: QUEUED in log.read_text(), log)  # type: ignore[misc]
             change(folder, 9.0)
             (folder / "tasks/ppo.py").write_text("raise SystemExit('being edited')\n")
-        wait_until(lambda: any(stage_of(run, "ppo") for run in runs if run.poll() is None), logs[0])
-        (killed,) = (n for n, run in enumerate(runs) if run.poll() is None and stage_of(run, "ppo"))
+        wait_until(lambda: any(stage_of(run.pid, "ppo") for run in runs if run.poll() is None), logs[0])
+        (killed,) = (n for n, run in enumerate(runs) if run.poll() is None and stage_of(run.pid, "ppo"))
         os.kill(runs[killed].pid, signal.SIGKILL)
         for run in runs:
             run.wait(timeout=1800)
-    for name, text in before.items():
-        (folder / name).write_text(text)
 
     found = ledger.verify()
     assert found.ok

@@ -24,6 +24,7 @@ import yaml
 from governance.digest import sha256_path
 from tests import servers
 from tests.end_to_end.conftest import Project, clean_environment, outcomes
+from tests.processes import stage_of, started_by
 from tests.servers import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("workers")]
@@ -156,25 +157,16 @@ def wait_for(
     """Until a worker is in this part of its life; `step` is that of the last checkpoint before."""
     began = {
         "clone": lambda: any(folder.glob("*/project")),
-        "pull": lambda: "dvc pull" in commands(process),
-        "start": lambda: "tasks.ppo" in commands(process),
+        "pull": lambda: "dvc pull" in "\n".join(started_by(process.pid).values()),
+        "start": lambda: bool(stage_of(process.pid, "ppo")),
         "training": lambda: newest(team) > step,
-        "push": lambda: "dvc push" in commands(process),
+        "push": lambda: "dvc push" in "\n".join(started_by(process.pid).values()),
     }[part]
     deadline = time.monotonic() + WAIT
     while not began():
         assert run.poll() is None, (team.folder / "said").read_text()
         assert time.monotonic() < deadline, f"no {part} within {WAIT} s: {(folder / 'log').read_text()[-3000:]}"
         time.sleep(0.05)
-
-
-def commands(process: subprocess.Popen[bytes]) -> str:
-    """Of all that a worker started."""
-    said = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            said.append(" ".join(child.cmdline()))
-    return "\n".join(said)
 
 
 def newest(team: TeamProject) -> int:

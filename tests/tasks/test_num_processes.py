@@ -21,6 +21,7 @@ import yaml
 from safetensors.torch import load_file
 
 from governance.digest import sha256_path
+from tests.processes import stage_of
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,10 +171,6 @@ def test_the_error_of_the_process_that_fails_is_named(project: Path, tmp_path: P
     assert "Traceback" not in said
 
 
-def processes_of(parent: int, stage: str) -> list[psutil.Process]:
-    return [p for p in psutil.Process(parent).children(recursive=True) if f"tasks.{stage}" in " ".join(p.cmdline())]
-
-
 def checkpoints(folder: Path, training: str) -> list[int]:
     """Steps that are kept."""
     return [int(p.name.split("-")[1]) for p in (folder / ".attestrl/checkpoints").glob(f"{training}/*/checkpoint-*")]
@@ -189,7 +186,7 @@ def test_a_killed_process_ends_the_others_and_the_training_goes_on(project: Path
     while max(checkpoints(folder, training), default=0) < step:
         assert process.poll() is None, process.communicate()[1][-3000:]
         time.sleep(0.005)
-    children = processes_of(process.pid, stage)
+    children = [psutil.Process(pid) for pid in stage_of(process.pid, stage)]
     assert len(children) == 2
     next(p for p in children if p.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
     _, said = process.communicate(timeout=120)
