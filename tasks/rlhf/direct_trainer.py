@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from tasks.rlhf.packed_head import with_packed_head
 from tasks.rlhf.ppo import Diverged
 from tasks.rlhf.resume import Resumable, Resume, Saved, Tensors
 from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
@@ -121,7 +122,8 @@ def train_direct(
 
             def compute_loss(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
                 rest = {name: value for name, value in inputs.items() if name != "weight"}
-                return super().compute_loss(weighted(model, inputs["weight"]), rest, *more, **options)
+                policy = with_packed_head(self, model, settings.bf16)
+                return super().compute_loss(weighted(policy, inputs["weight"]), rest, *more, **options)
 
             def snapshot(self) -> tuple[Tensors, dict[str, Any]]:
                 tensors, record = super().snapshot()
@@ -146,6 +148,8 @@ def train_direct(
             callbacks=[logging_callback(on_log, name), _watching(policy, settings, watch, on_log)],
         )
         trainer.remove_callback(PrinterCallback)  # it writes to standard output
+        if reference is not None:
+            trainer.ref_model = with_packed_head(trainer, trainer.ref_model, settings.bf16)
         trainer.go(resume)
 
 

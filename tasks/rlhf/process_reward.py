@@ -26,8 +26,8 @@ import torch
 
 from tasks.rlhf.encoding import Messages, encode_prompts
 from tasks.rlhf.models import classifier, draw_head, pad_right, refuse_lacking
+from tasks.rlhf.packed_head import IGNORED
 from tasks.rlhf.precision import Bf16, autocast
-from tasks.rlhf.sft_trainer import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from tasks.rlhf.keep_best import EarlyStopped, KeepBest
 from tasks.rlhf.models import pad_right
+from tasks.rlhf.packed_head import IGNORED
 from tasks.rlhf.resume import Resume
-from tasks.rlhf.sft_trainer import IGNORED, OnLog, TrainingSettings, logging_callback, trainer_arguments
+from tasks.rlhf.sft_trainer import OnLog, TrainingSettings, logging_callback, trainer_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -5,10 +5,6 @@ Loss: mean over the answer's tokens (its end token included) of −log p(x_t | x
 Conversations come tokenised, as prompt and last answer with a completion mask, and not as messages with
 `assistant_only_loss`: that needs {% generation %} marks, which few hub models' templates have, and TRL cuts a long
 conversation at one end, where here the prompt loses its oldest turns and the answer stays whole.
-
-One process trains in packed rows, and makes logits of the answers' tokens alone: TRL's loss makes them of every token, and
-of what rows are padded with. Several processes, whose wrapper of the model wants its own way, mixtures of experts, which
-have a loss of their experts besides, and the evaluation go through TRL.
 """
 
 from __future__ import annotations
@@ -20,18 +16,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from tasks.rlhf.packing import Packed, hidden_states, transformer
-from tasks.rlhf.precision import Bf16, autocast, in_bf16
+from tasks.rlhf.packed_head import IGNORED, with_packed_head
+from tasks.rlhf.precision import Bf16, in_bf16
 from tasks.rlhf.processes import accelerate_state, on_cpu
-from tasks.rlhf.token_logprobs import token_logprobs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tasks.rlhf.resume import Resume
 
-IGNORED = -100  # label of a token that is no part of the loss
-OF_ALL_LOGITS = ("entropy", "mean_token_accuracy", "num_tokens")  # what TRL logs besides, of training batches
 Encoded = list[tuple[list[int], list[int]]]
 OnLog = Callable[[int, dict[str, float]], None]
 
@@ -133,18 +126,6 @@ def dataset_of(pairs: Encoded) -> Any:
     )
 
 
-def answer_logprobs(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """log p (n,) in fp32, given all tokens before, of the tokens of a batch that have a label. `inputs`: `input_ids`,
-    `attention_mask` and `labels` (B, W)."""
-    packed = Packed.of(inputs["input_ids"], inputs["attention_mask"])
-    labels = inputs["labels"][inputs["attention_mask"].bool()]
-    (at,) = ((labels != IGNORED) & (packed.column > 0)).nonzero(
-        as_tuple=True
-    )  # nothing is known of a row's first token
-    hidden = hidden_states(model, packed.ids, packed.column, packed, at - 1)
-    return token_logprobs(hidden, transformer(model).get_output_embeddings().weight, labels[at], 1.0)
-
-
 def train_sft(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -164,19 +145,12 @@ def train_sft(
 
     class ResumableSftTrainer(Resumable, SFTTrainer):
         def compute_loss(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
-            if model.training and self.shared.count == 1 and not self.aux_loss_enabled:
-                self._total_train_tokens += int(inputs["attention_mask"].sum())
-                with autocast(settings.bf16, inputs["labels"].device):
-                    return -answer_logprobs(model, inputs).sum() / options["num_items_in_batch"]
             if model.training and self.shared.count > 1:
                 rows, any_left = self.shared.rows(len(inputs["labels"]))
                 inputs = {k: v[rows] if torch.is_tensor(v) else v for k, v in inputs.items()}
                 if not any_left:
                     inputs["labels"] = torch.full_like(inputs["labels"], IGNORED)
-            loss = super().compute_loss(model, inputs, *more, **options)
-            for name in OF_ALL_LOGITS:  # the log does not depend on how many processes there are
-                self._metrics["train"].pop(name, None)
-            return loss
+            return super().compute_loss(with_packed_head(self, model, settings.bf16), inputs, *more, **options)
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from governance.digest import sha256_path
 from governance.errors import BadInput
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, with_lora
-from tasks.rlhf.sft_trainer import IGNORED, Encoded, answer_logprobs, train_sft
+from tasks.rlhf.sft_trainer import Encoded, train_sft
 from tasks.sft import split_dev
 
 SETTINGS = SimpleNamespace(epochs=6, batch=4, learning_rate=5e-3, max_length=96, bf16=False)
@@ -111,19 +110,3 @@ def test_dev_part_does_not_depend_on_the_order() -> None:
     assert sorted(split_dev(pairs[::-1], ids[::-1])[1]) == sorted(dev)
     with pytest.raises(BadInput, match="at least two"):
         split_dev(pairs[:1], ids[:1])
-
-
-def test_packed_answers_have_the_log_probabilities_of_each_row_alone(
-    tiny_model_folder: Path, hh_rows: list[Any]
-) -> None:
-    model, pairs = load_causal_lm(tiny_model_folder), encoded(tiny_model_folder, hh_rows[:5])
-    rows = [torch.tensor(prompt + answer) for prompt, answer in pairs]
-    labels = [torch.tensor([IGNORED] * len(prompt) + answer) for prompt, answer in pairs]
-    batch = {
-        "input_ids": pad_sequence(rows, batch_first=True, padding_value=3),
-        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
-        "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], batch_first=True),
-    }
-    found = answer_logprobs(model, batch).tolist()
-    assert len(found) == sum(len(answer) for _, answer in pairs)
-    assert -sum(found) / len(found) == pytest.approx(answer_loss(model, pairs), rel=1e-4)
