@@ -21,7 +21,7 @@ def body(stage: Stage) -> None:
     source = _source(settings)
     if Path(settings.model).is_dir():
         stage.input_table(Path(settings.model), "base model")
-    from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, ensure_pad_token, save_model
+    from tasks.rlhf.models import DEFAULT_CHAT_TEMPLATE, save_model, set_pad_token
 
     progress = bar(3, "base", "step")
     tokenizer, model = _load(source, settings)
@@ -35,7 +35,7 @@ def body(stage: Stage) -> None:
             f"base.model: {settings.model}: its tokenizer has no EOS token that the model knows; set eos_token in "
             "tokenizer_config.json."
         )
-    stage.notes["pad_token"] = ensure_pad_token(model, tokenizer) or "the model's own"
+    stage.notes["pad_token"] = set_pad_token(model, tokenizer, _pad_token(tokenizer, settings)) or "the model's own"
     largest, rows = max(tokenizer.get_vocab().values()), len(model.get_input_embeddings().weight)
     if largest >= rows:
         raise BadInput(
@@ -74,6 +74,19 @@ def check_named(model: str) -> None:
         raise BadInput(
             f"base.model: {model}: there is no such folder, and it is not a hub name (owner/name)."
         ) from None
+
+
+def _pad_token(tokenizer: Any, settings: params.Base) -> str:
+    """What pads: `base.pad_token`, or the tokenizer's own PAD; raises BadInput if that is none, or EOS, which training would
+    mask out of the loss like padding."""
+    pad = settings.pad_token or tokenizer.pad_token
+    if pad in (None, tokenizer.eos_token):
+        what = "its tokenizer has no padding token" if pad is None else f"{pad} is both EOS and padding"
+        raise BadInput(
+            f"base.model: {settings.model}: {what}; set base.pad_token to a token of the vocabulary that no text uses, or to a "
+            "new one, such as <|pad|>, for which the model gets an embedding."
+        )
+    return str(pad)
 
 
 def _refuse_wordless(tokenizer: Any, name: str) -> None:

@@ -110,6 +110,7 @@ class Base(Section):
 
     model: str
     revision: str | None = None
+    pad_token: Annotated[str, Field(min_length=1)] | None = None
     trust_remote_code: bool = False
 
 

@@ -180,21 +180,19 @@ def draw_head(layer: Any, seed: int) -> None:
         torch.nn.init.zeros_(layer.bias)
 
 
-def ensure_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Give the tokenizer a PAD token that is not EOS; says what was done, None if it had one.
-
-    Were PAD the same token as EOS, the end of an answer would be masked out of the loss like padding.
-    """
+def set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pad_token: str) -> str | None:
+    """Have tokenizer and model pad with `pad_token`, which gets a row of the embedding if the vocabulary lacks it; says what
+    was done, None if they did before."""
     done = None
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    if pad_token != tokenizer.pad_token:
         rows = model.get_input_embeddings().weight.shape[0]
-        done = "added <|pad|> in a spare row of the embedding"
+        new = tokenizer.add_special_tokens({"pad_token": pad_token})
+        done = f"{pad_token}, " + ("added in a spare row of the embedding" if new else "of the vocabulary")
         if tokenizer.pad_token_id >= rows:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 layer.weight.data[rows:] = layer.weight.data[:rows].mean(0)
-            done = "added <|pad|> and a row of the embedding, the mean of the others"
+            done = f"{pad_token}, added with a row of the embedding, the mean of the others"
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return done

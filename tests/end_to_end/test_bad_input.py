@@ -178,22 +178,20 @@ def receipt(own: Project) -> Path:
     return own.folder / "receipt.json"
 
 
-def test_a_tokenizer_without_an_end(own: Project) -> None:
-    done = base_without("eos_token", own)
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("eos_token", "its tokenizer has no EOS token that the model knows; set eos_token in tokenizer_config.json"),
+        ("pad_token", "its tokenizer has no padding token; set base.pad_token"),
+    ],
+)
+def test_a_tokenizer_without_a_token(token: str, says: str, own: Project) -> None:
+    done = base_without(token, own)
     assert done.returncode != 0
     told = json.loads(receipt(own).read_text(encoding="utf-8"))
     assert (told["outcome"], told["exit_code"]) == ("failed", 2)
-    assert "without-eos_token: its tokenizer has no EOS token" in told["message"]
+    assert f"without-{token}: {says}" in told["message"]
     assert not (own.folder / "data/models/base").exists()
-
-
-@pytest.mark.slow  # tests/tasks/test_base.py says the same of the stage alone
-def test_a_tokenizer_without_padding_gets_it_and_the_record_says_so(own: Project) -> None:
-    done = base_without("pad_token", own)
-    assert done.returncode == 0, done.stderr
-    record = json.loads((own.folder / "data/reports/base/record.json").read_text(encoding="utf-8"))
-    assert record["notes"]["pad_token"] != "the model's own"
-    shutil.rmtree(own.folder / "data/models/base")
 
 
 def _mounted(script: str, project: Project) -> subprocess.CompletedProcess[str]:

@@ -48,7 +48,7 @@ def test_what_a_model_lacks_is_given_and_said(trained_project: Path, tiny_model_
     (model / "chat_template.jinja").unlink()
     config = json.loads((model / "tokenizer_config.json").read_text())
     (model / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": config["eos_token"]}))
-    record = run_stage_in(project, "base", base={"model": "models/bare"})
+    record = run_stage_in(project, "base", base={"model": "models/bare", "pad_token": "<|pad|>"})
     assert record["notes"]["chat_template"] == "the project's default"
     assert "<|pad|>" in record["notes"]["pad_token"]
     base = project / "data/models/base"
@@ -84,6 +84,13 @@ def test_refusals_are_sentences_and_write_no_model(
     config = copy("endless") / "tokenizer_config.json"
     config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "eos_token"}))
     refused("models/endless", BadInput, "no EOS token")
+
+    config = copy("unpadded") / "tokenizer_config.json"
+    own = json.loads(config.read_text())
+    config.write_text(json.dumps({k: v for k, v in own.items() if k != "pad_token"}))
+    refused("models/unpadded", BadInput, "no padding token; set base.pad_token")
+    config.write_text(json.dumps(own | {"pad_token": own["eos_token"]}))
+    refused("models/unpadded", BadInput, "is both EOS and padding; set base.pad_token")
 
     for file in copy("wordless").glob("tokenizer*"):
         file.unlink()

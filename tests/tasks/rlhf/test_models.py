@@ -12,7 +12,6 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import (
     DEFAULT_CHAT_TEMPLATE,
-    ensure_pad_token,
     load_causal_lm,
     load_reward_model,
     load_tokenizer,
@@ -22,6 +21,7 @@ from tasks.rlhf.models import (
     save_model,
     score,
     score_conversations,
+    set_pad_token,
     with_lora,
 )
 from tests.conftest import needs_namespaces, on_small_disk
@@ -107,7 +107,7 @@ def test_pad_token_apart_from_eos(tiny_model_folder: Path, tmp_path: Path, spare
     rows = len(tokenizer) + spare_rows
     model.resize_token_embeddings(rows, mean_resizing=False)
     before = model.get_input_embeddings().weight.data.clone()
-    assert ensure_pad_token(model, tokenizer)
+    assert set_pad_token(model, tokenizer, "<|pad|>")
     pad = tokenizer.pad_token_id
     assert pad == model.config.pad_token_id == model.generation_config.pad_token_id != tokenizer.eos_token_id
     after = model.get_input_embeddings().weight.data
@@ -116,7 +116,10 @@ def test_pad_token_apart_from_eos(tiny_model_folder: Path, tmp_path: Path, spare
         assert len(after) == rows > pad
     else:
         torch.testing.assert_close(after[pad], before.mean(0))
-    assert ensure_pad_token(model, tokenizer) is None
+    assert set_pad_token(model, tokenizer, "<|pad|>") is None
+    assert set_pad_token(model, tokenizer, "<|unused|>") == "<|unused|>, of the vocabulary"
+    assert tokenizer.pad_token_id == model.config.pad_token_id == tokenizer.convert_tokens_to_ids("<|unused|>") != pad
+    assert len(model.get_input_embeddings().weight) == len(after)
 
 
 def _renamed_pad(folder: Path, to: Path) -> Path:
