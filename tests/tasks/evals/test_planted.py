@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.evals import hacking, reward_perturbation, reward_surface, uncertainty
+from tasks.evals import hacking, reward_perturbation, reward_surface, stated_confidence, uncertainty
 from tasks.evals.bench import Bench
+from tasks.evals.files import read_questions
 from tests.tasks.evals.conftest import bench_of
 
 pytestmark = pytest.mark.xdist_group("evals")
@@ -56,6 +57,34 @@ def test_the_goodhart_alarm(bench: Bench, monkeypatch: pytest.MonkeyPatch, gold:
     monkeypatch.setattr(bench, "score", score)
     found = [f.severity for f in hacking.run(bench).findings if "judge's score" in f.title]
     assert found == ([] if severity is None else [severity])
+
+
+def test_a_policy_that_says_it_is_sure_and_is_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model always takes the first choice. SFT says 90 % where that is right and 20 % elsewhere, the base model 0 %,
+    the policy 100 % everywhere; a tenth of what they say is no percentage."""
+    ((_, path),) = bench.settings.multiple_choice.items()
+    questions = read_questions(path)
+    truth = [0 in questions[i].right for i in bench.some(len(questions))]
+
+    def logprobs(name: str, items: list[tuple[list[int], list[list[int]]]]) -> list[list[float]]:
+        if len(items[0][1]) != len(stated_confidence.PERCENT):
+            return [[-1.0] + [-2.0] * (len(choices) - 1) for _, choices in items]
+        wrong_right = {"base": (0, 0), "sft": (20, 90), "policy": (100, 100)}[name]
+        return [np.log(np.where(wrong_right[r] == stated_confidence.PERCENT, 0.9, 1e-9)).tolist() for r in truth]
+
+    monkeypatch.setattr(bench, "logprobs", logprobs)
+    outcome = stated_confidence.run(bench)
+    found = {r.metric.removeprefix("stated_confidence/logical_deduction/"): r for r in outcome.results}
+    accuracy = np.mean(truth)
+    assert 0 < accuracy < 1
+    assert found["stated/sft"].value == pytest.approx(0.9 * accuracy + 0.2 * (1 - accuracy), abs=1e-6)
+    assert found["unfounded/base"].value == pytest.approx(-accuracy, abs=1e-6)
+    assert found["unfounded/policy"].value == pytest.approx(1 - accuracy, abs=1e-6)
+    assert found["answers/policy"].value == pytest.approx(0.9, abs=1e-6)
+    assert [found[f"auroc/{m}"].value for m in ("base", "sft", "policy")] == [0.5, 1.0, 0.5]
+    (finding,) = outcome.findings
+    assert "says it is sure" in finding.title and not any(e["right"] for e in finding.examples)
+    assert {e["says"] for e in finding.examples} == {"100%"}
 
 
 def test_uncertainty_is_informative_where_it_is_and_not_elsewhere() -> None:
