@@ -2,7 +2,8 @@
 
 usage: python benchmarks/overoptimization.py [--seeds 5] [--updates N] [--runs FILE] [--out docs/images/overoptimization]
 
-SIMULATED: the gold reward is a fixed random network, the policy a small random language model. Proxies of three sizes
+SIMULATED: the gold reward is what a fixed random network says of each token of the response after those before it, on
+average; the policy is a small random language model. Proxies of three sizes
 are trained by the Plackett–Luce loss on rankings that the gold reward makes; PPO and best-of-n then optimise each proxy,
 one of more data, and ensembles of the middle size, while the gold reward is only watched. Prints one JSON line; with
 --out also tables (.md) and a picture (.png). With --runs every seed's curves are kept in FILE (JSON lines) as soon as it
@@ -28,14 +29,16 @@ from tasks.rlhf.ensembles import mean_minus_variance, worst_case
 from tasks.rlhf.losses import plackett_luce
 from tasks.rlhf.ppo import PpoTrainer, Scorer
 from tasks.rlhf.ppo_settings import PlainPpo
-from tasks.rlhf.rollout import Rollout, sample
+from tasks.rlhf.rollout import Rollout, response_values, sample, score_head
 from tasks.rlhf.scorers import ensemble, reward_scorer
 
 VOCABULARY, PAD, EOS, LENGTH = 64, 0, 1, 12
 SIZES = (8, 16, 48)  # hidden sizes of the proxies; the gold reward's is 64
 RANKINGS, WAYS, EPOCHS, MEMBERS, MORE = 256, 4, 12, 4, 4
-UPDATES, BATCH, LEARNING_RATE = 50, 64, 8e-3
-GOLD_SPREAD = 0.05  # of its initial weights: from 0.3, no proxy of these sizes learns anything (correlation about 0)
+UPDATES, BATCH, LEARNING_RATE = 60, 128, 4e-3
+GOLD_SPREAD = (
+    0.15  # of its initial weights: with less, a token counts the same after any others, and a proxy is right everywhere
+)
 SAMPLES = 128  # of best-of-n, from each of BASELINE prompts
 BASELINE = 48
 
@@ -89,6 +92,13 @@ def responses(policy: Any, prompts: Sequence[Sequence[int]], seed: int) -> Rollo
         generator=torch.Generator().manual_seed(seed),
         group=4096,
     )
+
+
+def gold_scorer(model: Any) -> Scorer:
+    """Scorer (B,): the network's outputs at the response's tokens, averaged. Read at the last token alone, it would be little
+    more than a table of last tokens."""
+    head = score_head(model)
+    return lambda r: (response_values(model, head, r)[:, 1:] * r.mask).sum(1) / r.mask.sum(1)
 
 
 @torch.no_grad()
@@ -171,7 +181,7 @@ def one_seed(seed: int, updates: int) -> dict[str, list[dict[str, float]]]:
     gold_model = reward_model(64, GOLD_SPREAD).requires_grad_(False)
     prompts = [torch.randint(2, VOCABULARY, (int(n),)).tolist() for n in torch.randint(3, 9, (MORE * RANKINGS,))]
     labelled = responses(policy, [p for p in prompts for _ in range(WAYS)], seed)
-    gold = standardised(reward_scorer(gold_model), labelled)
+    gold = standardised(gold_scorer(gold_model), labelled)
     with torch.no_grad():
         labels = gold(labelled)
     many = responses(policy, [p for p in prompts[:BASELINE] for _ in range(SAMPLES)], seed + 1000)

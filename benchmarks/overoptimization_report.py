@@ -16,10 +16,18 @@ Run = dict[str, Curve]
 RESAMPLES = 2000
 
 
-def smooth(values: Sequence[float], width: int = 5) -> list[float]:
-    """Centred moving averages."""
+def smoothed(run: Run, width: int = 5) -> Run:
+    """The run with centred moving averages of both scores along PPO's curves; best-of-n's are expectations as they are."""
     half = width // 2
-    return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    return {name: _averages(curve, half) if name.startswith("PPO") else curve for name, curve in run.items()}
+
+
+def _averages(curve: Curve, half: int) -> Curve:
+    around = [curve[max(0, i - half) : i + half + 1] for i in range(len(curve))]
+    return [
+        {"d": point["d"]} | {k: statistics.fmean(p[k] for p in near) for k in ("gold", "proxy")}
+        for point, near in zip(curve, around, strict=True)
+    ]
 
 
 def interval(values: Sequence[float]) -> list[float]:
@@ -30,16 +38,13 @@ def interval(values: Sequence[float]) -> list[float]:
 
 
 def peak(curve: Curve) -> dict[str, float]:
-    """Where the smoothed gold score is highest. As a maximum of noisy values, `gold` leans upwards."""
-    gold = smooth([p["gold"] for p in curve])
-    at = max(range(len(gold)), key=gold.__getitem__)
-    return {"d": curve[at]["d"], "gold": gold[at]}
+    """Where the gold score of a smoothed curve is highest. As a maximum of noisy values, `gold` leans upwards."""
+    return max(curve, key=lambda p: p["gold"])
 
 
 def stopped(curve: Curve, d: float) -> dict[str, float]:
-    """Smoothed scores where a budget of d² nats ends the training."""
-    at = next((k for k, p in enumerate(curve) if p["d"] >= d), len(curve) - 1)
-    return {k: smooth([p[k] for p in curve])[at] for k in ("gold", "proxy")}
+    """The point of a smoothed curve where a budget of d² nats ends the training."""
+    return next((p for p in curve if p["d"] >= d), curve[-1])
 
 
 def budgets(curves: Sequence[Curve]) -> list[float]:
@@ -71,22 +76,22 @@ def bootstrap(curves: Sequence[Curve], statistic: Callable[[Sequence[Curve]], np
 def figures(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
     """[value, low, high] of everything that the tables show, by optimiser."""
     found = {}
+    even = [smoothed(run) for run in runs]
     for name in runs[0]:
-        curves = [run[name] for run in runs]
-        peaks = [peak(c) for c in curves]
-        alpha, beta = bootstrap(curves, partial(fit, log=name.startswith("PPO")))
+        curves = [run[name] for run in even]
+        peaks, ends = [peak(c) for c in curves], [c[-1] for c in curves]
+        alpha, beta = bootstrap([run[name] for run in runs], partial(fit, log=name.startswith("PPO")))
         found[name] = {
             "peak d": interval([p["d"] for p in peaks]),
             "peak gold": interval([p["gold"] for p in peaks]),
-            "final d": interval([c[-1]["d"] for c in curves]),
-            "final gold": interval([smooth([p["gold"] for p in c])[-1] for c in curves]),
-            "final proxy": interval([smooth([p["proxy"] for p in c])[-1] for c in curves]),
+            "final d": interval([e["d"] for e in ends]),
+            "final gold": interval([e["gold"] for e in ends]),
+            "final proxy": interval([e["proxy"] for e in ends]),
             "alpha": alpha,
             "beta": beta,
         }
         if len(runs) > 1:
             halts = [stopped(c, d) for c, d in zip(curves, budgets(curves), strict=True)]
-            ends = [{k: smooth([p[k] for p in c])[-1] for k in ("gold", "proxy")} for c in curves]
             both = list(zip(halts, ends, strict=True))
             found[name]["gold lost after budget"] = interval([h["gold"] - e["gold"] for h, e in both])
             found[name]["proxy gained after budget"] = interval([e["proxy"] - h["proxy"] for h, e in both])
@@ -99,14 +104,15 @@ def moved(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
     """PPO's peak and end less those of the smallest proxy, and of the middle one, seed by seed."""
     names = [n for n in runs[0] if n.startswith("PPO")]
     found = {}
+    even = [smoothed(run) for run in runs]
     for against in names[:2]:
         for name in (n for n in names if n not in names[: names.index(against) + 1]):
-            pairs = [(peak(run[name]), peak(run[against])) for run in runs]
-            ends = [[smooth([p["gold"] for p in run[n]])[-1] for n in (name, against)] for run in runs]
+            pairs = [(run[name], run[against]) for run in even]
+            peaks = [(peak(a), peak(b)) for a, b in pairs]
             found[f"{name.removeprefix('PPO, ')} less {against.removeprefix('PPO, ')}"] = {
-                "peak d": interval([a["d"] - b["d"] for a, b in pairs]),
-                "peak gold": interval([a["gold"] - b["gold"] for a, b in pairs]),
-                "final gold": interval([a - b for a, b in ends]),
+                "peak d": interval([a["d"] - b["d"] for a, b in peaks]),
+                "peak gold": interval([a["gold"] - b["gold"] for a, b in peaks]),
+                "final gold": interval([a[-1]["gold"] - b[-1]["gold"] for a, b in pairs]),
             }
     return found
 
@@ -139,8 +145,8 @@ def write_picture(runs: Sequence[Run], path: Path) -> None:
     for axis, pair in zip(axes, (names[i : i + 2] for i in range(0, len(names), 2)), strict=True):
         axis.set_title(pair[0].removeprefix("PPO, "), fontsize=9)
         for name, colour in zip(pair, ("tab:blue", "tab:orange"), strict=True):
-            for run in runs:
-                d = [p["d"] for p in run[name]]
-                axis.plot(d, smooth([p["gold"] for p in run[name]]), color=colour, linewidth=0.8)
-                axis.plot(d, smooth([p["proxy"] for p in run[name]]), color=colour, linewidth=0.8, linestyle="--")
+            for curve in (smoothed(run)[name] for run in runs):
+                d = [p["d"] for p in curve]
+                axis.plot(d, [p["gold"] for p in curve], color=colour, linewidth=0.8)
+                axis.plot(d, [p["proxy"] for p in curve], color=colour, linewidth=0.8, linestyle="--")
     save(figure, path)
