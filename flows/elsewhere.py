@@ -31,7 +31,7 @@ ATTEMPTS = 3  # workers lost in a row without a new checkpoint: whatever ends th
 POLL_SECONDS = 1.0
 REMOTE_SECONDS = 120.0  # that a DVC remote may be away or full when a stage's work is to go through it
 AGAIN_SECONDS = 2.0
-START_SECONDS = 120.0  # that a worker may take until the flow run begins: it starts a process
+START_SECONDS = 120.0  # that a worker which is there may take until the flow run begins: it starts a process
 POD_SECONDS = 1200.0  # and in a cluster, which may have to add a node and fetch an image of gigabytes
 
 
@@ -133,12 +133,13 @@ def _answer(order: dict[str, Any], pool: str, lost_after: float) -> dict[str, An
         deployment, cluster = _deployment(client, pool)
         variables = _variables(order["need"]) if cluster else None
         run = client.create_flow_run_from_deployment(deployment, parameters={"order": order}, job_variables=variables)
-        watched = _Watched(client, run.id, lost_after, POD_SECONDS if cluster else START_SECONDS)
+        watched = _Watched(client, lost_after, pool, cluster)
         while True:
-            state = client.read_flow_run(run.id).state
+            run = client.read_flow_run(run.id)
+            state = run.state
             if state is not None and state.is_final():
                 return _said(state)
-            if state is not None and not state.is_scheduled() and watched.is_lost(state):
+            if state is not None and not state.is_scheduled() and watched.is_lost(run, state):
                 client.set_flow_run_state(run.id, Crashed(message=f"no sign of life for {lost_after:g} s"), force=True)
                 return None
             time.sleep(POLL_SECONDS)
@@ -156,24 +157,37 @@ def _said(state: Any) -> dict[str, Any] | None:
 class _Watched:
     """A flow run and its signs of life. What counts is when they arrive here: clocks of two machines differ."""
 
-    def __init__(self, client: Any, run: UUID, lost_after: float, start: float) -> None:
-        self._client, self._run, self._lost_after, self._start = client, run, lost_after, start
+    def __init__(self, client: Any, lost_after: float, pool: str, cluster: bool) -> None:
+        self._client, self._lost_after, self._pool, self._cluster = client, lost_after, pool, cluster
         self._last: Any = None
         self._at = time.monotonic()
 
-    def is_lost(self, state: Any) -> bool:
+    def is_lost(self, run: Any, state: Any) -> bool:
         """Whether nothing was heard for too long since the worker took the flow run. That it runs is said by the process
-        that is to give signs of life, and is one itself."""
+        that is to give signs of life, and is one itself; until then Prefect says whether its worker is there."""
         from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
         wanted = EventFilter(
-            event=EventNameFilter(name=[ALIVE]), resource=EventResourceFilter(id=[f"prefect.flow-run.{self._run}"])
+            event=EventNameFilter(name=[ALIVE]), resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"])
         )
         newest = (state.type, [e.id for e in self._client.read_events(filter=wanted, limit=1).events])
         if newest != self._last:
             self._last, self._at = newest, time.monotonic()
-        limit = max(self._lost_after, self._start) if state.is_pending() else self._lost_after
-        return time.monotonic() - self._at > limit
+        silent = time.monotonic() - self._at
+        if silent <= self._lost_after:
+            return False
+        return not state.is_pending() or silent > self._start_seconds or self._is_offline(run)
+
+    @property
+    def _start_seconds(self) -> float:
+        return POD_SECONDS if self._cluster else START_SECONDS
+
+    def _is_offline(self, run: Any) -> bool:
+        """Whether the worker that took the flow run has left out three of its heartbeats. In a cluster that says nothing: a
+        job begins without it."""
+        name = run.labels.get("prefect.worker.name")  # which the worker gives it before it starts the process
+        workers = [] if self._cluster else self._client.read_workers_for_work_pool(self._pool)
+        return any(w.name == name and w.status == "OFFLINE" for w in workers)
 
 
 def _variables(need: dict[str, Any]) -> dict[str, Any]:

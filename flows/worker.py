@@ -92,7 +92,8 @@ def _clone(order: dict[str, Any]) -> None:
     ):
         done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
+            lines = done.stderr.strip().splitlines() or ["it did not say why"]
+            said = next((line for line in lines if line.startswith("fatal: ")), lines[-1]).removeprefix("fatal: ")
             raise MissingComponent(f"the worker cannot get {commit[:12]} of {repository}: {said}; push the commit.")
     os.chdir(CLONE)
     os.environ["ATTESTRL_HOME"] = str(Path.cwd() / ".attestrl")

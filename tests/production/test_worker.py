@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 
+from flows.elsewhere import START_SECONDS
 from governance.digest import sha256_path
 from tests import servers
 from tests.end_to_end.conftest import Project, clean_environment, outcomes
@@ -94,13 +95,13 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def worker(folder: Path, team: TeamProject) -> Iterator[subprocess.Popen[bytes]]:
+def worker(folder: Path, environment: dict[str, str], pool: str = POOL) -> Iterator[subprocess.Popen[bytes]]:
     """A worker in a folder of its own, whose temporary files are there, too."""
     folder.mkdir()
-    own = team.environment | {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder), "HOME": str(folder)}
-    own["PREFECT_WORKER_QUERY_SECONDS"] = "1"
+    own = environment | {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder), "HOME": str(folder)}
+    own |= {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "4"}
     own["PREFECT_LOGGING_LEVEL"] = "INFO"
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", POOL]
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool]
     with servers.program(command, own, folder / "log", folder) as process:
         yield process
 
@@ -127,7 +128,7 @@ def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Kills
     folder, run, steps = tmp_path_factory.mktemp("workers"), None, [0]
     try:
         for number, (part, moment) in enumerate(moments(random.Random(seed))):
-            with worker(folder / str(number), team) as process:
+            with worker(folder / str(number), team.environment) as process:
                 run = run or start(team)
                 wait_for(part, process, folder / str(number), team, run, steps[-1])
                 time.sleep(moment)
@@ -136,7 +137,7 @@ def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Kills
             steps.append(newest(team) or steps[-1])
             print(f"kill {number}: {part}, after {moment:.1f} s, at update {steps[-1]} of {UPDATES}")
         assert run is not None
-        with worker(folder / "last", team):
+        with worker(folder / "last", team.environment):
             run.wait(timeout=600)
     finally:
         if run is not None and run.poll() is None:
@@ -214,7 +215,7 @@ def test_a_worker_that_is_killed_is_noticed_and_ppo_goes_on_elsewhere(killed: Ki
 def test_every_lost_worker_is_told_of_and_leaves_nothing_open(killed: Kills, team: TeamProject) -> None:
     import mlflow
 
-    wanted = {"flows": {"name": {"any_": ["attestrl-stage"]}}}
+    wanted = {"flows": {"name": {"any_": ["attestrl-stage"]}}, "work_pools": {"name": {"any_": [POOL]}}}
     found = httpx.post(f"{team.orchestrator}/flow_runs/filter", json=wanted, timeout=60).json()
     states = Counter(run["state_type"] for run in found)
     assert states.keys() == {"CRASHED", "COMPLETED"} and states["COMPLETED"] == 1
@@ -247,6 +248,19 @@ def test_what_is_not_committed_is_not_sent(killed: Kills, team: TeamProject) -> 
         file.write_text(before)
     assert (record["status"], record["exit_code"]) == ("failed", 2)
     assert "commit and push first" in record["message"]
+
+
+def test_a_worker_that_is_killed_before_its_flow_run_begins_is_noticed(orchestrator: str, tmp_path: Path) -> None:
+    """By the heartbeats of the worker: of the flow run there is nothing yet that could give signs of life."""
+    environment = clean_environment() | {"PREFECT_API_URL": orchestrator}
+    script = "from flows import elsewhere; assert elsewhere._answer({'need': {}}, 'early', 12.0) is None"
+    with worker(tmp_path / "worker", environment, "early") as process:
+        wait_until(lambda: "started" in (tmp_path / "worker/log").read_text())
+        run = subprocess.Popen([sys.executable, "-c", script], env=environment)
+        wait_until(lambda: "-m prefect." in "\n".join(started_by(process.pid).values()), tmp_path / "worker/log")
+        kill(process, tmp_path / "worker")
+        assert "Beginning flow run" not in (tmp_path / "worker/log").read_text()
+        assert run.wait(timeout=START_SECONDS / 2) == 0
 
 
 def test_two_trainings_never_share_a_gpu(orchestrator: str) -> None:
