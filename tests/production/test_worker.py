@@ -157,10 +157,10 @@ def wait_for(
     """Until a worker is in this part of its life; `step` is that of the last checkpoint before."""
     began = {
         "clone": lambda: any(folder.glob("*/project")),
-        "pull": lambda: "dvc pull" in "\n".join(started_by(process.pid).values()),
+        "pull": lambda: bool(started_by(process.pid, "dvc pull")),
         "start": lambda: bool(stage_of(process.pid, "ppo")),
         "training": lambda: newest(team) > step,
-        "push": lambda: "dvc push" in "\n".join(started_by(process.pid).values()),
+        "push": lambda: bool(started_by(process.pid, "dvc push")),
     }[part]
     deadline = time.monotonic() + WAIT
     while not began():
