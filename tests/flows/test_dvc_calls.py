@@ -94,6 +94,8 @@ def wait_until_ready(call: Warm) -> None:
         time.sleep(0.1)
 
 
-def test_few_stages_load_for_themselves() -> None:
-    with dvc_calls.caller(STAGES[-dvc_calls.FEW :]) as call:
+@pytest.mark.parametrize("stages", [(), STAGES[-dvc_calls.FEW :], STAGES[: dvc_calls.FEW + 1]])
+def test_few_stages_load_for_themselves(stages: tuple[str, ...]) -> None:
+    """Also those that are left after the first of all, which loads nothing."""
+    with dvc_calls.caller(stages) as call:
         assert call is cold
