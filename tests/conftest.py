@@ -209,7 +209,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, o
 def first_run(project: "Project") -> dict[str, Any]:
     """Undisturbed: from a folder below, for a user without a server, whose home is read-only, far from UTC, who shares
     nothing."""
-    from tests.end_to_end.conftest import clean_environment
+    from tests.typed import clean_environment
 
     started = time.monotonic()
     elsewhere = clean_environment() | {"HOME": "/proc", "TZ": "Asia/Kathmandu"}

@@ -20,13 +20,13 @@ from governance.digest import sha256_path
 from tasks.paths import STAGES
 from tests.end_to_end.conftest import (
     Project,
-    clean_environment,
     digests,
     entries,
     half_written,
     small_project,
 )
 from tests.processes import stage_of, started_by
+from tests.typed import clean_environment
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("killed")]
 WAIT = 180

@@ -27,8 +27,8 @@ def record(project: Project) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def unpacked(project: Project, record: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundle = project.folder / "evidence.zip"
-    assert project.attestrl("evidence", "export", record["run_id"], "--out", str(bundle)).returncode == 0
-    assert project.attestrl("evidence", "key", "--out", "public.pem").returncode == 0
+    assert project.typed("evidence", "export", record["run_id"], "--out", str(bundle)).returncode == 0
+    assert project.typed("evidence", "key", "--out", "public.pem").returncode == 0
     folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(bundle) as z:
         z.extractall(folder)

@@ -15,7 +15,8 @@ import pytest
 from governance.digest import sha256_path
 from tasks.paths import STAGES
 from tasks.splits import side_of, split_key
-from tests.end_to_end.conftest import ROOT, Project, clean_environment, digests, made, mlflow_ids, outcomes
+from tests.end_to_end.conftest import ROOT, Project, digests, made, mlflow_ids, outcomes
+from tests.typed import clean_environment
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty(): pass\nempty()\n"

@@ -12,8 +12,8 @@ import pytest
 from flows import dvc_calls
 from flows.dvc_calls import Call, Warm, cold
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import clean_environment
 from tests.processes import started_by
+from tests.typed import clean_environment
 
 STAGE = """
 import os, sys

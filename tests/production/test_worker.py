@@ -23,9 +23,10 @@ import yaml
 
 from governance.digest import sha256_path
 from tests import servers
-from tests.end_to_end.conftest import Project, clean_environment, outcomes
+from tests.end_to_end.conftest import Project, outcomes
 from tests.processes import stage_of, started_by
 from tests.servers import wait_until
+from tests.typed import clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("workers")]
 POOL = "trainers"
