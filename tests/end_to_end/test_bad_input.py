@@ -130,10 +130,11 @@ def test_no_valid_pair(own: Project) -> None:
     assert "pairs" in failed[1].data["message"]
 
 
-def test_a_hub_name_without_a_network(own: Project) -> None:
-    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=nobody/nothing", "--until", "ingest"]
+def test_a_hub_name_without_a_network(untouched: Project, tmp_path: Path) -> None:
+    arguments = ["--preferences", "nobody/nothing", "--out", str(tmp_path / "out")]
     nowhere = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}  # where nobody listens
-    refused(own.attestrl("run", *arguments, env=own.environment | nowhere), 3, ("nobody/nothing", "network"))
+    done = untouched.attestrl("check", "poisoning", *arguments, env=untouched.environment | nowhere)
+    refused(done, 3, ("nobody/nothing", "network"))
 
 
 def test_a_prefect_server_that_is_not_there(own: Project) -> None:
