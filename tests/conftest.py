@@ -228,3 +228,10 @@ def first(project: "Project") -> dict[str, Any]:
     """Record of the project's first run."""
     record: dict[str, Any] = json.loads((project.folder.parent / "first.json").read_text(encoding="utf-8"))
     return record
+
+
+@pytest.fixture(scope="session")
+def judged(first: dict[str, Any], project: "Project") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Records of two more runs, whose stages are cached: one that the gate refuses, one that it lets pass."""
+    refused = project.run("--set", "gate.max_kl=900", "--set", "gate.min_win_rate_low=1.0")
+    return refused, project.run("--params", "tiny.yaml")

@@ -165,18 +165,17 @@ def test_dvc_names_every_output(first: dict[str, Any], project: Project) -> None
     assert json.loads(done.stdout) == {}
 
 
-def test_approval_is_bound_to_evidence(first: dict[str, Any], project: Project) -> None:
+def test_approval_is_bound_to_evidence(judged: tuple[dict[str, Any], dict[str, Any]], project: Project) -> None:
     """A verdict cannot be forged by an alias, a tag or an edited record; an honest approval makes the champion."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project.folder}/.attestrl/mlflow.db")
-    refused = project.run("--set", "gate.min_win_rate_low=1.0")
+    refused, passed = judged
     assert refused["exit_code"] == 1
     assert refused["gate"]["verdict"] == "refuse"
     client.set_tag(refused["mlflow_run_id"], "attestrl.gate", "pass")
     no = project.typed("approve", refused["run_id"], "--reason", "because")
     assert no.returncode == 1
-    passed = project.run("--set", "gate.min_win_rate_low=0.0")
     yes = project.typed("approve", passed["run_id"], "--reason", "figures looked at")
     assert yes.returncode == 0, yes.stderr
     assert passed["policy"]["sha256"][:12] in yes.stderr
