@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -76,6 +77,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(group: str) -> int:
     return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    keep_what_is_loaded()
+
+
+def keep_what_is_loaded() -> None:
+    """It stays: every training collects garbage, and would look through half a million objects for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +188,7 @@ def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder:
         table.write_parquet(processed / f"{side}.parquet")
     for stage in ("base", "sft", "reward"):
         run_stage_in(folder, stage)
+    keep_what_is_loaded()  # by the stages
     return folder
 
 
