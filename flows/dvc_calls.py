@@ -32,13 +32,13 @@ def cold(arguments: list[str], environment: Mapping[str, str]) -> int:
 @contextlib.contextmanager
 def caller(stages: Sequence[str]) -> Iterator[Call]:
     """What runs DVC for these stages in a row. A fork is safe on Linux alone."""
-    if sys.platform != "linux" or len(stages) <= FEW:
+    late = stages[:1] == paths.STAGES[:1]  # that one may refuse the data, and then nothing follows
+    if sys.platform != "linux" or len(stages) - late <= FEW:
         yield cold
         return
     with contextlib.ExitStack() as held:
-        early = stages[0] != paths.STAGES[0]  # that one may refuse the data, and then nothing follows
-        warm = Warm(held, waits=early)
-        if early:
+        warm = Warm(held, waits=not late)
+        if not late:
             warm.load()
         yield warm
 

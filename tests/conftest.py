@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -76,6 +77,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(group: str) -> int:
     return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    keep_what_is_loaded()
+
+
+def keep_what_is_loaded() -> None:
+    """It stays: every training collects garbage, and would look through half a million objects for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +188,7 @@ def trained_project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder:
         table.write_parquet(processed / f"{side}.parquet")
     for stage in ("base", "sft", "reward"):
         run_stage_in(folder, stage)
+    keep_what_is_loaded()  # by the stages
     return folder
 
 
@@ -209,7 +221,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, o
 def first_run(project: "Project") -> dict[str, Any]:
     """Undisturbed: from a folder below, for a user without a server, whose home is read-only, far from UTC, who shares
     nothing."""
-    from tests.end_to_end.conftest import clean_environment
+    from tests.typed import clean_environment
 
     started = time.monotonic()
     elsewhere = clean_environment() | {"HOME": "/proc", "TZ": "Asia/Kathmandu"}
@@ -228,3 +240,10 @@ def first(project: "Project") -> dict[str, Any]:
     """Record of the project's first run."""
     record: dict[str, Any] = json.loads((project.folder.parent / "first.json").read_text(encoding="utf-8"))
     return record
+
+
+@pytest.fixture(scope="session")
+def judged(first: dict[str, Any], project: "Project") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Records of two more runs, whose stages are cached: one that the gate refuses, one that it lets pass."""
+    refused = project.run("--set", "gate.max_kl=900", "--set", "gate.min_win_rate_low=1.0")
+    return refused, project.run("--params", "tiny.yaml")

@@ -3,13 +3,14 @@
 import psutil
 
 
-def started_by(pid: int) -> dict[int, str]:
-    """Command line by process of all that `pid` started and these in turn; one string, since a fork has its title in one
-    piece. A process that ends meanwhile is left out."""
-    found = {}
+def started_by(pid: int, words: str = "") -> list[int]:
+    """Processes that `pid` started, and these in turn, in whose command line these words are; it is read as one string, since
+    a fork has its title in one piece. A process that ends meanwhile is left out."""
+    found = []
     for process in psutil.Process(pid).children(recursive=True):
         try:
-            found[process.pid] = " ".join(process.cmdline())
+            if words in " ".join(process.cmdline()):
+                found.append(process.pid)
         except psutil.Error:
             continue
     return found
@@ -17,4 +18,4 @@ def started_by(pid: int) -> dict[int, str]:
 
 def stage_of(pid: int, name: str) -> list[int]:
     """Processes below `pid` that make a stage."""
-    return [process for process, command in started_by(pid).items() if f"-m tasks.{name}" in command]
+    return started_by(pid, f"-m tasks.{name}")

@@ -1,7 +1,6 @@
 """A copy of the project with a shrunken configuration, run through the command that a user types."""
 
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from governance.entry import Entry
 from governance.erasure import holders
 from governance.ledger import Ledger
+from tests import typed
 from tests.conftest import give_store
 from tests.end_to_end.kept import ROOT, files, kept
 
@@ -34,7 +34,11 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """Of a user whose team has a Prefect server, which saves every command the start of one of its own."""
-        return clean_environment() | {"PREFECT_API_URL": self.orchestrator}
+        return typed.clean_environment() | {"PREFECT_API_URL": self.orchestrator}
+
+    def typed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that starts no stage, inside this process."""
+        return typed.attestrl(self.folder, *arguments, PREFECT_API_URL=self.orchestrator)
 
     def attestrl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "flows.cli", *arguments, **options)
@@ -50,12 +54,6 @@ class Project:
         done = self.attestrl("run", "--json", *arguments, **options)
         assert done.stdout, done.stderr[-4000:]
         return json.loads(done.stdout)
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment of a user who activated the virtual environment and exported nothing."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_", "PREFECT_", "DVC_"))}
-    return kept | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", "")))}
 
 
 def copy_project(to: Path) -> Path:

@@ -71,7 +71,7 @@ def test_preferences_of_a_check(case: str, untouched: Project, tmp_path: Path) -
     file = tmp_path / "pairs.jsonl"
     file.write_bytes(content)
     out = tmp_path / "out"
-    done = untouched.attestrl("check", "poisoning", "--preferences", str(file), "--out", str(out))
+    done = untouched.typed("check", "poisoning", "--preferences", str(file), "--out", str(out))
     refused(done, 2, ("pairs.jsonl", *words))
     assert not out.exists()
 
@@ -81,7 +81,7 @@ def test_votes_of_a_check(case: str, untouched: Project, tmp_path: Path) -> None
     content, words = VOTES[case]
     file = tmp_path / "votes.jsonl"
     file.write_bytes(content)
-    done = untouched.attestrl("check", "annotators", "--votes", str(file), "--out", str(tmp_path / "out"))
+    done = untouched.typed("check", "annotators", "--votes", str(file), "--out", str(tmp_path / "out"))
     refused(done, 2, ("votes.jsonl", *words))
     assert not (tmp_path / "out").exists()
 
@@ -91,7 +91,7 @@ def test_golden_items_that_nobody_voted_on(untouched: Project, tmp_path: Path) -
     votes.write_bytes(lines(*(VOTE | {"annotator_id": f"ann-{k}"} for k in range(20))))
     golden.write_text("item_id,gold_choice\n77,1\n")
     arguments = ["--votes", str(votes), "--golden", str(golden), "--out", str(tmp_path / "out")]
-    refused(untouched.attestrl("check", "annotators", *arguments), 2, ("golden.csv", "votes"))
+    refused(untouched.typed("check", "annotators", *arguments), 2, ("golden.csv", "votes"))
     assert not (tmp_path / "out").exists()
 
 
@@ -107,18 +107,19 @@ def test_golden_items_that_nobody_voted_on(untouched: Project, tmp_path: Path) -
     ],
 )
 def test_parameters(arguments: list[str], words: tuple[str, ...], own: Project) -> None:
-    refused(own.attestrl("run", *arguments), 2, words)
+    refused(own.typed("run", *arguments), 2, words)
 
 
 def test_an_edited_params_file(own: Project) -> None:
     file = own.folder / "params.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("kl_coef: 0.05", "kl_coef: little\n  kl_coeff: 0.05"), encoding="utf-8")
-    refused(own.attestrl("run"), 2, ("params.yaml", "ppo.kl_coef is wrong"))
+    refused(own.typed("run"), 2, ("params.yaml", "ppo.kl_coef is wrong"))
 
 
 def test_no_valid_pair(own: Project) -> None:
-    """Every row says the same twice, so that none can train anything."""
+    """Every row says the same twice, so that none can train anything. What else the stage refuses takes the same way to the
+    person; tests/tasks/test_validate.py has the sentences."""
     file = own.folder / "data/raw/same.jsonl"
     file.write_bytes(lines(*(PAIR | {"prompt": f"{i}?", "rejected": PAIR["chosen"]} for i in range(30))))
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/same.jsonl", "--until", "validate"]
@@ -129,18 +130,11 @@ def test_no_valid_pair(own: Project) -> None:
     assert "pairs" in failed[1].data["message"]
 
 
-def test_duplicate_ids_are_named(own: Project) -> None:
-    file = own.folder / "data/raw/twice.jsonl"
-    file.write_bytes(lines(*(PAIR | {"id": "x" if i < 9 else str(i), "prompt": f"{i}?"} for i in range(30))))
-    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/twice.jsonl", "--until", "validate"]
-    refused(own.attestrl("run", *arguments), 2, ("share their id", "quarantine.jsonl"))
-    assert [p for p in (own.folder / "data/interim/valid").rglob("*") if p.is_file()] == []
-
-
-def test_a_hub_name_without_a_network(own: Project) -> None:
-    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=nobody/nothing", "--until", "ingest"]
+def test_a_hub_name_without_a_network(untouched: Project, tmp_path: Path) -> None:
+    arguments = ["--preferences", "nobody/nothing", "--out", str(tmp_path / "out")]
     nowhere = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}  # where nobody listens
-    refused(own.attestrl("run", *arguments, env=own.environment | nowhere), 3, ("nobody/nothing", "network"))
+    done = untouched.attestrl("check", "poisoning", *arguments, env=untouched.environment | nowhere)
+    refused(done, 3, ("nobody/nothing", "network"))
 
 
 def test_a_prefect_server_that_is_not_there(own: Project) -> None:
@@ -155,7 +149,7 @@ def test_a_model_without_weights(own: Project) -> None:
     folder = own.folder / "data/raw/hollow"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    refused(own.attestrl("run", "--set", "base.model=data/raw/hollow"), 2, ("hollow", "safetensors"))
+    refused(own.typed("run", "--set", "base.model=data/raw/hollow"), 2, ("hollow", "safetensors"))
 
 
 def base_without(token: str, own: Project) -> subprocess.CompletedProcess[str]:
@@ -232,4 +226,4 @@ def test_a_report_folder_that_is_a_file(untouched: Project, tmp_path: Path) -> N
     (tmp_path / "out").write_text("in the way")
     pairs = untouched.folder / "data/raw/hh_rlhf/small.jsonl"
     arguments = ["--preferences", str(pairs), "--out", str(tmp_path / "out" / "report")]
-    refused(untouched.attestrl("check", "poisoning", *arguments), 2, ("out",))
+    refused(untouched.typed("check", "poisoning", *arguments), 2, ("out",))

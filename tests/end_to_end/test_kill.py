@@ -20,13 +20,13 @@ from governance.digest import sha256_path
 from tasks.paths import STAGES
 from tests.end_to_end.conftest import (
     Project,
-    clean_environment,
     digests,
     entries,
     half_written,
     small_project,
 )
 from tests.processes import stage_of, started_by
+from tests.typed import clean_environment
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("killed")]
 WAIT = 180
@@ -76,15 +76,10 @@ def victims(run: subprocess.Popen[str], kind: str, name: str) -> list[int]:
     """
     if run.poll() is not None:
         return []
-    children = started_by(run.pid)
-    stage = stage_of(run.pid, name)
-    named = {
-        "stage": stage,
-        "dvc": [pid for pid, command in children.items() if "-m dvc" in command] if stage else [],
-        "command": [run.pid],
-        "everything": [*children, run.pid],
-    }
-    return named[kind] or [run.pid]
+    if kind == "everything":
+        return [*started_by(run.pid), run.pid]
+    dvc, stage = started_by(run.pid, "-m dvc"), stage_of(run.pid, name)  # in this order, or DVC may be the next stage's
+    return {"stage": stage, "dvc": dvc if stage else [], "command": []}[kind] or [run.pid]
 
 
 def records(project: Project, stages: Sequence[str]) -> dict[str, str]:

@@ -17,8 +17,9 @@ import polars as pl
 import pytest
 
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import Project, clean_environment, entries, mlflow_ids, outcomes
+from tests.end_to_end.conftest import Project, entries, mlflow_ids, outcomes
 from tests.flows.browser import CHROMIUM
+from tests.typed import clean_environment
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 MODELS = {"data/models/base", "data/models/sft", "data/models/reward", "data/models/judge", "data/models/policy"}
@@ -114,7 +115,7 @@ def _as_shown(page: Path, profile: Path) -> str:
 
 
 def test_ledger_verifies(first: dict[str, Any], project: Project) -> None:
-    done = project.attestrl("ledger", "verify", "--json")
+    done = project.typed("ledger", "verify", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found["ok"]
@@ -164,24 +165,23 @@ def test_dvc_names_every_output(first: dict[str, Any], project: Project) -> None
     assert json.loads(done.stdout) == {}
 
 
-def test_approval_is_bound_to_evidence(first: dict[str, Any], project: Project) -> None:
+def test_approval_is_bound_to_evidence(judged: tuple[dict[str, Any], dict[str, Any]], project: Project) -> None:
     """A verdict cannot be forged by an alias, a tag or an edited record; an honest approval makes the champion."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project.folder}/.attestrl/mlflow.db")
-    refused = project.run("--set", "gate.min_win_rate_low=1.0")
+    refused, passed = judged
     assert refused["exit_code"] == 1
     assert refused["gate"]["verdict"] == "refuse"
     client.set_tag(refused["mlflow_run_id"], "attestrl.gate", "pass")
-    no = project.attestrl("approve", refused["run_id"], "--reason", "because")
+    no = project.typed("approve", refused["run_id"], "--reason", "because")
     assert no.returncode == 1
-    passed = project.run("--set", "gate.min_win_rate_low=0.0")
-    yes = project.attestrl("approve", passed["run_id"], "--reason", "figures looked at")
+    yes = project.typed("approve", passed["run_id"], "--reason", "figures looked at")
     assert yes.returncode == 0, yes.stderr
     assert passed["policy"]["sha256"][:12] in yes.stderr
     champion = client.get_model_version_by_alias("attestrl-policy", "champion")
     assert str(champion.version) == passed["policy"]["version"]
-    twice = project.attestrl("reject", passed["run_id"], "--reason", "again")
+    twice = project.typed("reject", passed["run_id"], "--reason", "again")
     assert twice.returncode == 2
 
 
@@ -224,7 +224,7 @@ def test_the_readmes_check_commands_work(first: dict[str, Any], project: Project
     commands = [shlex.split(c) for c in re.findall(r"^attestrl (check .+)$", readme, re.MULTILINE)]
     assert len(commands) == 2
     for command in commands:
-        done = project.attestrl(*command)
+        done = project.typed(*command)
         assert done.returncode == 0, done.stderr
     table = pl.read_csv(project.folder / "reports/rte/annotators.csv")
     assert table.columns[:5] == ["annotator_id", "flag", "score", "weight", "reason"]

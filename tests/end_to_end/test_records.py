@@ -1,7 +1,5 @@
-"""The evidence of a real run: complete, valid by the reference validators, verified as an auditor does it.
-
-Runs after test_pipeline, in the same project: its stages are cached then.
-"""
+"""The evidence of a real run whose stages are cached: complete, valid by the reference validators, verified as an auditor
+does it."""
 
 import json
 import os
@@ -20,15 +18,15 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("pipeline")]
 
 
 @pytest.fixture(scope="module")
-def record(project: Project) -> dict[str, Any]:
-    return project.run("--params", "tiny.yaml")
+def record(judged: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    return judged[1]
 
 
 @pytest.fixture(scope="module")
 def unpacked(project: Project, record: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundle = project.folder / "evidence.zip"
-    assert project.attestrl("evidence", "export", record["run_id"], "--out", str(bundle)).returncode == 0
-    assert project.attestrl("evidence", "key", "--out", "public.pem").returncode == 0
+    assert project.typed("evidence", "export", record["run_id"], "--out", str(bundle)).returncode == 0
+    assert project.typed("evidence", "key", "--out", "public.pem").returncode == 0
     folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(bundle) as z:
         z.extractall(folder)

@@ -1,30 +1,11 @@
-"""The command as a person types it, in a project folder made for the test."""
+"""A project folder made for the test."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def attestrl(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """`changes`: of the environment."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATTESTRL_", "MLFLOW_"))}
-    environment |= {"PYTHONPATH": str(ROOT)} | changes
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from governance.entry import Entry
 from governance.errors import GateRefused
 from governance.ledger import Ledger
 from tests.conftest import ROOT, give_store
-from tests.flows.conftest import attestrl
 from tests.governance.conftest import notary_of
 from tests.governance.judged import RUN, SOURCE, make_judged
+from tests.typed import attestrl
 
 
 @pytest.fixture(scope="module")

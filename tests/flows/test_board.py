@@ -9,7 +9,7 @@ from rich.console import Console
 from flows.board import Board, table, write_metrics
 from governance.entry import Event
 from governance.ledger import Ledger
-from tests.flows.conftest import attestrl
+from tests.typed import attestrl
 
 FIRST, SECOND = "20260101T000000Z-0a1b2c3d", "20260101T000000Z-1a1b2c3d"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import typed
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,7 +45,7 @@ def test_unknown_command_is_usage(tmp_path: Path) -> None:
     ],
 )
 def test_a_refusal_is_one_document_too(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    done = attestrl(*arguments, "--json", cwd=tmp_path)
+    done = typed.attestrl(tmp_path, *arguments, "--json")
     said = json.loads(done.stdout)
     assert (said["status"], said["exit_code"]) == ("failed", 2)
     assert done.returncode == 2

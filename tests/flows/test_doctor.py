@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.flows.conftest import attestrl
+from tests.typed import attestrl
 
 
 def findings(folder: Path, *, code: int, **environment: str) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,8 @@ import pytest
 from flows import dvc_calls
 from flows.dvc_calls import Call, Warm, cold
 from tasks.paths import STAGES
-from tests.end_to_end.conftest import clean_environment
 from tests.processes import started_by
+from tests.typed import clean_environment
 
 STAGE = """
 import os, sys
@@ -59,8 +59,7 @@ def test_forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with dvc_calls.caller(STAGES) as call:
         assert isinstance(call, Warm)
         assert run(call, "refused", code=3) != 0
-        loading = [said for said in started_by(os.getpid()).values() if "flows.warm_dvc" in said]
-        assert not loading, "nothing follows a first stage that refuses its data"
+        assert not started_by(os.getpid(), "flows.warm_dvc"), "nothing follows a first stage that refuses its data"
         assert run(call, "early") == 0  # the libraries are not loaded yet
         assert left(project) == "__main__ early False"
         wait_until_ready(call)
@@ -95,6 +94,8 @@ def wait_until_ready(call: Warm) -> None:
         time.sleep(0.1)
 
 
-def test_few_stages_load_for_themselves() -> None:
-    with dvc_calls.caller(STAGES[-dvc_calls.FEW :]) as call:
+@pytest.mark.parametrize("stages", [(), STAGES[-dvc_calls.FEW :], STAGES[: dvc_calls.FEW + 1]])
+def test_few_stages_load_for_themselves(stages: tuple[str, ...]) -> None:
+    """Also those that are left after the first of all, which loads nothing."""
+    with dvc_calls.caller(stages) as call:
         assert call is cold

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from governance.ledger import Ledger
-from tests.flows.conftest import attestrl
 from tests.governance.conftest import notary_of
 from tests.governance.runs import RUN, make_run
+from tests.typed import attestrl
 
 
 def test_export_and_verify(empty_project: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import attestrl
+from tests.typed import attestrl
 
 
 def test_an_incident_from_the_first_report_to_its_end(empty_project: Path) -> None:

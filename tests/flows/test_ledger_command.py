@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from governance.entry import Event
 from governance.ledger import Ledger
-from tests.flows.conftest import attestrl
+from tests.typed import attestrl
 
 
 @pytest.fixture

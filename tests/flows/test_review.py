@@ -13,7 +13,7 @@ from flows.review import application, bound, export
 from governance.errors import BadInput
 from tasks.formats import read_preferences
 from tasks.review_store import GOLDEN_EVERY, LEASE, ReviewStore
-from tests.flows.conftest import attestrl
+from tests.typed import attestrl
 
 PROMPT = [{"role": "user", "content": "<b>Hi</b>"}]
 

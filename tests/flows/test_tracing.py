@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tests.end_to_end.conftest import clean_environment
+from tests.typed import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOW = """

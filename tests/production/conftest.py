@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.end_to_end.conftest import clean_environment
+from tests.typed import clean_environment
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SECRETS = {

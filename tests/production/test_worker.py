@@ -24,9 +24,10 @@ import yaml
 from flows.elsewhere import START_SECONDS
 from governance.digest import sha256_path
 from tests import servers
-from tests.end_to_end.conftest import Project, clean_environment, outcomes
+from tests.end_to_end.conftest import Project, outcomes
 from tests.processes import stage_of, started_by
 from tests.servers import wait_until
+from tests.typed import clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.production, pytest.mark.xdist_group("workers")]
 POOL = "trainers"
@@ -158,10 +159,10 @@ def wait_for(
     """Until a worker is in this part of its life; `step` is that of the last checkpoint before."""
     began = {
         "clone": lambda: any(folder.glob("*/project")),
-        "pull": lambda: "dvc pull" in "\n".join(started_by(process.pid).values()),
+        "pull": lambda: bool(started_by(process.pid, "dvc pull")),
         "start": lambda: bool(stage_of(process.pid, "ppo")),
         "training": lambda: newest(team) > step,
-        "push": lambda: "dvc push" in "\n".join(started_by(process.pid).values()),
+        "push": lambda: bool(started_by(process.pid, "dvc push")),
     }[part]
     deadline = time.monotonic() + WAIT
     while not began():

@@ -44,8 +44,8 @@ def pairs(folder: Path, n: int) -> None:
     words = np.array([f"word{k}" for k in range(3000)])
     folder.mkdir()
     with (folder / "pairs.jsonl").open("w", encoding="utf-8") as out:
-        for k in range(n):
-            said = {name: " ".join(rng.choice(words, 50)) for name in ("prompt", "chosen", "rejected")}
+        for k, texts in enumerate(rng.choice(words, (n, 3, 50))):
+            said = dict(zip(("prompt", "chosen", "rejected"), map(" ".join, texts), strict=True))
             out.write(json.dumps({"id": f"r{k}", **said}) + "\n")
 
 

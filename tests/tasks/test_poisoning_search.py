@@ -1,5 +1,6 @@
 """The check on planted attacks of many kinds in simulated pairs, and on real pairs, where it must find nothing."""
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -28,7 +29,12 @@ def settings() -> params.Poisoning:
 
 
 def simulated(seed: int) -> Rows:
-    """Pairs whose better answer can be told by its words, four times out of five."""
+    """Pairs whose better answer can be told by its words, four times out of five; the caller's to change."""
+    return [dict(row) for row in drawn(seed)]
+
+
+@functools.cache
+def drawn(seed: int) -> Rows:
     rng = np.random.default_rng(seed)
     words, good, bad = (np.array([f"{kind}{k}" for k in range(200)]) for kind in ("word", "good", "bad"))
     rows = []

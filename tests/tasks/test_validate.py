@@ -103,6 +103,15 @@ def test_no_valid_pair_is_bad_input(tmp_path: Path) -> None:
         run_stage_in(folder, "validate")
 
 
+def test_many_rows_that_share_their_id_are_bad_input(tmp_path: Path) -> None:
+    folder = project(tmp_path, [pair("x" if k < 9 else f"r{k}", f"Question {k}?") for k in range(30)])
+    sentence = r"9 of 30 rows of preferences share their id with other rows, such as x.*quarantine\.jsonl"
+    with pytest.raises(BadInput, match=sentence) as refused:
+        run_stage_in(folder, "validate", validate={"max_quarantine_share": 0.05})
+    assert refused.value.exit_code == 2
+    assert not [p for p in (folder / paths.VALID).rglob("*") if p.is_file()]
+
+
 def test_pages_of_a_large_table_say_that_they_show_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_checks, "SAMPLE", 20)
     folder = project(tmp_path, GOOD + BAD)

@@ -45,6 +45,7 @@ SETTINGS = {
 }
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [13], [14, 15]] * 8
 STOP = 1
+WHOLE = 10_000  # tokens of a microbatch that holds a whole batch: for what takes many steps, whatever the microbatch is
 LIKED = 256  # the scorer counts tokens from here on: half of the vocabulary
 
 
@@ -168,14 +169,14 @@ def test_same_seed_same_bytes_and_the_reference_stays(tiny_model_folder: Path) -
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_learns_what_is_rewarded(tiny_model_folder: Path, seed: int) -> None:
     settings = {"episodes": 32 * 40, "learning_rate": 5e-3, "kl_coef": 0.0, "max_new_tokens": 4}
-    settings["value"] = ("separate", "shared")[seed % 2]
+    settings |= {"value": ("separate", "shared")[seed % 2], "microbatch_tokens": WHOLE}
     history = list(trainer(tiny_model_folder, seed, **settings).train(PROMPTS))
     assert history[-1]["objective/scores"] > history[0]["objective/scores"] + 0.15
     assert history[-1]["objective/kl"] > 0
 
 
 def test_a_strong_kl_penalty_holds_the_policy_back(tiny_model_folder: Path) -> None:
-    settings = {"episodes": 32 * 25, "learning_rate": 5e-3}
+    settings = {"episodes": 32 * 25, "learning_rate": 5e-3, "microbatch_tokens": WHOLE}
     free, held = (
         [m["objective/kl"] for m in trainer(tiny_model_folder, **settings, kl_coef=coef).train(PROMPTS)]
         for coef in (0.0, 2.0)
