@@ -119,7 +119,7 @@ def test_an_edited_params_file(own: Project) -> None:
 
 def test_no_valid_pair(own: Project) -> None:
     """Every row says the same twice, so that none can train anything. What else the stage refuses takes the same way to the
-    person; tests/tasks/test_validate.py has the sentences."""
+    person."""
     file = own.folder / "data/raw/same.jsonl"
     file.write_bytes(lines(*(PAIR | {"prompt": f"{i}?", "rejected": PAIR["chosen"]} for i in range(30))))
     arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/same.jsonl", "--until", "validate"]
@@ -128,6 +128,15 @@ def test_no_valid_pair(own: Project) -> None:
     failed = entries(own, "stage.failed", "run.failed")[-2:]
     assert [(e.type, e.run_id) for e in failed] == [(t, failed[0].run_id) for t in ("stage.failed", "run.failed")]
     assert "pairs" in failed[1].data["message"]
+
+
+@pytest.mark.slow  # tests/tasks/test_validate.py says the same of the stage alone
+def test_duplicate_ids_are_named(own: Project) -> None:
+    file = own.folder / "data/raw/twice.jsonl"
+    file.write_bytes(lines(*(PAIR | {"id": "x" if i < 9 else str(i), "prompt": f"{i}?"} for i in range(30))))
+    arguments = ["--params", "tiny.yaml", "--set", "ingest.preferences=data/raw/twice.jsonl", "--until", "validate"]
+    refused(own.attestrl("run", *arguments), 2, ("share their id", "quarantine.jsonl"))
+    assert [p for p in (own.folder / "data/interim/valid").rglob("*") if p.is_file()] == []
 
 
 def test_a_hub_name_without_a_network(untouched: Project, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_worker_that_is_killed_before_its_flow_run_begins_is_noticed(orchestra
     with worker(tmp_path / "worker", environment, "early") as process:
         wait_until(lambda: "started" in (tmp_path / "worker/log").read_text())
         run = subprocess.Popen([sys.executable, "-c", script], env=environment)
-        wait_until(lambda: "-m prefect." in "\n".join(started_by(process.pid).values()), tmp_path / "worker/log")
+        wait_until(lambda: bool(started_by(process.pid, "-m prefect.")), tmp_path / "worker/log")
         kill(process, tmp_path / "worker")
         assert "Beginning flow run" not in (tmp_path / "worker/log").read_text()
         assert run.wait(timeout=START_SECONDS / 2) == 0
