@@ -143,7 +143,7 @@ class Oversight(ModelPairs):
         if self.protocol == "recursive_reward":
             raise ValueError(
                 "protocol: recursive_reward trains an assistant from each level's judgements, which is there for trees alone "
-                "(docs/oversight.md); set it to direct, consultancy, debate or amplification"
+                "(docs/oversight.md); choose another"
             )
         return self
 
