@@ -189,7 +189,7 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
         section |= {"bf16": record["notes"]["bf16"]}  # params.yaml may leave it to the device
     if stage in ("sft", "reward", "ppo"):
         section |= {f"lora.{k}": v for k, v in settings.lora.model_dump().items()}
-    if stage in ("reward", "ppo") and settings.reward.criteria:
+    if stage in ("reward", "ppo") and (settings.reward.criteria or settings.stakeholders.distribution):
         section |= {f"stakeholders.{k}": v for k, v in settings.stakeholders.model_dump().items() if v is not None}
     if _by_steps(name, settings):
         section |= {f"process.{k}": v for k, v in settings.process.model_dump().items()}
@@ -268,6 +268,7 @@ def _figures(name: str, record: dict[str, Any], done: set[str]) -> list[dict[str
             "length/correlation",
             "principles/",
             "oversight/",
+            "distribution/",
             *STEPS,
         ),
         "judge": ("accuracy/judge",),

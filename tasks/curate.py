@@ -9,6 +9,7 @@ import polars as pl
 from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
+from tasks.both_ways import AGAINST, both_ways
 from tasks.criterion_votes import voted_rows
 from tasks.group_votes import by_group, found_names, group_names, without_parents
 from tasks.progress import bar
@@ -38,9 +39,7 @@ def body(stage: Stage) -> None:
     preferences = preferences.filter(~pl.col("id").is_in(list(poisoned)))
     derived = {DERIVED_DEMONSTRATION + i for i in poisoned}
     demonstrations = demonstrations.filter(~pl.col("id").is_in(list(poisoned | derived)))
-    own, groups = _by_group(stage, votes, annotators)
-    weighted, disputed = weigh(preferences, pl.concat([votes, own]), annotators)
-    weighted = without_parents(weighted, groups.get("groups", []), PAIRS)
+    weighted, disputed, groups = _weighted(stage, preferences, votes, annotators)
     aside += disputed
     counts = {}
     with bar(len(SIDES), "curate", "side") as progress:
@@ -55,18 +54,30 @@ def body(stage: Stage) -> None:
     stage.log_metrics({f"rows/{s}": float(n) for s, n in counts.items()} | {"rows/set_aside": float(len(aside))})
 
 
+def _weighted(
+    stage: Stage, preferences: pl.DataFrame, votes: pl.DataFrame, annotators: pl.DataFrame
+) -> tuple[pl.DataFrame, list[dict[str, Any]], dict[str, Any]]:
+    """(rows with a column `weight`, rows set aside, what the summary says of whoever disagrees)."""
+    if stage.params.stakeholders.distribution:
+        rows, aside = both_ways(preferences, votes, annotators)
+        return rows, aside, {"said_against": int(rows["id"].str.ends_with(AGAINST).sum())}
+    own, groups = _by_group(stage, votes, annotators)
+    rows, aside = weigh(preferences, pl.concat([votes, own]), annotators)
+    return without_parents(rows, groups.get("groups", []), PAIRS), aside, groups
+
+
 def _by_group(stage: Stage, votes: pl.DataFrame, annotators: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     """(votes that count for a group of people apart, what the summary says of the groups); nothing of either where
     `stakeholders` has no groups. Groups are found among people whose votes count."""
     asked = stage.params.stakeholders
     if not asked.grouped:
         return votes.clear(), {}
-    if asked.by is None:
+    if isinstance(asked.found, int) and asked.found:
         trusted = votes.join(annotators.filter(pl.col("weight") > 0), on="annotator_id", how="semi")
         named, said = found_names(trusted, asked.found, asked.least_people)
     else:
         people = pl.read_parquet(stage.input_table(paths.PEOPLE, "curation"))
-        named, said = group_names(people, asked.by, str(stage.params.ingest.annotators)), {}
+        named, said = group_names(people, str(asked.by), str(stage.params.ingest.annotators)), {}
     own, groups, hidden = by_group(votes, named, asked.least_people)
     return own, {"groups": groups, "groups_of_too_few_people": hidden} | said
 

@@ -21,6 +21,7 @@ from tasks.plots import canvas, save
 from tasks.progress import bar
 from tasks.rlhf.best_of_n import best_of_n_kl
 from tasks.rlhf.branches import answer_scores
+from tasks.rlhf.distributional import spread
 from tasks.rlhf.encoding import encode_prompts
 from tasks.rlhf.ensembles import load_ensemble
 from tasks.rlhf.models import load_tokenizer
@@ -53,6 +54,8 @@ def body(stage: Stage) -> None:
     rows = _metrics(stage, responses, scores)
     if stage.params.reward.criteria:
         rows += _welfare(stage, responses)
+    if stage.params.stakeholders.distribution:
+        rows += _spreads(stage, responses)
     groups = _by_group(stage, table, scores["judge"])
     write_json(stage.report / "metrics.json", {**digests, "metrics": rows + groups})
     write_jsonl(stage.report / "samples.jsonl", _samples(stage, table, responses, scores["judge"]))
@@ -183,6 +186,20 @@ def _welfare(stage: Stage, responses: dict[str, Responses]) -> list[dict[str, An
     given = (list(criteria.values()), settings.samples_per_prompt, decided.rule, decided.quantile, settings.level)
     others = other_choices(by_head, *given) if min(criteria.values()) >= 0 and any(criteria.values()) else {}
     return rows + [_row(f"other_choice/policy_by_{rule}", rate) for rule, rate in others.items()]
+
+
+def _spreads(stage: Stage, responses: dict[str, Responses]) -> list[dict[str, Any]]:
+    """Mean σ of the judge's distributions of the responses of SFT and the policy: whether people differ more about the policy's."""
+    settings = stage.params.evaluate
+    drawn: dict[str, Any] = {"level": settings.level, "resamples": settings.bootstrap, "seed": stage.seed}
+    heads = _score(paths.JUDGE, {name: responses[name] for name in ("sft", "policy")}, heads_apart=True)
+    rows = []
+    for name, scores in heads.items():
+        sigma = spread(torch.from_numpy(scores[:, 1])).numpy()
+        prompts = np.arange(len(sigma)) // settings.samples_per_prompt
+        interval = bootstrap_mean(sigma, clusters=prompts, **drawn)
+        rows.append(_row(f"spread/{name}", Rate(float(sigma.mean()), *interval, len(sigma))))
+    return rows
 
 
 def _by_group(stage: Stage, table: pl.DataFrame, judge: dict[str, np.ndarray]) -> list[dict[str, Any]]:

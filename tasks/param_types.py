@@ -20,6 +20,16 @@ def _auto_or_count(value: object) -> object:
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_count)]
 
 
+def _groups_or_distribution(value: object) -> object:
+    """As `_auto_or_count`."""
+    if value != "distributional" and (type(value) is not int or value < 0):
+        raise ValueError(f"write distributional, or a whole number of 0 or more, not {value!r}")
+    return value
+
+
+GroupsOrDistribution = Annotated[int | Literal["distributional"], BeforeValidator(_groups_or_distribution)]
+
+
 class Section(BaseModel):
     """A part of the file."""
 

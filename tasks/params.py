@@ -182,21 +182,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _heads_for_groups(self) -> "Params":
-        weights = self.reward.criteria.values()
-        if self.stakeholders.by is not None and not weights:
-            raise ValueError("stakeholders.by: name the groups in reward.criteria, each with its weight")
-        names = [f"group-{k}" for k in range(1, self.stakeholders.found + 1)]
-        if names and sorted(self.reward.criteria) != sorted(names):
-            raise ValueError(
-                f"stakeholders.found: name {', '.join(names)} in reward.criteria, each with its weight, and nobody else"
-            )
+        self.stakeholders.check_heads(self.reward)
         if self.stakeholders.by is not None and self.ingest.annotators is None:
             raise ValueError("stakeholders.by: is a column of the file ingest.annotators, which is null")
-        if self.stakeholders.rule != "utilitarian" and (sum(w > 0 for w in weights) < 2 or any(w < 0 for w in weights)):
-            raise ValueError(
-                f"stakeholders.rule: {self.stakeholders.rule} is of two heads or more; give reward.criteria two with a "
-                "weight above 0, and none below"
-            )
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from tasks.reward_criteria import heads_of
 from tasks.reward_length import debias
 from tasks.reward_measures import LEVEL, RESAMPLES, TEST, measured
 from tasks.rlhf.branches import answer_scores
+from tasks.rlhf.distributional import HEADS
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.ensembles import member_folder, save_rule
 from tasks.rlhf.models import (
@@ -108,7 +109,7 @@ def _train(
         # two heads that start alike would err alike
         seed = stage.seed + (name == "judge") + 2 * (k - 1)
         member = name if k == 1 else f"{name}-{k}"
-        kept.append(checkpoints_of(stage, lineage, member))
+        kept.append(checkpoints_of(stage, lineage | {"loss": recipe["loss"]}, member))
         figures, history = _train_one(stage, member, *rows, tokenizer, member_folder(folder, k), seed, kept[-1])
         best |= figures
         curves += [{(k if k == "step" else f"{member}/{k}"): v for k, v in row.items()} for row in history]
@@ -134,7 +135,7 @@ def _recipe(stage: Stage, name: str) -> dict[str, str]:
     decided = stage.params.stakeholders
     rule = f"quantile {decided.quantile:g}" if decided.rule == "quantile" else decided.rule
     by = {"groups": decided.by} if decided.by else {}
-    loss = stage.params.reward.loss
+    loss = "distributional" if decided.distribution else stage.params.reward.loss
     return {"loss": loss, "criteria": criteria, "length_debias": "yes" if debiased else "no", "rule": rule} | by
 
 
@@ -149,10 +150,13 @@ def _train_one(
     checkpoints: Checkpoints,
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Train one model and save it in `folder`; gives the figures of its best evaluation, and the rows of its curves."""
-    settings = stage.params.reward
+    settings, decided = stage.params.reward, stage.params.stakeholders
     trust = stage.params.base.trust_remote_code
-    heads = list(settings.criteria.values()) or [1.0]
+    named = HEADS if decided.distribution else settings.criteria
+    heads = list(named.values()) or [1.0]
     model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, heads=len(heads), trust_remote_code=trust)
+    if decided.distribution:
+        model.score.weight.data[1] = 0.0  # nothing is known of the spreads yet
     history: list[dict[str, float]] = []
     trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
     if stage.params.sharding == "fsdp2":
@@ -160,13 +164,16 @@ def _train_one(
     if found := checkpoints.latest():
         stage.notes.setdefault("resumed_from_step", {})[name] = found.step
     resume = Resume(settings.save_steps, checkpoints.save, found)
-    best = train_reward(trained, tokenizer, train, dev, settings, seed, curves_into(history), name, resume, heads)
+    log, distribution = curves_into(history), decided.distribution
+    best = train_reward(
+        trained, tokenizer, train, dev, settings, seed, log, name, resume, heads, distribution=distribution
+    )
     trained = plain(trained)
     if stage.follows:
         return best, history
     model = merged(trained)
-    if settings.criteria:
-        declare_heads(model, settings.criteria)
+    if named:
+        declare_heads(model, named)
     shown = _demonstrations(stage, tokenizer)
     if settings.length_debias and name != "judge":
         centre = float(np.mean([np.log(len(answer)) for _, answer in shown]))
@@ -175,9 +182,9 @@ def _train_one(
         effect = dict(zip(settings.criteria or ["score"], slopes, strict=True))
         stage.notes.setdefault("length_effect", {})[name] = effect
     model.config.reward_offset = _offset(stage, model, shown)
-    said = zip(settings.criteria or ["score"], heads, np.ravel(model.config.reward_offset).tolist(), strict=True)
+    said = zip(named or ["score"], heads, np.ravel(model.config.reward_offset).tolist(), strict=True)
     stage.notes.setdefault("heads", {})[name] = {head: {"weight": w, "bias": bias} for head, w, bias in said}
-    declare_rule(model, stage.params.stakeholders.rule, stage.params.stakeholders.quantile)
+    declare_rule(model, decided.rule, decided.quantile, distribution=distribution)
     save_model(model, tokenizer, folder)
     write_jsonl(stage.report / f"history-{name}.jsonl", history)
     picture = stage.report / f"training-{name}.png"
@@ -215,9 +222,16 @@ def _rows(
 
 
 def _refuse_margins(stage: Stage, frame: pl.DataFrame, table: Path) -> None:
-    if stage.params.reward.loss == "plackett_luce" and (frame["margin"].fill_null(0.0) != 0).any():
+    if not (frame["margin"].fill_null(0.0) != 0).any():
+        return
+    if stage.params.reward.loss == "plackett_luce":
         raise BadInput(
             f"{table}: has margins, which belong to pairs; set reward.loss to bradley_terry, or leave the field margin out."
+        )
+    if stage.params.stakeholders.distribution:
+        raise BadInput(
+            f"{table}: has margins, which a distribution of utilities has no place for; leave the field margin out, or set "
+            "stakeholders.found to 0."
         )
 
 
@@ -230,11 +244,13 @@ def _demonstrations(stage: Stage, tokenizer: Any) -> list[tuple[list[int], list[
 
 def _offset(stage: Stage, model: Any, shown: list[tuple[list[int], list[int]]]) -> float | list[float]:
     """Mean score of the demonstrations `shown`, so that after subtraction they score 0 on average; of each head apart
-    where there are criteria."""
+    where there are criteria, and of the mean alone where there is a spread."""
     model.config.reward_offset = 0.0
     rows, lengths = [p + a for p, a in shown], [len(a) for _, a in shown]
     with autocast(stage.params.reward.bf16, model.device):
         scores = answer_scores(model, rows, lengths)
+    if stage.params.stakeholders.distribution:
+        return [float(scores[:, 0].mean()), 0.0]
     if not stage.params.reward.criteria:
         return float(scores.mean())
     means: list[float] = scores.reshape(len(rows), -1).mean(0).tolist()

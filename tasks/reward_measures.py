@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
+from governance.digest import write_jsonl
 from tasks import paths
 from tasks.reward_baselines import bag_of_words_correct, length_correct, length_gaps
 from tasks.reward_calibration import calibrate
 from tasks.reward_criteria import measure
+from tasks.reward_distribution import contested
+from tasks.reward_distribution import measure as measure_distribution
 from tasks.reward_length import correlation_row
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.ensembles import ensemble_scores, load_ensemble
@@ -51,6 +55,8 @@ def measured(stage: Stage, dev: list[RankedRow]) -> list[Row]:
     rows = _metrics(stage, test, margins) + _calibration(stage, dev, test, margins["reward"])
     if stage.params.reward.criteria:
         rows += _by_criterion(stage, dev, test, pairs)
+    if stage.params.stakeholders.distribution:
+        rows += _distribution(stage, dev, test, pairs)
     if stage.params.reward.length_debias:
         rows += _length_left(stage, test, pairs, margins["reward"])
     return rows
@@ -84,14 +90,22 @@ def _margins(
 ) -> np.ndarray:
     """(n,) score of the better less score of the other; (n, C) of C heads apart. `with_length` leaves in what is taken
     off for length."""
+    scores = _scores(stage, folder, pairs, heads_apart=heads_apart, with_length=with_length)
+    margins: np.ndarray = (scores[:, 0] - scores[:, 1]).numpy()
+    return margins.reshape(len(margins), -1) if heads_apart else margins
+
+
+def _scores(
+    stage: Stage, folder: Path, pairs: Pairs, *, heads_apart: bool = False, with_length: bool = False
+) -> torch.Tensor:
+    """(n, 2) scores, of the better answer first; (n, 2, C) of C heads apart."""
     model = load_ensemble(folder, heads_apart=heads_apart, trust_remote_code=stage.params.base.trust_remote_code)
     if with_length:
         for member in model.members:
             member.config.length_effect = None
     rows, lengths = list(chain(*pairs.conversations)), list(chain(*pairs.lengths))
     scores = ensemble_scores(model, rows, lengths=lengths, bf16=stage.params.reward.bf16)
-    margins: np.ndarray = (scores[::2] - scores[1::2]).numpy()
-    return margins.reshape(len(margins), -1) if heads_apart else margins
+    return scores.reshape(-1, 2, *scores.shape[1:])
 
 
 def _calibration(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, margins: np.ndarray) -> list[Row]:
@@ -119,6 +133,20 @@ def _by_criterion(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, pairs:
         if row["value"] is not None:
             table = TRAIN if row["name"].startswith("calibration/temperature") else TEST
             stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
+    return rows
+
+
+def _distribution(stage: Stage, dev: list[RankedRow], test: pl.DataFrame, pairs: Pairs) -> list[Row]:
+    """What the spreads of the reward model's distributions say; writes `contested.jsonl`."""
+    held_out, weights, _ = _pairs_of_rankings(dev)
+    seen: dict[Any, int] = {}  # a pair that is said both ways counts as one
+    numbers = [seen.setdefault(frozenset(map(tuple, answers)), len(seen)) for answers in held_out.conversations]
+    of_test, of_dev = (_scores(stage, paths.REWARD, p, heads_apart=True) for p in (pairs, held_out))
+    drawn: dict[str, Any] = {"level": LEVEL, "resamples": RESAMPLES, "seed": stage.seed}
+    rows = measure_distribution(of_test, of_dev, weights, (rankings_in(test), np.array(numbers)), drawn)
+    write_jsonl(stage.report / "contested.jsonl", contested(test["id"].to_list(), of_test))
+    for row, table in zip(rows, (TEST, TRAIN), strict=True):
+        stage.log_metrics({row["name"]: row["value"]}, model=paths.REWARD, table=table)
     return rows
 
 

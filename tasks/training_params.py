@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.param_types import Count, CountOrAuto, Endpoint, Positive, Section, Share
+from tasks.param_types import Count, CountOrAuto, Endpoint, GroupsOrDistribution, Positive, Section, Share
 from tasks.rlhf.precision import Bf16
 
 
@@ -85,7 +85,7 @@ class Stakeholders(Section):
     """Whose preferences have a head, and how the heads are weighed; a decision about values, so somebody answers for it."""
 
     by: str | None
-    found: Annotated[int, Field(ge=0)]
+    found: GroupsOrDistribution
     least_people: Count
     rule: Literal["utilitarian", "maximin", "nash", "quantile"]
     quantile: Annotated[float, Field(gt=0, lt=1)]
@@ -95,13 +95,50 @@ class Stakeholders(Section):
     @property
     def grouped(self) -> bool:
         """Whether groups of people have heads."""
-        return self.by is not None or self.found > 0
+        return self.by is not None or (not self.distribution and self.found != 0)
+
+    @property
+    def distribution(self) -> bool:
+        """Whether an answer has a distribution of utilities, so that nobody is told apart."""
+        return self.found == "distributional"
+
+    def check_heads(self, reward: Reward) -> None:
+        """Raises ValueError where the reward model has not the heads that this is about."""
+        weights = reward.criteria.values()
+        if self.by is not None and not weights:
+            raise ValueError("stakeholders.by: name the groups in reward.criteria, each with its weight")
+        if isinstance(self.found, str):
+            self._check_distribution(reward)
+            return
+        names = [f"group-{k}" for k in range(1, self.found + 1)]
+        if names and sorted(reward.criteria) != sorted(names):
+            raise ValueError(
+                f"stakeholders.found: name {', '.join(names)} in reward.criteria, each with its weight, and nobody else"
+            )
+        if self.rule != "utilitarian" and (sum(w > 0 for w in weights) < 2 or any(w < 0 for w in weights)):
+            raise ValueError(
+                f"stakeholders.rule: {self.rule} is of two heads or more; give reward.criteria two with a "
+                "weight above 0, and none below"
+            )
+
+    def _check_distribution(self, reward: Reward) -> None:
+        if reward.criteria or reward.length_debias or reward.loss != "bradley_terry":
+            raise ValueError(
+                "stakeholders.found: distributional is of one score of pairs; leave reward.criteria empty, reward.length_debias "
+                "false and reward.loss bradley_terry"
+            )
+        if self.rule not in ("utilitarian", "quantile"):
+            raise ValueError(
+                f"stakeholders.rule: {self.rule} is of groups; a distribution has its mean, utilitarian, and its quantile"
+            )
 
     @model_validator(mode="after")
     def _answered_for(self) -> "Stakeholders":
         if self.found == 1 or (self.found and self.by is not None):
-            raise ValueError("found: is how many groups are found, two or more, where `by` is null; 0: none")
-        decided = self.grouped or self.rule != "utilitarian"
+            raise ValueError(
+                "found: is how many groups are found, two or more, or distributional, where `by` is null; 0: none"
+            )
+        decided = self.grouped or self.distribution or self.rule != "utilitarian"
         if decided and not ((self.approved_by or "").strip() and (self.reason or "").strip()):
             raise ValueError(
                 "approved_by and reason: whose preferences count how is a decision; say who took it, and why"
@@ -143,7 +180,7 @@ class Oversight(ModelPairs):
         if self.protocol == "recursive_reward":
             raise ValueError(
                 "protocol: recursive_reward trains an assistant from each level's judgements, which is there for trees alone "
-                "(docs/oversight.md); set it to direct, consultancy, debate or amplification"
+                "(docs/oversight.md); choose another"
             )
         return self
 

@@ -8,6 +8,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = [p.stem for p in (ROOT / "tasks/methods").glob("*.py") if p.stem not in ("__init__", "interface")]
+PROTOCOLS = [
+    p.stem for p in (ROOT / "tasks/oversight").glob("*.py") if "\nPROTOCOL = " in p.read_text(encoding="utf-8")
+]
+NAMED = {"${method}": METHODS, "${oversight.protocol}": PROTOCOLS}  # what params.yaml fills in in dvc.yaml
+
+
+def filled(dep: str) -> list[str]:
+    """A path of dvc.yaml, with every file that params.yaml can name in it."""
+    for key, names in NAMED.items():
+        if key in dep:
+            return [dep.replace(key, name) for name in names]
+    return [dep]
+
+
 FORBIDDEN = {
     "governance": ("flows", "tasks", "torch", "prefect", "mlflow", "transformers"),
     "tasks/rlhf": ("flows", "governance", "tasks"),
@@ -54,8 +68,18 @@ def test_every_stage_has_a_file_and_an_entry() -> None:
     for name in STAGES:
         assert entries[name]["cmd"] == f"python -m tasks.{name}"
         for path in (d for d in entries[name]["deps"] if d.startswith("tasks/")):
-            for method in METHODS:
-                assert (ROOT / path.replace("${method}", method)).exists(), path
+            for file in filled(path):
+                assert (ROOT / file).exists(), file
+
+
+def test_every_protocol_can_be_chosen() -> None:
+    from tasks.oversight.protocol import configured
+    from tasks.params import load
+
+    settings = load(ROOT / "params.yaml").oversight
+    for name in PROTOCOLS:
+        chosen = settings.model_validate(settings.model_dump() | {"protocol": name})
+        assert callable(configured(chosen.protocol).made(chosen))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +100,10 @@ def test_deps_name_the_code_that_is_used(stage: str) -> None:
         "tasks.yaml_reader",
     }
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
-    deps += [d.replace("${method}", method) for d in deps for method in METHODS]
+    deps = [file for dep in deps for file in filled(dep)]
     seen: set[str] = set()
     todo = [f"tasks.{stage}", *(f"tasks.methods.{method}" for method in METHODS if stage == "ppo")]
+    todo += [f"tasks.oversight.{protocol}" for protocol in PROTOCOLS if stage == "reward"]
     while todo:
         module = todo.pop()
         file = ROOT / (module.replace(".", "/") + ".py")

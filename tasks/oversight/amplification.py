@@ -14,7 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.oversight.protocol import Case, Helper, Judgements, Participants, Question, Statement, helper_of
+from tasks.oversight.protocol import (
+    PARTS,
+    Case,
+    Configured,
+    Helper,
+    Judgements,
+    Participants,
+    Question,
+    Statement,
+    helper_of,
+)
 
 
 @dataclass(frozen=True)
@@ -46,3 +56,6 @@ def statements(helper: Helper, texts: Sequence[str], depth: int) -> list[tuple[s
         return [()] * len(texts)
     answers = dict(zip(different, amplified(helper, different, depth - 1), strict=True))
     return [tuple(helper.stated(part, answers[part]) for part in found) for found in parts]
+
+
+PROTOCOL = Configured(lambda asked: Amplification(asked.turns), lambda _: [None] * PARTS)

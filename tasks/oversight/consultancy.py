@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.oversight.protocol import Case, Judgements, Participants, Question, Statement, expert_of
+from tasks.oversight.protocol import Case, Configured, Judgements, Participants, Question, after, expert_of
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,8 @@ class Consultancy:
         sides = list(self.sides) if self.sides is not None else (rng.permutation(len(questions)) % 2).tolist()
         cases = [Case(q) for q in questions]
         for _ in range(self.turns):
-            said = expert.argue(cases, sides)
-            cases = [
-                Case(case.question, case.transcript + tuple(Statement(side, text) for text in texts))
-                for case, side, texts in zip(cases, sides, said, strict=True)
-            ]
+            cases = after(cases, sides, expert.argue(cases, sides))
         return Judgements(people.judge.log_odds(cases), [case.transcript for case in cases])
+
+
+PROTOCOL = Configured(lambda asked: Consultancy(asked.turns), lambda asked: [0] * asked.turns)

@@ -11,7 +11,17 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.oversight.protocol import Case, Expert, Judgements, Participants, Question, Statement, expert_of
+from tasks.oversight.protocol import (
+    Case,
+    Configured,
+    Expert,
+    Judgements,
+    Participants,
+    Question,
+    Statement,
+    after,
+    expert_of,
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,8 @@ class Debate:
     def _turn(self, expert: Expert, cases: list[Case], begins: np.ndarray) -> list[Case]:
         """Both sides once; `begins` (n,): whose words stand first."""
         heard = cases
-        for sides in (begins, 1 - begins):
-            said = expert.argue(heard if self.order == "simultaneous" else cases, sides.tolist())
-            cases = [
-                Case(case.question, case.transcript + tuple(Statement(int(side), text) for text in texts))
-                for case, side, texts in zip(cases, sides, said, strict=True)
-            ]
+        for sides in (begins.tolist(), (1 - begins).tolist()):
+            cases = after(cases, sides, expert.argue(heard if self.order == "simultaneous" else cases, sides))
         return cases
 
 
@@ -54,3 +60,6 @@ def quoted(case: Case, least: int) -> Case:
         blocks = SequenceMatcher(None, said.text, case.question.text, autojunk=False).get_matching_blocks()
         kept += [Statement(said.side, said.text[b.a : b.a + b.size].strip()) for b in blocks if b.size >= least]
     return Case(case.question, tuple(kept))
+
+
+PROTOCOL = Configured(lambda asked: Debate(asked.turns), lambda asked: [0, 1] * asked.turns)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.oversight.protocol import Case, Judgements, Participants, Question
+from tasks.oversight.protocol import Case, Configured, Judgements, Participants, Question
 
 
 @dataclass(frozen=True)
@@ -15,3 +15,6 @@ class Direct:
     def __call__(self, questions: Sequence[Question], people: Participants, rng: np.random.Generator) -> Judgements:
         """The judge's own reading of every question; nothing is drawn."""
         return Judgements(people.judge.log_odds([Case(q) for q in questions]), [() for _ in questions])
+
+
+PROTOCOL = Configured(lambda _: Direct(), lambda _: ())

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from tasks.choice_models import Asked, Preferences, in_both_orders
-from tasks.oversight.protocol import Case
+from tasks.oversight.protocol import PARTS, Case
 from tasks.oversight.quotes import marked
 from tasks.oversight.writers import Writer
 from tasks.rlhf.encoding import Messages, encode_prompts
 
 LETTERS = "AB"
-PARTS = 3  # smaller questions of one, at most
 JUDGE = "Which answer is the better one? Answer with A or B."
 EXPERT = (
     "Answer {letter} is yours to defend. A judge who decides which answer is the better one reads what is said here, and knows less "

@@ -17,14 +17,11 @@ from governance.digest import canonical_json, sha256_bytes, sha256_path, write_a
 from governance.errors import BadInput
 from tasks import paths
 from tasks.choice_models import asked_model
-from tasks.oversight.amplification import Amplification
-from tasks.oversight.consultancy import Consultancy
-from tasks.oversight.debate import Debate
 from tasks.oversight.direct import Direct
 from tasks.oversight.judge_audit import DIRECT, Row, accuracy, reading, sentence
-from tasks.oversight.language_models import PARTS, ModelExpert, ModelHelper, ModelJudge, room
+from tasks.oversight.language_models import ModelExpert, ModelHelper, ModelJudge, room
 from tasks.oversight.problems import Sources, known_questions
-from tasks.oversight.protocol import Case, Judgements, Participants, Question, Statement
+from tasks.oversight.protocol import Case, Judgements, Participants, Question, Statement, configured
 from tasks.oversight.protocol import Oversight as Protocol
 from tasks.oversight.writers import Writer, writer
 from tasks.rlhf.encoding import Messages
@@ -56,37 +53,16 @@ class Room:
 
     def left(self, question: Question) -> int:
         """Tokens that `max_tokens` leaves beside a question and the longest that can be said about it."""
-        said, each = statements(self.settings)
-        return self.settings.max_tokens - room(self.tokenizer, Case(question, said)) - each * len(said)
+        sides = configured(self.settings.protocol).heard(self.settings)
+        texts = sum(2 if side is None else 1 for side in sides)  # a helper states a question and its answer
+        said = Case(question, tuple(Statement(side, "") for side in sides))
+        return self.settings.max_tokens - room(self.tokenizer, said) - texts * self.settings.max_new_tokens
 
 
 def by_protocol(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
     """The pairs that a judge prefers by the protocol, none where `oversight.pairs` is 0; rows of `metrics.json` on that judge;
     and what the lineage says of the pairs. The first process writes them to `PAIRS`."""
     return from_first(lambda: _made(stage))
-
-
-def statements(settings: Oversight) -> tuple[tuple[Statement, ...], int]:
-    """(the most statements that a judge reads by the protocol, empty ones; the most tokens of each)."""
-    sides: dict[str, list[int | None]] = {
-        "direct": [],
-        "consultancy": [0] * settings.turns,
-        "debate": [0, 1] * settings.turns,
-        "amplification": [None] * PARTS,
-    }
-    each = settings.max_new_tokens * (2 if settings.protocol == "amplification" else 1)  # a question and its answer
-    return tuple(Statement(side, "") for side in sides[settings.protocol]), each
-
-
-def protocol_of(settings: Oversight) -> Protocol:
-    """The one that is chosen."""
-    every: dict[str, Protocol] = {
-        "direct": Direct(),
-        "consultancy": Consultancy(turns=settings.turns),
-        "debate": Debate(turns=settings.turns),
-        "amplification": Amplification(depth=settings.turns),
-    }
-    return every[settings.protocol]
 
 
 def _made(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
@@ -131,7 +107,7 @@ def _room(stage: Stage) -> Room:
     judge = ModelJudge(asked, tokenizer, settings.max_tokens)
     hand = writer(settings.expert, "oversight.expert", tokenizer, settings, stage.seed)
     people = Participants(judge, ModelExpert(hand), ModelHelper(hand))
-    return Room(people, judge, hand, protocol_of(settings), tokenizer, settings)
+    return Room(people, judge, hand, configured(settings.protocol).made(settings), tokenizer, settings)
 
 
 def _audited(stage: Stage, together: Room, sources: Sources) -> tuple[list[Row], list[bytes]]:

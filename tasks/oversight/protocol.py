@@ -1,18 +1,23 @@
 """What every oversight protocol shares: a question with two answers, a transcript of what was said for them, and a judge who
 reads it. A protocol is one file of this folder and one callable: it decides who speaks, when, and what the judge gets to see.
+`oversight.protocol` of params.yaml names the file, whose `PROTOCOL` says how its settings make that callable.
 
 Protocols differ in nothing else, so that their figures compare: the same questions, the same judge, the same experts. An expert
 knows more than the judge and argues for the answer that it is given, right or wrong; a helper answers parts of the question and
 takes no side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 
 from governance.errors import BadInput
+from tasks.training_params import Oversight as Settings
+
+PARTS = 3  # smaller questions of one that a helper writes, at most
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Helper(Protocol):
     """Answers what a question is made of."""
 
     def parts(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Of each question the smaller ones that it rests on; () where it is as small as can be."""
+        """Of each question the smaller ones that it rests on, at most `PARTS`; () where it is as small as can be."""
         ...
 
     def composed(self, texts: Sequence[str], parts: Sequence[Sequence[str]]) -> list[str]:
@@ -97,6 +102,14 @@ def helper_of(people: Participants, protocol: str) -> Helper:
     return people.helper
 
 
+def after(cases: Sequence[Case], sides: Sequence[int], said: Sequence[Sequence[str]]) -> list[Case]:
+    """The cases, with what was said of case i for the answer sides[i] at the end of its transcript."""
+    return [
+        Case(case.question, case.transcript + tuple(Statement(side, text) for text in texts))
+        for case, side, texts in zip(cases, sides, said, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class Judgements:
     """Of n questions: `log_odds` (n,) that the first answer is right, and what the judge had read, of each question."""
@@ -116,3 +129,18 @@ class Oversight(Protocol):
     def __call__(self, questions: Sequence[Question], people: Participants, rng: np.random.Generator) -> Judgements:
         """The judgement of every question."""
         ...
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A protocol as the section `oversight` of params.yaml asks for it. `made`: the protocol; `heard`: the side of every statement
+    that its judge reads of a question at most, where an expert makes one a turn (`Statement.side`)."""
+
+    made: Callable[[Settings], Oversight]
+    heard: Callable[[Settings], Sequence[int | None]]
+
+
+def configured(name: str) -> Configured:
+    """The protocol in the file of that name."""
+    found: Configured = import_module(f"tasks.oversight.{name}").PROTOCOL
+    return found

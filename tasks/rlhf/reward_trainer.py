@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from tasks.rlhf.branches import scores_at_once
+from tasks.rlhf.distributional import normal_pairs
 from tasks.rlhf.keep_best import EarlyStopped, KeepBest
 from tasks.rlhf.losses import plackett_luce, ranked_pairs
 from tasks.rlhf.models import pad_right
@@ -91,20 +92,24 @@ def own_scores(scores: torch.Tensor, groups: Sequence[dict[str, Any]], weights: 
 
 
 def ranked(scores: torch.Tensor, groups: Sequence[dict[str, Any]]) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
-    """(scores (n, K), best first, group) of each group of a collated batch; `scores` (N,): of its conversations."""
+    """(scores (n, K), best first, group) of each group of a collated batch; `scores` (N,): of its conversations. (n, K, 2) of
+    (N, 2)."""
     at = 0
     for group in groups:
         n = len(group["weight"])
-        yield scores[at : at + n * group["ways"]].view(group["ways"], n).T, group
+        yield scores[at : at + n * group["ways"]].reshape(group["ways"], n, *scores.shape[1:]).transpose(0, 1), group
         at += n * group["ways"]
 
 
 def ranking_loss(scores: torch.Tensor, groups: Sequence[dict[str, Any]], settings: RewardSettings) -> torch.Tensor:
-    """Mean over the rankings of a batch, a scalar; Plackett–Luce weighs a ranking by the mean weight of its pairs."""
+    """Mean over the rankings of a batch, a scalar; Plackett–Luce weighs a ranking by the mean weight of its pairs. `scores`
+    (N,), or (N, 2), mean and spread of a distribution, which has a loss of its own."""
     total = sum(len(group["weight"]) for group in groups)
     losses = []
     for some, group in ranked(scores, groups):
-        if settings.loss == "plackett_luce":
+        if some.ndim == 3:
+            loss = normal_pairs(some, weight=group["weight"], label_smoothing=settings.label_smoothing)
+        elif settings.loss == "plackett_luce":
             loss = plackett_luce(some, weight=group["weight"].mean(1))
         else:
             pairs = {"margin": group["margin"], "weight": group["weight"]}
@@ -170,10 +175,12 @@ def train_reward(
     description: str,
     resume: Resume | None = None,
     head_weights: Sequence[float] = (1.0,),
+    *,
+    distribution: bool = False,
 ) -> dict[str, float]:
     """Train in place and leave the weights of the best dev loss in the model; gives that evaluation's figures. `on_log`
     also hears what was logged before the state that `resume` found. `head_weights`: of the model's heads in the sum that
-    rankings without a criterion are about."""
+    rankings without a criterion are about; `distribution`: that the two heads are mean and spread of one."""
     from transformers import PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
@@ -190,7 +197,7 @@ def train_reward(
                 inputs = part.inputs
             logits = self._logits(model, inputs)
             scores = own_scores(logits.float(), inputs["groups"], head_weights)
-            loss = ranking_loss(scores, inputs["groups"], settings)
+            loss = ranking_loss(logits.float() if distribution else scores, inputs["groups"], settings)
             chosen, rejected = pair_scores(scores.detach(), inputs["groups"])
             if sharing:
                 loss = loss * part.scale  # DDP takes the mean over processes

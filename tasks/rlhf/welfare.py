@@ -11,7 +11,8 @@ Utilitarian is what one reward model of everybody's votes stands for (Siththaran
 disagrees). Max–min (Rawls 1971) is Chakraborty et al. (2024), "MaxMin-RLHF". Nash's product of utilities (Nash 1950;
 Kaneko and Nakamura 1979) needs a utility above nothing: here σ(s_g), the probability that the group prefers the response
 to an average demonstration. The quantile is between the median and max–min. No rule is right; one must be chosen, and its
-choice is a decision about values (Conitzer et al. 2024).
+choice is a decision about values (Conitzer et al. 2024). Where two heads are a distribution (`tasks.rlhf.distributional`) the quantile is
+that of the distribution, and its mean is the weighted sum.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+from tasks.rlhf.distributional import NORMAL_QUANTILE, normal_quantile
 
 UTILITARIAN = "utilitarian"
 Rule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -56,11 +59,11 @@ def rules(share: float) -> dict[str, Rule]:
     return {UTILITARIAN: utilitarian, "maximin": maximin, "nash": nash, "quantile": quantile(share)}
 
 
-def declare_rule(model: Any, rule: str, share: float) -> None:
-    """Write the rule into the configuration that is saved with a reward model of several heads. The weighted sum is what
-    is done without one."""
+def declare_rule(model: Any, rule: str, share: float, *, distribution: bool) -> None:
+    """Write the rule into the configuration that is saved with a reward model of several heads, or of a `distribution`'s two. The
+    weighted sum, which is the mean of a distribution, is what is done without one."""
     if rule != UTILITARIAN:
-        model.config.head_rule = {"rule": rule, "quantile": share}
+        model.config.head_rule = {"rule": NORMAL_QUANTILE if distribution else rule, "quantile": share}
 
 
 def combined(scores: torch.Tensor, config: Any) -> torch.Tensor:
@@ -68,5 +71,7 @@ def combined(scores: torch.Tensor, config: Any) -> torch.Tensor:
     declared: Mapping[str, Any] | None = getattr(config, "head_rule", None)
     if not declared:
         return scores
+    if declared["rule"] == NORMAL_QUANTILE:
+        return normal_quantile(scores, declared["quantile"])
     weights = torch.tensor(config.head_weights, dtype=scores.dtype, device=scores.device)
     return rules(declared["quantile"])[declared["rule"]](scores, weights)

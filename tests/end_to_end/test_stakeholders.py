@@ -102,6 +102,27 @@ def test_groups_that_nobody_declared_are_found(divided: Project) -> None:
     assert refused.returncode == 1 and "the votes tell 2 groups of 5 people or more apart, not 3" in refused.stderr
 
 
+def test_a_distribution_instead_of_groups(divided: Project) -> None:
+    """Pairs on which the votes differ are said both ways; models, figures and cards say that there is a distribution."""
+    votes = ("--set", "ingest.votes=data/raw/vendor/votes.csv", "--set", "stakeholders.found=distributional")
+    decided = ("--set", "stakeholders.rule=quantile", "--set", "stakeholders.approved_by=A. Person")
+    why = ("--set", "stakeholders.reason=nobody is to lose much", "--set", "reward.criteria={}")
+    record = divided.run("--params", "tiny.yaml", *votes, *decided, *why, timeout=600)
+    assert record["status"] == "done", record["message"]
+    labels = pl.read_parquet(divided.folder / "data/processed/reward_train.parquet")
+    summary = json.loads((divided.folder / "data/reports/curate/summary.json").read_text())
+    both = {row["id"]: row for row in labels.iter_rows(named=True)}
+    against = [row for name, row in both.items() if name.endswith(":against")]
+    assert 20 < len(against) <= summary["said_against"] and labels["weight"].mean() == pytest.approx(1)
+    for row in against:
+        if stored := both.get(row["id"].removesuffix(":against")):
+            assert (row["chosen"], row["rejected"]) == (stored["rejected"], stored["chosen"])
+    assert {"distribution/r2", "distribution/gain", "spread/policy", "spread/sft"} <= record["metrics"].keys()
+    card = next(p for p in record["records"] if p.endswith("card-reward.md"))
+    text = (divided.folder / card).read_text(encoding="utf-8")
+    assert "| stakeholders.found | distributional |" in text and "distribution/r2" in text
+
+
 def _shorter(row: dict[str, Any]) -> bool:
     return len(row["chosen"][-1]["content"]) < len(row["rejected"][-1]["content"])
 

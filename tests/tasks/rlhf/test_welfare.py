@@ -53,7 +53,7 @@ def test_a_head_without_weight_has_no_say() -> None:
 
 def test_without_a_declared_rule_scores_stay_as_they_are() -> None:
     model: Any = SimpleNamespace(config=SimpleNamespace(head_weights=[0.5, 0.3, 0.2]))
-    declare_rule(model, "utilitarian", 0.25)
+    declare_rule(model, "utilitarian", 0.25, distribution=False)
     assert combined(SCORES, model.config) is SCORES
-    declare_rule(model, "maximin", 0.25)
+    declare_rule(model, "maximin", 0.25, distribution=False)
     assert combined(SCORES, model.config).tolist() == [-1.0, 0.5, -2.0]
