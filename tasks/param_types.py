@@ -10,9 +10,14 @@ Count = Annotated[int, Field(ge=1)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # it stays where it is put
 
 
+def _is_whole(value: object, least: int) -> bool:
+    """Whether it is a number, as YAML's reader has it, which may be of a class of its own; `true` is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def _auto_or_count(value: object) -> object:
     """One sentence instead of one for each of what it may be."""
-    if value != "auto" and (type(value) is not int or value < 1):
+    if value != "auto" and not _is_whole(value, 1):
         raise ValueError(f"write auto, or a whole number of 1 or more, not {value!r}")
     return value
 
@@ -22,7 +27,7 @@ CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_count)]
 
 def _groups_or_distribution(value: object) -> object:
     """As `_auto_or_count`."""
-    if value != "distributional" and (type(value) is not int or value < 0):
+    if value != "distributional" and not _is_whole(value, 0):
         raise ValueError(f"write distributional, or a whole number of 0 or more, not {value!r}")
     return value
 
