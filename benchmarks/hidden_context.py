@@ -4,11 +4,10 @@
 Prompts are contested or not, which their first token says; responses hold some of four tokens. Everybody likes C and D. On contested
 prompts half of the people like A and dislike B, the other half the other way round; on the others all do as the former. One vote is
 cast on each pair, by somebody of either half, with Bradley–Terry's noise. A reward model of mean and spread (tasks/rlhf/distributional.py)
-learns from the votes, and so does one score by Bradley and Terry; neither is told who voted. "one mind": the same, but all are of the
-former half.
+learns from the votes and is not told who voted. "one mind": the same, but all are of the former half.
 
 Reported of new prompts: the AUROC with which spreads tell contested prompts, and responses about which people differ (on contested
-prompts, with one of A and B), from the others; r²; and of the best of n responses to each contested prompt, by the score, the mean, and
+prompts, with one of A and B), from the others; r²; and of the best of n responses to each contested prompt, by the mean and by
 quantiles of the distribution, what it is worth to people on average, and to the half to which it is worth less. Intervals are
 Student's over the seeds, each of them new data, a new model and new responses. The trunk is tiny and random: this shows what the
 loss does, and nothing about language models.
@@ -37,7 +36,7 @@ from tasks.rlhf.reward_trainer import RankedRow, train_reward
 CONTESTED, AGREED = 50, 51
 A, B, C, D = 40, 60, 80, 90
 WORTH = {A: 3.0, B: -3.0, C: 2.0, D: 2.0}
-TRAINED, DEV, PROMPTS, QUANTILES = 2400, 200, 200, (0.25, 0.1)
+TRAINED, DEV, BATCH, PROMPTS, QUANTILES = 6000, 1000, 32, 100, (0.25, 0.1)
 Figures = dict[str, float]
 
 
@@ -61,27 +60,27 @@ def votes(draw: random.Random, divided: bool) -> list[RankedRow]:
         prompt, turned = draw.choice((CONTESTED, AGREED)), divided and draw.random() < 0.5
         pair = [response(draw, prompt), response(draw, prompt)]
         gap = utility(pair[0], turned=turned) - utility(pair[1], turned=turned)
-        rows.append(RankedRow.pair(*(pair if draw.random() < 1 / (1 + np.exp(-gap)) else pair[::-1])))
+        better, worse = pair if draw.random() < 1 / (1 + np.exp(-gap)) else pair[::-1]
+        rows.append(RankedRow.pair(better, worse))
     return rows
 
 
-def scores_of(rows: list[RankedRow], asked: list[list[int]], seed: int, *, distribution: bool) -> torch.Tensor:
-    """Scores (N,) of a model that was trained on the rows, or (N, 2), mean and spread."""
+def heads_of(rows: list[RankedRow], asked: list[list[int]], seed: int) -> torch.Tensor:
+    """μ and s (N, 2) of a model that was trained on the rows."""
     tokenizer = load_tokenizer(ROOT / "data/raw/attestrl-small")
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     config = PretrainConfig(
         vocab_size=len(tokenizer), hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
     )
     torch.manual_seed(seed)
-    heads = list(HEADS.values()) if distribution else [1.0]
+    heads = list(HEADS.values())
     with tempfile.TemporaryDirectory() as name:
         build_model(config, pad, end).save_pretrained(name)
         model = new_reward_model(Path(name), pad, seed, heads=len(heads))
-    if distribution:
-        model.score.weight.data[1] = 0.0
-    settings: Any = SimpleNamespace(**TRAINING)
+    model.score.weight.data[1] = 0.0
+    settings: Any = SimpleNamespace(**TRAINING | {"batch": BATCH})
     log = (seed, lambda *_: None, "simulated", None, heads)
-    train_reward(model, tokenizer, rows[DEV:], rows[:DEV], settings, *log, distribution=distribution)
+    train_reward(model, tokenizer, rows[DEV:], rows[:DEV], settings, *log, distribution=True)
     return score_conversations(model, asked, pad)
 
 
@@ -93,15 +92,13 @@ def of_seed(seed: int, n: int) -> Figures:
     differ = np.array([utility(t, turned=True) != utility(t, turned=False) for t in asked])
     found: Figures = {}
     for divided, name in ((True, "two groups"), (False, "one mind")):
-        rows = votes(draw, divided)
-        heads = scores_of(rows, asked, seed, distribution=True)
+        heads = heads_of(votes(draw, divided), asked, seed)
         variance = spread(heads[:, 1]).square().numpy()
         found[f"{name}/auroc of prompts"] = auroc(variance.reshape(-1, n).mean(1), contested)
         found[f"{name}/auroc of responses"] = auroc(variance, differ)
         found[f"{name}/r2"] = explained(heads)
         if divided:
-            scores = {"one score": scores_of(rows, asked, seed, distribution=False), "mean": heads[:, 0]}
-            scores |= {f"quantile {q}": normal_quantile(heads, q) for q in QUANTILES}
+            scores = {"mean": heads[:, 0]} | {f"quantile {q}": normal_quantile(heads, q) for q in QUANTILES}
             found |= {f"best of {n}/{k}": v for how, s in scores.items() for k, v in chosen(how, s, asked, n).items()}
     return found
 
