@@ -47,11 +47,15 @@ async def run_process(
     task_status_handler: Callable[[Any], Any],
     **_: Any,
 ) -> BaseProcess:
-    """Start the engine of a flow run, tell who waits that it runs, and wait for its end."""
+    """Start the engine of a flow run, tell who waits that it runs, and wait for its end. Whoever waits no longer ends it, as
+    Prefect does with its own processes: the thread that waits would keep `attestrl serve` from ending before it."""
     process = _forks.Process(target=_engine, args=(env,))
     process.start()
-    task_status.started(task_status_handler(process))
-    await anyio.to_thread.run_sync(process.join, abandon_on_cancel=True)
+    try:
+        task_status.started(task_status_handler(process))
+        await anyio.to_thread.run_sync(process.join, abandon_on_cancel=True)
+    finally:
+        process.terminate()
     return process
 
 
