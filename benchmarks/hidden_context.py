@@ -16,8 +16,6 @@ loss does, and nothing about language models.
 import argparse
 import json
 import random
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,11 +24,10 @@ import torch
 
 from benchmarks.machine import described
 from benchmarks.seeds import interval
-from benchmarks.stakeholders import ROOT, TRAINING
+from benchmarks.stakeholders import TRAINING, untrained
 from tasks.evals.uncertainty import auroc
-from tasks.rlhf.distributional import HEADS, explained, normal_quantile, spread
-from tasks.rlhf.models import load_tokenizer, new_reward_model, score_conversations
-from tasks.rlhf.pretrain import PretrainConfig, build_model
+from tasks.rlhf.distributional import HEADS, begin_alike, explained, normal_quantile, spread
+from tasks.rlhf.models import score_conversations
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 
 CONTESTED, AGREED = 50, 51
@@ -67,21 +64,13 @@ def votes(draw: random.Random, divided: bool) -> list[RankedRow]:
 
 def heads_of(rows: list[RankedRow], asked: list[list[int]], seed: int) -> torch.Tensor:
     """μ and s (N, 2) of a model that was trained on the rows."""
-    tokenizer = load_tokenizer(ROOT / "data/raw/attestrl-small")
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    config = PretrainConfig(
-        vocab_size=len(tokenizer), hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
-    )
-    torch.manual_seed(seed)
     heads = list(HEADS.values())
-    with tempfile.TemporaryDirectory() as name:
-        build_model(config, pad, end).save_pretrained(name)
-        model = new_reward_model(Path(name), pad, seed, heads=len(heads))
-    model.score.weight.data[1] = 0.0
+    tokenizer, model = untrained(seed, len(heads))
+    begin_alike(model)
     settings: Any = SimpleNamespace(**TRAINING | {"batch": BATCH})
     log = (seed, lambda *_: None, "simulated", None, heads)
     train_reward(model, tokenizer, rows[DEV:], rows[:DEV], settings, *log, distribution=True)
-    return score_conversations(model, asked, pad)
+    return score_conversations(model, asked, tokenizer.pad_token_id)
 
 
 def of_seed(seed: int, n: int) -> Figures:

@@ -140,12 +140,12 @@ def write_tables(runs: Sequence[Run], path: Path, command: str) -> None:
 
 def write_picture(runs: Sequence[Run], path: Path) -> None:
     """Gold and proxy score against d, one panel a proxy."""
-    names = list(runs[0])
+    names, even = list(runs[0]), [smoothed(run) for run in runs]
     figure, axes = canvas(len(names) // 2, "SIMULATED: gold (solid) and proxy (dashed) score against √KL")
     for axis, pair in zip(axes, (names[i : i + 2] for i in range(0, len(names), 2)), strict=True):
         axis.set_title(pair[0].removeprefix("PPO, "), fontsize=9)
         for name, colour in zip(pair, ("tab:blue", "tab:orange"), strict=True):
-            for curve in (smoothed(run)[name] for run in runs):
+            for curve in (run[name] for run in even):
                 d = [p["d"] for p in curve]
                 axis.plot(d, [p["gold"] for p in curve], color=colour, linewidth=0.8)
                 axis.plot(d, [p["proxy"] for p in curve], color=colour, linewidth=0.8, linestyle="--")

@@ -43,13 +43,30 @@ def utility(group: str, tokens: list[int]) -> float:
     return sum(TASTES[group].get(token, 0.0) for token in tokens)
 
 
+def untrained(seed: int, heads: int) -> tuple[Any, Any]:
+    """(tokenizer, reward model of so many heads on a tiny random trunk)."""
+    import torch
+
+    from tasks.rlhf.models import load_tokenizer, new_reward_model
+    from tasks.rlhf.pretrain import PretrainConfig, build_model
+
+    tokenizer = load_tokenizer(ROOT / "data/raw/attestrl-small")
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    config = PretrainConfig(
+        vocab_size=len(tokenizer), hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
+    )
+    torch.manual_seed(seed)
+    with tempfile.TemporaryDirectory() as name:
+        build_model(config, pad, end).save_pretrained(name)
+        return tokenizer, new_reward_model(Path(name), pad, seed, heads=heads)
+
+
 def chosen_by_rule(seed: int, n: int) -> dict[str, dict[str, float]]:
     """Mean true utility of the responses that each rule chose, by group."""
     import numpy as np
     import torch
 
-    from tasks.rlhf.models import load_tokenizer, new_reward_model, score_conversations
-    from tasks.rlhf.pretrain import PretrainConfig, build_model
+    from tasks.rlhf.models import score_conversations
     from tasks.rlhf.reward_trainer import RankedRow, train_reward
     from tasks.rlhf.welfare import rules
 
@@ -62,15 +79,7 @@ def chosen_by_rule(seed: int, n: int) -> dict[str, dict[str, float]]:
             first = draw.random() < 1 / (1 + np.exp(-gap))
             rows.append(RankedRow(pair if first else pair[::-1], [1.0], [0.0], head))
     draw.shuffle(rows)
-    torch.manual_seed(seed)
-    tokenizer = load_tokenizer(ROOT / "data/raw/attestrl-small")
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    config = PretrainConfig(
-        vocab_size=len(tokenizer), hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
-    )
-    with tempfile.TemporaryDirectory() as name:
-        build_model(config, pad, end).save_pretrained(name)
-        model = new_reward_model(Path(name), pad, seed, heads=len(TASTES))
+    tokenizer, model = untrained(seed, len(TASTES))
     settings: Any = SimpleNamespace(**TRAINING)
     weights = list(WEIGHTS.values())
     train_reward(
@@ -86,7 +95,7 @@ def chosen_by_rule(seed: int, n: int) -> dict[str, dict[str, float]]:
         weights,
     )
     candidates = [[response(draw) for _ in range(n)] for _ in range(PROMPTS)]
-    scores = score_conversations(model, [tokens for some in candidates for tokens in some], pad).double()
+    scores = score_conversations(model, [t for some in candidates for t in some], tokenizer.pad_token_id).double()
     scores = scores - scores.mean(0)  # a head's zero is an average response, as the stage's is an average demonstration
     found: dict[str, dict[str, float]] = {}
     for rule, combine in rules(SHARE).items():

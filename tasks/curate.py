@@ -9,7 +9,7 @@ import polars as pl
 from governance.digest import write_json, write_jsonl
 from governance.errors import GateRefused
 from tasks import paths
-from tasks.both_ways import AGAINST, both_ways
+from tasks.both_ways import AGAINST, TRAINED, both_ways
 from tasks.criterion_votes import voted_rows
 from tasks.group_votes import by_group, found_names, group_names, without_parents
 from tasks.progress import bar
@@ -105,7 +105,7 @@ def weigh(
     posterior = 1 / (1 + (-pl.col("log_odds")).exp())
     weight = pl.when(pl.col("log_odds").is_not_null()).then(2 * posterior - 1).otherwise(pl.col("trust").fill_null(1.0))
     rows = rows.with_columns(weight.alias("weight"))
-    training = pl.col("side").is_in(["reward_train", "judge_train"])
+    training = pl.col("side").is_in(TRAINED)
     bad = rows.filter(training & (pl.col("weight") <= 0))
     said = {True: "disputed: the weighted votes contradict the stored label", False: "its annotator is flagged"}
     aside = [{"id": i, "reason": said[o is not None]} for i, o in zip(bad["id"], bad["log_odds"], strict=True)]

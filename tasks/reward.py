@@ -19,7 +19,7 @@ from tasks.reward_criteria import heads_of
 from tasks.reward_length import debias
 from tasks.reward_measures import LEVEL, RESAMPLES, TEST, measured
 from tasks.rlhf.branches import answer_scores
-from tasks.rlhf.distributional import HEADS
+from tasks.rlhf.distributional import HEADS, begin_alike
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.ensembles import member_folder, save_rule
 from tasks.rlhf.models import (
@@ -156,7 +156,7 @@ def _train_one(
     heads = list(named.values()) or [1.0]
     model = new_reward_model(paths.SFT, tokenizer.pad_token_id, seed, heads=len(heads), trust_remote_code=trust)
     if decided.distribution:
-        model.score.weight.data[1] = 0.0  # nothing is known of the spreads yet
+        begin_alike(model)
     history: list[dict[str, float]] = []
     trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
     if stage.params.sharding == "fsdp2":

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr
 
 from tasks.rlhf.distributional import SCALE, explained, spread, standardised
-from tasks.stats.intervals import bootstrap_mean
+from tasks.stats.intervals import bootstrap, bootstrap_mean
 
 Row = dict[str, Any]
 
@@ -28,12 +28,15 @@ def measure(
     `distribution/r2` is of the test side's answers. `distribution/gain`: by how much the spreads predict a pair of the dev part better
     than one spread for all of them does, the best there is, nats a pair.
     """
+    r2 = explained(test.flatten(0, 1))
+    r2_low, r2_high = bootstrap(
+        lambda rows: explained(test[torch.from_numpy(rows)].flatten(0, 1)), clusters[0], **drawn
+    )
     gains = _gains(dev, weights)
     gain = float(np.average(gains, weights=weights))
     low, high = bootstrap_mean(gains * weights, weights=weights, clusters=clusters[1], **drawn)
     return [
-        {"name": "distribution/r2", "value": explained(test.flatten(0, 1)), "n": 2 * len(test), "slice": None}
-        | dict(zip(("low", "high"), _interval(test, clusters[0], drawn), strict=True)),
+        {"name": "distribution/r2", "value": r2, "low": r2_low, "high": r2_high, "n": 2 * len(test), "slice": None},
         {"name": "distribution/gain", "value": gain, "low": low, "high": high, "n": len(dev), "slice": None},
     ]
 
@@ -65,16 +68,3 @@ def _gains(pairs: torch.Tensor, weights: np.ndarray) -> np.ndarray:
     best = minimize_scalar(loss, bounds=(middle - 5, middle + 5), method="bounded").x
     found: np.ndarray = log_ndtr(z) - log_ndtr(gaps / np.exp(best))
     return found
-
-
-def _interval(pairs: torch.Tensor, clusters: np.ndarray, drawn: dict[str, Any]) -> tuple[float, float]:
-    """Percentile bootstrap of r² over clusters of pairs."""
-    rng = np.random.default_rng(drawn["seed"])
-    labels = np.unique(clusters, return_inverse=True)[1]
-    members = [torch.from_numpy(np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
-    found = []
-    for _ in range(drawn["resamples"]):
-        rows = torch.cat([members[k] for k in rng.integers(len(members), size=len(members))])
-        found.append(explained(pairs[rows].flatten(0, 1)))
-    low, high = np.quantile(found, [(1 - drawn["level"]) / 2, (1 + drawn["level"]) / 2])
-    return float(low), float(high)

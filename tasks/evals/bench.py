@@ -20,7 +20,7 @@ from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_tok
 from tasks.rlhf.ensembles import Ensemble, load_ensemble, member_scores
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
 from tasks.rlhf.rollout import length_groups, sample
-from tasks.stats.intervals import bootstrap_mean, wilson
+from tasks.stats.intervals import bootstrap, bootstrap_mean, wilson
 
 MAX_PROMPT_TOKENS = 256
 BATCH = 64
@@ -230,16 +230,9 @@ class Bench:
         self, statistic: Callable[[np.ndarray], float], groups: np.ndarray, resamples: int | None = None
     ) -> tuple[float, float, float]:
         """(value, low, high) of a statistic of row indices, by the percentile bootstrap over groups of rows."""
-        labels = np.unique(groups, return_inverse=True)[1]
-        members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
-        rng = np.random.default_rng(self.seed)
-        drawn = [
-            statistic(np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]))
-            for _ in range(resamples or self.settings.resamples)
-        ]
-        tail = (1 - self.settings.level) / 2
-        low, high = np.nanquantile(drawn, [tail, 1 - tail])
-        return statistic(np.arange(len(labels))), float(low), float(high)
+        drawn: dict[str, Any] = {"level": self.settings.level, "seed": self.seed}
+        low, high = bootstrap(statistic, groups, resamples=resamples or self.settings.resamples, **drawn)
+        return statistic(np.arange(len(groups))), low, high
 
     def share(self, hits: np.ndarray) -> tuple[float, float, float]:
         """(share, low, high) of independent yes-or-no items, by Wilson's interval."""

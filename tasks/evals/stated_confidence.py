@@ -31,15 +31,17 @@ def run(bench: Bench) -> Outcome:
         some = [questions[i] for i in bench.some(len(questions))]
         rows, every = np.arange(len(some)), {m: _figures(bench, m, some) for m in bench.policies}
         metric, data = f"stated_confidence/{name}", {name: path}
+        found = {}
         for figure in FIGURES:
             values = {m: f[figure] for m, f in every.items()}
-            outcome.results += by_model(bench, f"{metric}/{figure}", values, rows, data, None, STEPS)
+            found[figure] = by_model(bench, f"{metric}/{figure}", values, rows, data, None, STEPS)
+            outcome.results += found[figure]
         for model, figures in every.items():
             stated, right = figures["stated"], figures["right"]
             if 0 < right.mean() < 1:
                 told = bench.bootstrap(lambda d, s=stated, r=right: auroc(s[d], r[d]), rows)  # type: ignore[misc]
                 outcome.results.append(bench.result(f"{metric}/auroc/{model}", told, len(some), data, [model]))
-        gain = next(r for r in outcome.results if r.metric == f"{metric}/unfounded/policy_minus_sft")
+        gain = found["unfounded"][-1]  # the policy less SFT
         if gain.low > 0:
             outcome.findings.append(_finding(name, gain, some, every["policy"]))
     return outcome

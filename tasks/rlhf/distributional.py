@@ -17,6 +17,7 @@ They take σ as a softplus and Φ by a logistic function; here both are exact.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch.special import log_ndtr, ndtri
@@ -24,6 +25,11 @@ from torch.special import log_ndtr, ndtri
 HEADS = {"mean": 1.0, "log_spread": 0.0}  # names of the heads μ and s, and their weights in the mean score
 SCALE = 2 / math.sqrt(math.pi)
 NORMAL_QUANTILE = "normal_quantile"
+
+
+def begin_alike(model: Any) -> None:
+    """Have an untrained model of both heads give every answer the same spread: nothing is known of it yet."""
+    model.score.weight.data[1] = 0.0
 
 
 def spread(log_spread: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,7 @@
-"""Intervals: Wilson's for a proportion, the percentile bootstrap for a mean, by rows or by clusters of rows."""
+"""Intervals: Wilson's for a proportion, the percentile bootstrap for a mean or another statistic, by rows or by clusters of
+rows."""
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import ndtri
@@ -56,4 +59,20 @@ def bootstrap_mean(
         drawn = rng.integers(len(sums), size=len(sums))
         means[i] = sums[drawn].sum() / totals[drawn].sum()
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float], clusters: np.ndarray, *, level: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of row indices, over clusters (n,) of rows; draws without a value (NaN)
+    are left out."""
+    labels = np.unique(clusters, return_inverse=True)[1]
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
+    rng = np.random.default_rng(seed)
+    found = [
+        statistic(np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]))
+        for _ in range(resamples)
+    ]
+    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

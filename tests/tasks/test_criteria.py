@@ -13,9 +13,7 @@ import pytest
 import torch
 
 from governance.errors import BadInput
-from tasks import params
 from tasks.formats import read_preferences
-from tasks.methods import ppo
 from tasks.rlhf.models import (
     declare_heads,
     load_reward_heads,
@@ -26,9 +24,9 @@ from tasks.rlhf.models import (
     score_conversations,
 )
 from tasks.rlhf.reward_trainer import RankedRow, collator, own_scores, train_reward
-from tasks.rlhf.rollout import sample
 from tasks.stats.intervals import wilson
 from tests.conftest import run_stage_in
+from tests.tasks.ppo_scores import scored_by_ppo
 from tests.tasks.test_formats import CHOSEN, PROMPT, REJECTED, write
 from tests.tasks.test_reward import SETTINGS
 
@@ -194,16 +192,8 @@ def test_stage_measures_every_head_on_its_own_pairs(project: Path) -> None:
 
 def test_ppo_reads_the_weighted_sum(project: Path) -> None:
     with contextlib.chdir(project):
-        stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
-        trainer = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft")))
-        given: dict[str, Any] = {"pad_token_id": 0, "stop_token_id": 1, "max_new_tokens": 4, "temperature": 1.0}
-        rollout = sample(trainer.policy, [r[:3] for r in ROWS], generator=torch.Generator().manual_seed(0), **given)
-        kept = torch.cat([rollout.prompt_mask, rollout.mask.long()], 1).bool()
-        ids = torch.cat([rollout.prompt_ids, rollout.response_ids], 1)
-        rows = [row[real].tolist() for row, real in zip(ids, kept, strict=True)]
+        rows, found = scored_by_ppo([r[:3] for r in ROWS])
         heads = score_conversations(load_reward_heads(Path("data/models/reward")), rows, 0)
-        with torch.no_grad():
-            found = trainer.scorer(rollout).cpu()
     torch.testing.assert_close(found, heads @ torch.tensor(list(WEIGHTS.values())), rtol=1e-4, atol=1e-4)
 
 

@@ -19,19 +19,17 @@ from governance.errors import BadInput
 from tasks import curate, evaluate, params
 from tasks.both_ways import both_ways
 from tasks.evals.generation import Responses
-from tasks.methods import ppo
 from tasks.reward_distribution import measure
 from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.distributional import SCALE, explained
 from tasks.rlhf.models import (
     load_reward_heads,
     load_reward_model,
-    load_tokenizer,
     load_value_model,
     score_conversations,
 )
-from tasks.rlhf.rollout import sample
 from tests.conftest import run_stage_in
+from tests.tasks.ppo_scores import scored_by_ppo
 
 DECIDED = {"approved_by": "A. Person", "reason": "nobody is to lose much"}
 ON = {"found": "distributional", "rule": "quantile", "quantile": 0.1} | DECIDED
@@ -108,16 +106,7 @@ def test_whatever_scores_takes_the_quantile(project: Path) -> None:
     mean = score_conversations(load_value_model(folder), ROWS, 0)  # one head, where a value function begins
     torch.testing.assert_close(mean, heads[:, 0], rtol=1e-4, atol=1e-5)
     with contextlib.chdir(project):
-        given = yaml.safe_load(Path("params.yaml").read_text())
-        stage: Any = SimpleNamespace(params=params.parse(given, "params.yaml"), seed=7)
-        trainer = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft")))
-        asked: dict[str, Any] = {"pad_token_id": 0, "stop_token_id": 1, "max_new_tokens": 4, "temperature": 1.0}
-        rollout = sample(trainer.policy, [r[:3] for r in ROWS], generator=torch.Generator().manual_seed(0), **asked)
-        kept = torch.cat([rollout.prompt_mask, rollout.mask.long()], 1).bool()
-        ids = torch.cat([rollout.prompt_ids, rollout.response_ids], 1)
-        rows = [row[real].tolist() for row, real in zip(ids, kept, strict=True)]
-        with torch.no_grad():
-            found = trainer.scorer(rollout).cpu()
+        rows, found = scored_by_ppo([r[:3] for r in ROWS])
     torch.testing.assert_close(found, score_conversations(model, rows, 0), rtol=1e-4, atol=1e-4)
 
 
@@ -127,8 +116,7 @@ def test_how_much_people_differ_about_responses(project: Path) -> None:
     lengths = torch.tensor([2.0] * len(rows))
     same = Responses(rows, [""] * len(rows), lengths, lengths > 0, None)
     with contextlib.chdir(project):
-        given = yaml.safe_load(Path("params.yaml").read_text())
-        stage: Any = SimpleNamespace(params=params.parse(given, "params.yaml"), seed=7)
+        stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
         found = {row["name"]: row for row in evaluate._spreads(stage, {"sft": same, "policy": same, "base": same})}
         heads = score_conversations(load_reward_heads(Path("data/models/judge")), ROWS, 0)
     assert found.keys() == {"spread/sft", "spread/policy"}

@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -15,17 +14,15 @@ from governance.errors import BadInput
 from tasks import params
 from tasks.curate import weigh
 from tasks.group_votes import by_group, group_names, without_parents
-from tasks.methods import ppo
 from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.models import (
     load_reward_heads,
     load_reward_model,
-    load_tokenizer,
     load_value_model,
     score_conversations,
 )
-from tasks.rlhf.rollout import sample
 from tests.conftest import run_stage_in
+from tests.tasks.ppo_scores import scored_by_ppo
 
 WEIGHTS = {"north": 0.75, "south": 0.25}
 DECIDED = {"rule": "maximin", "approved_by": "A. Person", "reason": "no region is to lose"}
@@ -115,16 +112,8 @@ def test_whatever_scores_applies_the_declared_rule(project: Path) -> None:
 
 def test_ppo_climbs_the_worst_heads_score(project: Path) -> None:
     with contextlib.chdir(project):
-        stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
-        trainer = ppo.trainer_of(stage, load_tokenizer(Path("data/models/sft")))
-        given: dict[str, Any] = {"pad_token_id": 0, "stop_token_id": 1, "max_new_tokens": 4, "temperature": 1.0}
-        rollout = sample(trainer.policy, [r[:3] for r in ROWS], generator=torch.Generator().manual_seed(0), **given)
-        kept = torch.cat([rollout.prompt_mask, rollout.mask.long()], 1).bool()
-        ids = torch.cat([rollout.prompt_ids, rollout.response_ids], 1)
-        rows = [row[real].tolist() for row, real in zip(ids, kept, strict=True)]
+        rows, found = scored_by_ppo([r[:3] for r in ROWS])
         heads = score_conversations(load_reward_heads(Path("data/models/reward")), rows, 0)
-        with torch.no_grad():
-            found = trainer.scorer(rollout).cpu()
     torch.testing.assert_close(found, heads.amin(1), rtol=1e-4, atol=1e-4)
 
 
