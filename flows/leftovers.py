@@ -79,11 +79,11 @@ def mend_dvc_lock() -> None:
     """Bring back the last whole `dvc.lock`: the kept copy, or the committed one."""
     if not DVC_LOCK.is_file():
         return
-    kept, now = _kept().read_bytes() if _kept().is_file() else b"", DVC_LOCK.read_bytes()
-    if now == kept or _is_lock(now):
+    kept, now = [_kept().read_bytes()] if _kept().is_file() else [], DVC_LOCK.read_bytes()
+    if now in kept or _is_lock(now):
         return
     committed = subprocess.run(["git", "show", f"HEAD:{DVC_LOCK}"], capture_output=True, check=False).stdout
-    for content in (kept, committed):
+    for content in (*kept, committed):
         if _is_lock(content):
             write_atomic(DVC_LOCK, content)
             return

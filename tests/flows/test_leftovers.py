@@ -36,6 +36,16 @@ def test_a_lock_that_was_cut_is_brought_back(where: str, tmp_path: Path, monkeyp
     assert leftovers.DVC_LOCK.read_bytes() == LOCK
 
 
+@pytest.mark.parametrize("where", CUT)
+def test_a_first_lock_that_was_cut_goes(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage had ended before, so there is no copy; DVC refuses to read what is left, and begins where there is none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTESTRL_HOME", str(tmp_path / "state"))
+    leftovers.DVC_LOCK.write_bytes(CUT[where])
+    leftovers.mend_dvc_lock()
+    assert not leftovers.DVC_LOCK.exists()
+
+
 def test_a_whole_lock_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `dvc repro` leaves one beside the copy of another."""
     monkeypatch.chdir(tmp_path)
