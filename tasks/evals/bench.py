@@ -16,6 +16,7 @@ from tasks.evaluation_params import Suite
 from tasks.progress import bar
 from tasks.review_store import Compared
 from tasks.rlhf.branches import Item, continuation_logprobs
+from tasks.rlhf.cores import on_every_core
 from tasks.rlhf.encoding import Messages, encode_pairs, encode_prompts, stop_token_id
 from tasks.rlhf.ensembles import Ensemble, load_ensemble, member_scores
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
@@ -69,6 +70,9 @@ class Bench:
     _models: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
     _scores: dict[str, dict[tuple[int, ...], tuple[float, ...]]] = field(default_factory=dict)
+    _logprobs: dict[str, dict[Item, list[float]]] = field(
+        default_factory=dict
+    )  # by digest: a fine-tune has a name twice
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -130,32 +134,32 @@ class Bench:
     def _sample(self, name: str, rows: dict[str, list[int]], temperature: float, limit: int) -> dict[str, Sampled]:
         tokenizer, model = self.language_model(name)
         keys = list(rows)
-        groups = length_groups([len(rows[k]) for k in keys], BATCH)
+        groups = [[keys[i] for i in group] for group in length_groups([len(row) for row in rows.values()], BATCH)]
+
+        def sampled(own: Any, some: list[str]) -> dict[str, Sampled]:
+            rollout = sample(
+                own,
+                [rows[k] for k in some],
+                pad_token_id=tokenizer.pad_token_id,
+                stop_token_id=stop_token_id(tokenizer),
+                max_new_tokens=limit,
+                temperature=temperature,
+                generator=torch.stack([_numbers(k, limit) for k in some]),
+            )
+            entropy = rollout.entropy.sum(1) / rollout.mask.sum(1).clamp(min=1)
+            return {
+                k: Sampled(
+                    rollout.response_ids[i][rollout.mask[i].bool()].tolist(), bool(rollout.ended[i]), float(entropy[i])
+                )
+                for i, k in enumerate(some)
+            }
+
         made: dict[str, Sampled] = {}
         with bar(len(keys), f"respond: {name}", "response") as progress:
-            for group in groups:
-                some = [keys[i] for i in group]
-                rollout = sample(
-                    model,
-                    [rows[k] for k in some],
-                    pad_token_id=tokenizer.pad_token_id,
-                    stop_token_id=stop_token_id(tokenizer),
-                    max_new_tokens=limit,
-                    temperature=temperature,
-                    generator=torch.stack([_numbers(k, limit) for k in some]),
-                )
-                entropy = rollout.entropy.sum(1) / rollout.mask.sum(1).clamp(min=1)
-                batch = {
-                    k: Sampled(
-                        rollout.response_ids[i][rollout.mask[i].bool()].tolist(),
-                        bool(rollout.ended[i]),
-                        float(entropy[i]),
-                    )
-                    for i, k in enumerate(some)
-                }
+            for batch in on_every_core(model, groups, sampled):
                 self.cache.put(batch.items())
                 made |= batch
-                progress.update(len(some))
+                progress.update(len(batch))
         return made
 
     def score(self, name: str, conversations: Sequence[list[int]], lengths: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -184,10 +188,15 @@ class Bench:
         return self.score(name, conversations, lengths)
 
     def logprobs(self, name: str, items: Sequence[Item]) -> list[list[float]]:
-        """Sums of log-probabilities of each item's continuations."""
+        """Sums of log-probabilities of each item's continuations; each item is read once."""
         _, model = self.language_model(name)
-        with bar(len(items), f"log-probabilities: {name}", "item") as progress:
-            return continuation_logprobs(model, items, progress.update)
+        known = self._logprobs.setdefault(self.digests[name], {})
+        keys = [(tuple(context), tuple(map(tuple, continuations))) for context, continuations in items]
+        fresh = list(dict.fromkeys(key for key in keys if key not in known))
+        if fresh:
+            with bar(len(fresh), f"log-probabilities: {name}", "item") as progress:
+                known |= dict(zip(fresh, continuation_logprobs(model, fresh, progress.update), strict=True))
+        return [known[key] for key in keys]
 
     def file_digest(self, path: Path | str) -> str:
         """SHA-256 of a file, measured once."""

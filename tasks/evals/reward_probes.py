@@ -5,16 +5,13 @@ little, since a probe can memorise: a control task gives every first word of an 
 is accuracy on the concept less accuracy on the control (Hewitt and Liang 2019). Of an ensemble the first member is probed.
 """
 
-from typing import Any
-
 import numpy as np
-import torch
 
-from tasks.evals.bench import BATCH, Bench, encoded
+from tasks.evals.bench import Bench, encoded
 from tasks.evals.held_out import held_out_pairs
 from tasks.evals.result import Outcome
 from tasks.evals.surface import count
-from tasks.rlhf.models import pad_right
+from tasks.rlhf.branches import conversation_states
 
 FOLDS = 5
 RARE = 0.1  # concepts that fewer answers have, or lack, are left out
@@ -37,15 +34,15 @@ def run(bench: Bench) -> Outcome:
     where = {"held_out": bench.sides["reward_test"]}
     for scorer in bench.scorers:
         tokenizer, ensemble = bench.scorer(scorer)
-        layers = _states(
-            ensemble.members[0], encoded(tokenizer, prompts, texts, bench.max_length)[0], tokenizer.pad_token_id
-        )
-        for depth, states in enumerate(layers):
+        conversations = encoded(tokenizer, prompts, texts, bench.max_length)[0]
+        layers = conversation_states(ensemble.members[0], conversations).numpy()  # (n, layers, d)
+        for depth in range(layers.shape[1]):
+            states = layers[:, depth]
             memorised, *right = _right(states, np.stack([control, *concepts.values()], axis=1), groups).T
             for concept, found in zip(concepts, right, strict=True):
                 gain = bench.mean(found - memorised, groups)
                 name = f"probe/selectivity/{concept}/{scorer}".replace(" ", "_")
-                slice = None if depth == len(layers) - 1 else f"layer {depth}"
+                slice = None if depth == layers.shape[1] - 1 else f"layer {depth}"
                 outcome.results.append(bench.result(name, gain, len(pairs), where, [scorer], slice))
     return outcome
 
@@ -63,20 +60,6 @@ def _control(texts: list[str], seed: int) -> np.ndarray:
     words = sorted(set(first))
     drawn = dict(zip(words, np.random.default_rng(seed).random(len(words)) < 0.5, strict=True))
     return np.array([drawn[w] for w in first])
-
-
-@torch.no_grad()
-def _states(model: Any, rows: list[list[int]], pad_token_id: int) -> list[np.ndarray]:
-    """(n, d) of each layer, embeddings first: hidden state at the last token."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    parts: list[list[torch.Tensor]] = []
-    for at in range(0, len(order), BATCH):
-        ids, mask = (t.to(model.device) for t in pad_right([rows[i] for i in order[at : at + BATCH]], pad_token_id))
-        hidden = model.base_model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
-        last = (torch.arange(len(ids), device=ids.device), mask.sum(1) - 1)
-        parts.append([h[last].float().cpu() for h in hidden])
-    back = np.argsort(order)
-    return [torch.cat(layer).numpy()[back] for layer in zip(*parts, strict=True)]
 
 
 def _right(states: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:

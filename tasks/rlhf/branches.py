@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from tasks.rlhf.cores import on_every_core
 from tasks.rlhf.length_effect import less_length
-from tasks.rlhf.packing import Packed, grid_attention, hidden_states, transformer
+from tasks.rlhf.packing import Packed, grid_attention, hidden_states, layer_states, transformer
 from tasks.rlhf.rollout import Head, score_head, token_groups
 from tasks.rlhf.token_logprobs import token_logprobs
 from tasks.rlhf.welfare import combined
@@ -82,9 +83,11 @@ def continuation_logprobs(
     """For each item Σ log π(token | context, tokens before) of each continuation, in fp32; in batches of like length."""
     lengths = [len(context) + sum(len(c) for c in continuations) for context, continuations in items]
     found: list[list[float]] = [[] for _ in items]
-    for group in token_groups(lengths, budget) if items else []:
-        for i, sums in zip(group, _batch(model, [items[i] for i in group]), strict=True):
-            found[i] = sums
+    groups = token_groups(lengths, budget) if items else []
+    measured = on_every_core(model, groups, lambda own, group: _batch(own, [items[i] for i in group]))
+    for group, sums in zip(groups, measured, strict=True):
+        for i, of_item in zip(group, sums, strict=True):
+            found[i] = of_item
         if advance:
             advance(len(group))
     return found
@@ -101,18 +104,44 @@ def conversation_scores(
     """Scores (N,) in fp32 by `head` at the last token of each conversation (token ids), (N, C) of a head of C; what
     conversations begin with in common, such as the prompt of several answers, is read once. `advance` is told how many rows
     were scored."""
+    return _of_each(model, rows, lambda own, items: _scores(own, head, items), advance, budget)
+
+
+@torch.no_grad()
+def conversation_states(model: Any, rows: Sequence[Sequence[int]], budget: int = BUDGET) -> torch.Tensor:
+    """Hidden states (N, L, d) in fp32 at the last token of each conversation (token ids), of every layer: embeddings first,
+    the last one normalised. What conversations begin with in common is read once."""
+
+    def states(own: Any, items: Sequence[Item]) -> torch.Tensor:
+        layout = Branched.of(items, transformer(own).device)
+        last = torch.tensor(_ends(items), device=layout.positions.device)
+        layers = layer_states(own, layout.packed.ids, layout.positions, layout)
+        return torch.stack([layer[last] for layer in layers], dim=1)
+
+    return _of_each(model, rows, states, None, budget)
+
+
+def _of_each(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    measure: Callable[[Any, list[Item]], torch.Tensor],
+    advance: Callable[[int], object] | None,
+    budget: int,
+) -> torch.Tensor:
+    """What `measure(model, items)` finds (n, …) at the end of each continuation of some items, for all rows, in fp32."""
     groups = shared_prefixes(rows)
     items = [_item(rows, group) for group in groups]
-    scores: torch.Tensor | None = None
-    for some in token_groups([len(c) + sum(len(r) - 1 for r in rest) for c, rest in items], budget):
-        scored = [i for g in some for i in groups[g][0]]
-        found = _scores(model, head, [items[i] for i in some]).float().cpu()
-        if scores is None:
-            scores = found.new_zeros(len(rows), *found.shape[1:])
-        scores[scored] = found
+    every: torch.Tensor | None = None
+    batches = token_groups([len(c) + sum(len(r) - 1 for r in rest) for c, rest in items], budget)
+    of_batches = on_every_core(model, batches, lambda own, batch: measure(own, [items[i] for i in batch]))
+    for batch, some in zip(batches, of_batches, strict=True):
+        measured, found = [i for g in batch for i in groups[g][0]], some.float().cpu()
+        if every is None:
+            every = found.new_zeros(len(rows), *found.shape[1:])
+        every[measured] = found
         if advance:
-            advance(len(scored))
-    return torch.zeros(0) if scores is None else scores
+            advance(len(measured))
+    return torch.zeros(0) if every is None else every
 
 
 def scores_at_once(model: Any, head: Head, rows: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -130,6 +159,12 @@ def _item(rows: Sequence[Sequence[int]], group: tuple[list[int], int]) -> Item:
 def _scores(model: Any, head: Head, items: Sequence[Item]) -> torch.Tensor:
     """What `head` says at the end of every continuation."""
     layout = Branched.of(items, transformer(model).device)
+    keep, place = torch.unique(torch.tensor(_ends(items), device=layout.positions.device), return_inverse=True)
+    return head(hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place])
+
+
+def _ends(items: Sequence[Item]) -> list[int]:
+    """Index among all tokens of the last one that is read of every continuation; that of its context where none is."""
     last: list[int] = []
     at = 0
     for context, continuations in items:
@@ -138,8 +173,7 @@ def _scores(model: Any, head: Head, items: Sequence[Item]) -> torch.Tensor:
             last.append(end + len(continuation) - 2 if len(continuation) > 1 else at + len(context) - 1)
             end += len(continuation) - 1
         at = end
-    keep, place = torch.unique(torch.tensor(last, device=layout.positions.device), return_inverse=True)
-    return head(hidden_states(model, layout.packed.ids, layout.positions, layout, keep)[place])
+    return last
 
 
 def answer_scores(

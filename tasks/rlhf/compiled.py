@@ -6,7 +6,6 @@ Compiling takes some ten seconds, once a process, so that small models are left 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -33,10 +32,11 @@ def placed_for_work(model: Any, device: torch.device) -> Any:
     return model
 
 
-def as_written() -> AbstractContextManager[Any]:
-    """Compiled layers work as they are written meanwhile."""
+def as_written(model: Any) -> AbstractContextManager[Any]:
+    """Compiled layers of the model, where it has any, work as they are written meanwhile: for all threads of the process."""
     stance: Callable[[str], AbstractContextManager[Any]] = torch.compiler.set_stance
-    return stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer(model).modules())
+    return stance("force_eager") if compiled else nullcontext()
 
 
 class fused:

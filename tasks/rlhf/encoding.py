@@ -14,31 +14,54 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, str]]
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Messages], max_tokens: int) -> list[list[int]]:
-    """Token ids of prompts that end with the generation prompt, each at most `max_tokens` long.
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Messages], max_tokens: int | Sequence[int]
+) -> list[list[int]]:
+    """Token ids of prompts that end with the generation prompt, each at most `max_tokens` long, which may be another number
+    for each.
 
     Of a longer one the oldest turns are dropped first; if the last turn alone is too long, its beginning is.
     """
-    return [_fit(tokenizer, list(p), max_tokens) for p in prompts]
+    limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
+    whole = _token_ids(tokenizer, [_rendered(tokenizer, p) for p in prompts])
+    return [
+        ids if len(ids) <= limit else _cut(tokenizer, list(prompt), ids, limit)
+        for prompt, ids, limit in zip(prompts, whole, limits, strict=True)
+    ]
 
 
-def _fit(tokenizer: PreTrainedTokenizerBase, prompt: list[Mapping[str, str]], max_tokens: int) -> list[int]:
-    while True:
-        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) <= max_tokens:
-            return ids
+def _rendered(tokenizer: PreTrainedTokenizerBase, prompt: Messages) -> str:
+    return str(tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """In one call, each different text once."""
+    different = list(dict.fromkeys(texts))
+    if not different:
+        return []
+    found = dict(zip(different, tokenizer(different, add_special_tokens=False)["input_ids"], strict=True))
+    return [list(found[text]) for text in texts]
+
+
+def _cut(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Mapping[str, str]], ids: list[int], max_tokens: int
+) -> list[int]:
+    while len(ids) > max_tokens:
         first = 1 if prompt[0]["role"] == "system" else 0
         drop = 2 if len(prompt) - first > 2 else 0  # a user turn and its answer
         if not drop:
             return ids[-max_tokens:]
         prompt = prompt[:first] + prompt[first + drop :]
+        ids = _token_ids(tokenizer, [_rendered(tokenizer, prompt)])[0]
+    return ids
 
 
-def encode_response(tokenizer: PreTrainedTokenizerBase, content: str, stop_id: int, max_tokens: int) -> list[int]:
-    """Token ids of an answer and the token that ends it, which is kept when the answer is cut."""
-    ids: list[int] = tokenizer(content.strip(), add_special_tokens=False)["input_ids"]
-    return [*ids[: max_tokens - 1], stop_id]
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase, answers: Sequence[Messages], stop_id: int, max_tokens: int
+) -> list[list[int]]:
+    """Token ids of each answer's last message and the token that ends it, which is kept when the answer is cut."""
+    found = _token_ids(tokenizer, [answer[-1]["content"].strip() for answer in answers])
+    return [[*ids[: max_tokens - 1], stop_id] for ids in found]
 
 
 def encode_pairs(
@@ -50,15 +73,17 @@ def encode_pairs(
 ) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids) of conversations; together at most `max_tokens`, the response at most half of it
     unless the prompt leaves more."""
-    pairs = []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        response = encode_response(tokenizer, answer[-1]["content"], stop_id, max_tokens)
-        room = max(max_tokens - len(response), max_tokens // 2)
-        prompt_ids = encode_prompts(tokenizer, [prompt], room)[0]
-        if len(prompt_ids) + len(response) > max_tokens:
-            response = [*response[: max_tokens - len(prompt_ids) - 1], stop_id]
-        pairs.append((prompt_ids, response))
-    return pairs
+    responses = encode_responses(tokenizer, answers, stop_id, max_tokens)
+    rooms = [max(max_tokens - len(response), max_tokens // 2) for response in responses]
+    return [
+        (prompt, _ended(response, max_tokens - len(prompt), stop_id))
+        for prompt, response in zip(encode_prompts(tokenizer, prompts, rooms), responses, strict=True)
+    ]
+
+
+def _ended(response: list[int], room: int, stop_id: int) -> list[int]:
+    """A response that fits, and ends with the token that ends it."""
+    return response if len(response) <= room else [*response[: room - 1], stop_id]
 
 
 def encode_preferences(
@@ -71,14 +96,14 @@ def encode_preferences(
 ) -> list[tuple[list[int], list[int], list[int]]]:
     """(prompt ids, chosen ids, rejected ids): both answers follow the same prompt, which is cut to leave room for the
     longer one; with either at most `max_tokens`, an answer at most half of it unless the prompt leaves more."""
+    responses = list(
+        zip(*(encode_responses(tokenizer, a, stop_id, max_tokens) for a in (chosen, rejected)), strict=True)
+    )
+    rooms = [max(max_tokens - max(len(r) for r in both), max_tokens // 2) for both in responses]
     rows = []
-    for prompt, *answers in zip(prompts, chosen, rejected, strict=True):
-        responses = [encode_response(tokenizer, a[-1]["content"], stop_id, max_tokens) for a in answers]
-        room = max(max_tokens - max(len(r) for r in responses), max_tokens // 2)
-        prompt_ids = encode_prompts(tokenizer, [prompt], room)[0]
-        left = max_tokens - len(prompt_ids)
-        first, second = (r if len(r) <= left else [*r[: left - 1], stop_id] for r in responses)
-        rows.append((prompt_ids, first, second))
+    for prompt, both in zip(encode_prompts(tokenizer, prompts, rooms), responses, strict=True):
+        first, second = (_ended(r, max_tokens - len(prompt), stop_id) for r in both)
+        rows.append((prompt, first, second))
     return rows
 
 

@@ -209,6 +209,22 @@ def hidden_states(
     return hidden[:tokens] if keep is None else hidden[keep]
 
 
+def layer_states(model: Any, ids: torch.Tensor, positions: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, ...]:
+    """Hidden states (N, d) of the tokens `ids` at `positions` (N,) of their rows in every layer: embeddings first, the last
+    one normalised."""
+    body = transformer(model).base_model
+    with _named(body):
+        layers = body(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            use_cache=False,
+            layout=layout,
+            tokens=len(ids),
+            output_hidden_states=True,
+        ).hidden_states
+    return tuple(layer[0] for layer in layers)
+
+
 @contextmanager
 def _named(body: Any) -> Iterator[None]:
     """Have transformers take the attention of this module."""

@@ -153,7 +153,7 @@ def sample(
     )
     own = torch.arange(len(prompts), device=device)[share]
     group = group or rows_at_once(model, ids.shape[1] + max_new_tokens)
-    with as_written():
+    with as_written(model):
         for rows in length_groups([len(p) for p in prompts[share]], group):
             _sample_group(model, out, own[rows], uniform, stop_token_id, temperature, value_head)
     return out

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.rlhf.branches import continuation_logprobs, conversation_scores, scores_at_once, shared_prefixes
+from tasks.rlhf.branches import (
+    continuation_logprobs,
+    conversation_scores,
+    conversation_states,
+    scores_at_once,
+    shared_prefixes,
+)
 from tasks.rlhf.models import load_causal_lm, new_reward_model, score, score_conversations
 from tasks.rlhf.rollout import score_head
 
@@ -36,6 +42,18 @@ def test_scores_with_shared_beginnings_are_those_of_each_conversation_alone(tiny
     alone = torch.cat([score_conversations(model, [r], 0) for r in rows])
     for budget in (1, 2048):
         assert torch.allclose(conversation_scores(model, score_head(model), rows, budget=budget), alone, atol=1e-5)
+
+
+@torch.no_grad()
+def test_states_of_every_layer_are_those_of_each_conversation_alone(tiny_model_folder: Path) -> None:
+    model = new_reward_model(tiny_model_folder, pad_token_id=0, seed=1).eval()
+    prompt = list(range(10, 40))
+    rows = [[*prompt, 50, 51], [7, 8], [*prompt, 50, 52, 53], prompt, [7, 8], [9]]
+    for budget in (1, 2048):
+        found = conversation_states(model, rows, budget)
+        for row, layers in zip(rows, found, strict=True):
+            alone = model.base_model(torch.tensor([row]), output_hidden_states=True).hidden_states
+            torch.testing.assert_close(layers, torch.cat([h[0, -1:] for h in alone]), rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_of_shared_beginnings_are_those_of_conversations_alone(tiny_model_folder: Path) -> None:
