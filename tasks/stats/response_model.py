@@ -34,8 +34,13 @@ TURNED = np.array([0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # from 0.35 
 SKILL = np.r_[SKILLS, np.ones(len(CARELESS) + len(TURNED))]
 FLIP = np.r_[np.zeros(len(SKILLS)), CARELESS, TURNED]
 TOLERATED = np.r_[np.ones(len(SKILLS) + len(CARELESS), dtype=bool), np.zeros(len(TURNED), dtype=bool)]
-USEFUL = 1 / 3  # below this share of the typical skill an annotator is as good as one who guesses, however honest
-TRUSTED = TOLERATED & (SKILL > USEFUL)
+USEFUL = 0.265  # below this share of the typical skill an annotator is as good as one who guesses, however honest
+_CELLS = np.r_[0.0, (SKILLS[1:] + SKILLS[:-1]) / 2, SKILLS[-1]]  # between them lies what a skill of the grid stands for
+TRUSTED = np.r_[  # share of each class that is of use
+    np.clip((_CELLS[1:] - USEFUL) / np.diff(_CELLS), 0, 1),
+    np.ones(len(CARELESS)),
+    np.zeros(len(TURNED)),
+]
 SLIP = 0.01
 PASSES = 8
 MOVED = 0.01
@@ -142,7 +147,7 @@ class ResponseModel:
         stride = self._stride()
         by_skill = np.empty((len(signs), len(BY_SKILL)), dtype=np.float32)
         evidence, _ = self._pass(by_skill=by_skill, stride=stride)
-        reads = self._mixture(evidence).posterior[:, TRUSTED].sum(axis=1)
+        reads = self._mixture(evidence).posterior @ TRUSTED
         rows = np.concatenate([np.arange(r.start, r.stop) for _, r in islice(self._chunks(), 0, None, stride)])
         cast = by_skill[rows, TYPICAL]
         self.tastes = crowd_tastes(

@@ -114,11 +114,10 @@ def _compacted(by_skill: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def _posteriors(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     """(log odds, posterior of each way)."""
     of_class = mixture.posterior
-    flips = len(TRUSTED)
-    guesses = (~TRUSTED) & (FLIP <= INVERTS)
-    inverts = (~TRUSTED) & (FLIP > INVERTS)
-    ways = np.column_stack([of_class[:, :flips][:, k].sum(axis=1) for k in (guesses, inverts)] + [of_class[:, flips:]])
-    good, bad = of_class[:, :flips][:, TRUSTED].sum(axis=1), ways.sum(axis=1)
+    answers, others = of_class[:, : len(TRUSTED)], of_class[:, len(TRUSTED) :]
+    of_no_use = np.column_stack([(1 - TRUSTED) * (FLIP <= INVERTS), (1 - TRUSTED) * (FLIP > INVERTS)])
+    ways = np.column_stack([answers @ of_no_use, others])
+    good, bad = answers @ TRUSTED, ways.sum(axis=1)
     return np.log(np.maximum(bad, 1e-300)) - np.log(np.maximum(good, 1e-300)), ways
 
 
