@@ -1,11 +1,14 @@
 """Responses of one model to the evaluation prompts: the same prompts, seeds and limits for every model."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tasks.progress import bar
+from tasks.rlhf.cores import on_every_core
 from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import load_causal_lm, load_tokenizer
 from tasks.rlhf.rollout import Rollout, length_groups, response_logprobs, sample
@@ -45,35 +48,43 @@ def respond(
     rows = [p for p in prompts for _ in range(samples)]
     chunks = length_groups([len(row) for row in rows], BATCH)
     generator = torch.Generator().manual_seed(seed)
-    parts: dict[int, tuple[list[int], str, int, bool, float]] = {}
+    drawn = [torch.rand(len(chunk), max_new_tokens, generator=generator) for chunk in chunks]
+
+    def sampled(own: Any, number: int) -> Rollout:
+        return sample(
+            own,
+            [rows[i] for i in chunks[number]],
+            pad_token_id=tokenizer.pad_token_id,
+            stop_token_id=stop,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            generator=drawn[number],
+        )
+
+    rollouts = []
     with bar(len(chunks), f"respond: {folder.name}", "batch") as progress:
-        for chunk in chunks:
-            rollout = sample(
-                model,
-                [rows[i] for i in chunk],
-                pad_token_id=tokenizer.pad_token_id,
-                stop_token_id=stop,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                generator=generator,
-            )
-            kl = _kl(rollout, other, temperature) if other is not None else torch.zeros(len(chunk))
-            for k, i in enumerate(chunk):
-                answer = rollout.response_ids[k][rollout.mask[k].bool()].tolist()
-                text = tokenizer.decode(answer, skip_special_tokens=True).strip()
-                parts[i] = (rows[i] + answer, text, len(answer), bool(rollout.ended[k]), float(kl[k]))
+        for rollout in on_every_core(model, range(len(chunks)), sampled):
+            rollouts.append(rollout)
             progress.update()
-    ids, texts, lengths, ended, kls = zip(*(parts[i] for i in range(len(rows))), strict=True)
+    kls: Iterable[torch.Tensor] = (torch.zeros(len(chunk)) for chunk in chunks)
+    if other is not None:
+        kls = on_every_core(other, rollouts, lambda own, rollout: _kl(rollout, own, temperature))
+    parts: dict[int, tuple[list[int], str, int, bool, float]] = {}
+    for chunk, rollout, kl in zip(chunks, rollouts, kls, strict=True):
+        for k, i in enumerate(chunk):
+            answer = rollout.response_ids[k][rollout.mask[k].bool()].tolist()
+            text = tokenizer.decode(answer, skip_special_tokens=True).strip()
+            parts[i] = (rows[i] + answer, text, len(answer), bool(rollout.ended[k]), float(kl[k]))
+    ids, texts, lengths, ended, of_each = zip(*(parts[i] for i in range(len(rows))), strict=True)
     return Responses(
         list(ids),
         list(texts),
         torch.tensor(lengths, dtype=torch.float64),
         torch.tensor(ended),
-        torch.tensor(kls, dtype=torch.float64) if reference else None,
+        torch.tensor(of_each, dtype=torch.float64) if reference else None,
     )
 
 
-@torch.no_grad()
 def _kl(rollout: Rollout, reference: torch.nn.Module, temperature: float) -> torch.Tensor:
     """(B,) log π(y|x) − log π_ref(y|x), summed over each response: the k1 estimate of its KL."""
     logprobs = response_logprobs(reference, rollout, temperature)
