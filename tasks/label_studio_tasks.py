@@ -1,8 +1,9 @@
 """The review queue as Label Studio tasks, and Label Studio's annotations for the queue.
 
-Tasks and annotations are those of Label Studio's JSON import and export; `configuration` is the labelling configuration
-of a project for items with so many responses: stars for each criterion of one response, a ranker for several, and a
-reason. The order in which responses stand is drawn for each item, and kept in the task.
+Tasks and annotations are those of Label Studio's JSON import and export (as 1.23.2 reads and writes them);
+`configuration` is the labelling configuration of a project for items with so many responses: stars for each criterion of
+one response, a ranker for several, and a reason. The order in which responses stand is drawn for each item, and kept in
+the task; a response is named by its place in it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from xml.etree import ElementTree
 
 from governance.errors import BadInput
 from tasks.review_store import CRITERIA, Answer, Item
+
+PLACE = "shown-"  # before the place of a response: the ranker would put numbers alone in their own order, not in the one drawn
 
 
 def tasks(items: Sequence[Item]) -> list[dict[str, Any]]:
@@ -21,7 +24,7 @@ def tasks(items: Sequence[Item]) -> list[dict[str, Any]]:
                 "item_id": item.id,
                 "prompt": "\n\n".join(f"{m['role']}: {m['content']}" for m in item.prompt),
                 "why": item.why,
-                "responses": [{"id": str(i), "title": f"Response {k}", "body": item.responses[i]}
+                "responses": [{"id": f"{PLACE}{k}", "title": f"Response {k}", "body": item.responses[i]}
                               for k, i in enumerate(item.order, start=1)],
                 "response": item.responses[item.order[0]],
                 "shown_order": item.order,
@@ -78,8 +81,9 @@ def _content(annotation: dict[str, Any], order: list[int]) -> dict[str, Any]:
     text = values.get("reason", {}).get("text", "")
     reason = "\n".join(text) if isinstance(text, list) else str(text)
     seconds = annotation.get("lead_time")
+    at = {f"{PLACE}{k}": response for k, response in enumerate(order, start=1)}
     return {
-        "ranking": [int(i) for i in ranked] if ranked else None,
+        "ranking": [at[place] for place in ranked] if ranked else None,
         "shown_order": order,
         "ratings": ratings,
         "reason": reason.strip(),

@@ -55,9 +55,12 @@ def test_label_studio_there_and_back(store: ReviewStore, tmp_path: Path) -> None
     names = {e.get("name"): e for e in view}
     assert names["ranking"].get("toName") in names and names["responses"].get("value") == "$responses"
     for number, task in enumerate(tasks):
-        ranked = sorted((r["id"] for r in task["data"]["responses"]), key=int)
+        shown = task["data"]["responses"]
+        assert not any(r["id"].isdigit() for r in shown), "its page would show numbers in their own order"
+        best_first = [r["id"] for r in sorted(shown, key=lambda r: not r["body"].startswith("good"))]
+        value = {"ranker": {"ranking": best_first}}  # as its page writes it, under the name of the control
         result = [
-            {"from_name": "ranking", "to_name": "responses", "type": "ranker", "value": {"ranker": ranked}},
+            {"from_name": "ranking", "to_name": "responses", "type": "ranker", "value": value},
             {"from_name": "reason", "to_name": "prompt", "type": "textarea", "value": {"text": ["clear"]}},
         ]
         done = {"completed_by": {"id": 1, "email": "ada@example.org"}, "lead_time": 12.34, "result": result}
