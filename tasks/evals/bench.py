@@ -70,9 +70,7 @@ class Bench:
     _models: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
     _scores: dict[str, dict[tuple[int, ...], tuple[float, ...]]] = field(default_factory=dict)
-    _logprobs: dict[str, dict[Item, list[float]]] = field(
-        default_factory=dict
-    )  # by digest: a fine-tune has a name twice
+    _logprobs: dict[str, dict[Item, list[float]]] = field(default_factory=dict)  # by digest: fine-tunes share a name
 
     @cached_property
     def digests(self) -> dict[str, str]:

@@ -24,9 +24,10 @@ def on_every_core(model: Any, groups: Sequence[Group], work: Callable[[Any, Grou
     several processes, which share the cores already."""
     threads = min(torch.get_num_threads(), len(groups))
     if threads < 2 or model.device.type != "cpu" or torch.distributed.is_initialized():
-        with torch.no_grad():
-            for group in groups:
-                yield work(model, group)
+        for group in groups:
+            with torch.no_grad():  # not around the loop: the caller's work between two groups has gradients as before
+                found = work(model, group)
+            yield found
         return
     dtype, lower = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
     free: SimpleQueue[Any] = SimpleQueue()

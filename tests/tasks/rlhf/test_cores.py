@@ -61,6 +61,14 @@ def test_groups_meet_in_no_model_and_autocast_reaches_them(tiny_model_folder: Pa
     assert all(shared and lower and not gradients for _, shared, lower, gradients, _ in found)
 
 
+def test_gradients_are_off_in_the_work_alone(tiny_model_folder: Path) -> None:
+    torch.set_num_threads(1)
+    for enabled in on_every_core(
+        load_causal_lm(tiny_model_folder), range(2), lambda own, group: torch.is_grad_enabled()
+    ):
+        assert not enabled and torch.is_grad_enabled()
+
+
 def test_an_error_reaches_the_caller_and_all_threads_come_back(tiny_model_folder: Path) -> None:
     def work(own: Any, group: int) -> int:
         if group == 1:
