@@ -59,10 +59,22 @@ def ended(project: Project, run: subprocess.Popen[str], timeout: int = WAIT) -> 
     return (project.folder / "run.json").read_text(encoding="utf-8")
 
 
+def at_work(project: Project, name: str) -> bool:
+    """Whether the stage has begun, and its run has not yet been told how it ended."""
+    return any((project.folder / ".attestrl/receipts").glob(f"{name}-*.json"))
+
+
+def let_work(project: Project, name: str, seconds: float) -> None:
+    """Wait, no longer than the stage works: it may be faster than it was, and the next one over before the kill."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and at_work(project, name):
+        time.sleep(0.02)
+
+
 def wait_for_stage(project: Project, name: str, run: subprocess.Popen[str]) -> None:
     """Until the stage's process has begun."""
     deadline = time.monotonic() + WAIT
-    while not list((project.folder / ".attestrl/receipts").glob(f"{name}-*.json")):
+    while not at_work(project, name):
         assert run.poll() is None, f"the run ended before {name} began: {ended(project, run)}"
         assert time.monotonic() < deadline, f"{name} did not begin within {WAIT} s"
         time.sleep(0.02)
@@ -100,7 +112,7 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(first: dict[st
         run = start(other, kind)
         wait_for_stage(other, name, run)
         kept = kept | records(other, STAGES[:number])
-        time.sleep(moment)
+        let_work(other, name, moment)
         commands += kill(other, run, kind, name)
     commands += kill_after_the_last_stage(other, rng)
     record = json.loads(ended(other, start(other), 600))
