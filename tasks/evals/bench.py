@@ -187,11 +187,11 @@ class Bench:
 
     def logprobs(self, name: str, items: Sequence[Item]) -> list[list[float]]:
         """Sums of log-probabilities of each item's continuations; each item is read once."""
-        _, model = self.language_model(name)
         known = self._logprobs.setdefault(self.digests[name], {})
         keys = [(tuple(context), tuple(map(tuple, continuations))) for context, continuations in items]
         fresh = list(dict.fromkeys(key for key in keys if key not in known))
         if fresh:
+            _, model = self.language_model(name)
             with bar(len(fresh), f"log-probabilities: {name}", "item") as progress:
                 known |= dict(zip(fresh, continuation_logprobs(model, fresh, progress.update), strict=True))
         return [known[key] for key in keys]

@@ -1,6 +1,5 @@
 """Responses of one model to the evaluation prompts: the same prompts, seeds and limits for every model."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,14 +60,16 @@ def respond(
             generator=drawn[number],
         )
 
-    rollouts = []
+    rollouts, kls = [], [torch.zeros(len(chunk)) for chunk in chunks]
     with bar(len(chunks), f"respond: {folder.name}", "batch") as progress:
         for rollout in on_every_core(model, range(len(chunks)), sampled):
             rollouts.append(rollout)
             progress.update()
-    kls: Iterable[torch.Tensor] = (torch.zeros(len(chunk)) for chunk in chunks)
     if other is not None:
-        kls = on_every_core(other, rollouts, lambda own, rollout: _kl(rollout, own, temperature))
+        with bar(len(chunks), f"KL: {folder.name}", "batch") as progress:
+            for number, kl in enumerate(on_every_core(other, rollouts, lambda own, r: _kl(r, own, temperature))):
+                kls[number] = kl
+                progress.update()
     parts: dict[int, tuple[list[int], str, int, bool, float]] = {}
     for chunk, rollout, kl in zip(chunks, rollouts, kls, strict=True):
         for k, i in enumerate(chunk):

@@ -22,7 +22,8 @@ Found = TypeVar("Found")
 def on_every_core(model: Any, groups: Sequence[Group], work: Callable[[Any, Group], Found]) -> Iterator[Found]:
     """`work(model, group)` of each group, in order, without gradients. One after another on an accelerator, and in a job of
     several processes, which share the cores already."""
-    threads = min(torch.get_num_threads(), len(groups))
+    every = torch.get_num_threads()
+    threads = min(every, len(groups))
     if threads < 2 or model.device.type != "cpu" or torch.distributed.is_initialized():
         for group in groups:
             with torch.no_grad():  # not around the loop: the caller's work between two groups has gradients as before
@@ -42,14 +43,13 @@ def on_every_core(model: Any, groups: Sequence[Group], work: Callable[[Any, Grou
         finally:
             free.put(own)
 
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(threads)
     try:
         yield from pool.map(alone, groups)
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
+        torch.set_num_threads(every)
 
 
 def _twin(model: Any) -> Any:
