@@ -3,6 +3,7 @@
 Nothing heavy is imported here: `attestrl --help` answers at once.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -312,6 +313,7 @@ def doctor(
 def main() -> None:
     """Entry point: a mistake, a person's or ours, ends in one sentence and its exit code, never in a traceback."""
     gc.set_threshold(NEW_OBJECTS)
+    atexit.register(gc.freeze)  # at its very end Python looks through all that was loaded once more: a second of a core
     try:
         code = app(standalone_mode=False)
     except TyperException as error:

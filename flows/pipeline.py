@@ -3,12 +3,14 @@
 Prefect's own result caching stays off: DVC alone decides what is skipped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 
 from flows import tracing
@@ -19,6 +21,14 @@ from tasks import paths
 
 OnOutcome = Callable[[Outcome], None]
 OnStart = Callable[[str], None]
+
+
+@contextmanager
+def heartbeats(*, wanted: bool) -> Iterator[None]:
+    """Without them, flow runs that begin inside send Prefect none. It waits up to a second for the thread that sends them, and a
+    run in which nothing has changed is over long before the second one is due."""
+    with temporary_settings({} if wanted else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}", persist_result=False)
@@ -34,15 +44,13 @@ def stage(name: str, parent_run: str, changed: bool, call: Any, started: Any, en
 
 
 @flow(name="attestrl-pipeline", validate_parameters=False, persist_result=False)
-def pipeline(
-    until: str, parent_run: str, changes: Callable[[], set[str]], started: OnStart, ended: OnOutcome
-) -> State[Any]:
-    """Run the stages up to `until`; stop at the first that fails. `changes` gives the stages that have changed.
+def pipeline(until: str, parent_run: str, changed: set[str], started: OnStart, ended: OnOutcome) -> State[Any]:
+    """Run the stages up to `until`; stop at the first that fails. `changed` are the stages that have changed.
 
     A stage that DVC calls unchanged is not run. From the first changed one on, each is asked anew: its inputs may be
     others by then.
     """
-    changed, names = changes(), paths.STAGES[: paths.STAGES.index(until) + 1]
+    names = paths.STAGES[: paths.STAGES.index(until) + 1]
     first = next((at for at, name in enumerate(names) if name in changed), len(names))
     with caller(names[first:]) as call:
         for at, name in enumerate(names):

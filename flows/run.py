@@ -185,13 +185,14 @@ def _prefect_at(url: str) -> Iterator[None]:
 
 
 def _through_prefect(run: Run, changes: Callable[[], set[str]]) -> tuple[str, str, int]:
-    from flows.pipeline import pipeline
+    from flows.pipeline import heartbeats, pipeline
 
     outages.announce_prefect()
 
+    changed = changes()
     started, ended = lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o)
-    with tracing.traced(run.run_id):
-        state = pipeline(run.until, run.parent, changes, started, ended, return_state=True)
+    with tracing.traced(run.run_id), heartbeats(wanted=bool(changed)):
+        state = pipeline(run.until, run.parent, changed, started, ended, return_state=True)
         if not state.is_completed():
             tracing.failed(str(state.message))
     failed = next((o for o in run.outcomes if o.outcome == "failed"), None)
