@@ -3,7 +3,8 @@
 The file is a tar archive: `repository.bundle` (git, with every branch), `worktree/` (what differs from the commit, and
 what neither git nor DVC has), `state/` (the state folder, with its keys: keep the file as you keep them), `cache/` (DVC's
 objects), and last `manifest.json` with the SHA-256 of each. Databases are copied as SQLite itself copies them, whole.
-Servers of a team are not in it: PostgreSQL has `pg_dump`; a ledger kept there is in it as a file of its lines.
+Servers of a team are not in it: PostgreSQL has `pg_dump`; a ledger kept there is in it as a file of its lines. Neither is
+a cache of DVC's outside the project, which others may share: the manifest names it, and the restored project uses it again.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flows import exclusive, sealing, worktrees
+from flows.dvc_calls import OWN_CACHE, cache
 from flows.elsewhere import call_dvc
 from governance.digest import sha256_path, write_json
 from governance.errors import BadInput, GateRefused, MissingComponent
@@ -27,7 +29,6 @@ from tasks import paths
 
 SCHEMA = "attestrl/backup/1"
 MANIFEST = "manifest.json"
-CACHE = Path(".dvc/cache")
 BUSY = "a run is under way in this project; back it up when it has ended."
 SQLITE = b"SQLite format 3\0"
 # locks, what SQLite keeps beside an open database, and what a process leaves for the one that started it
@@ -61,6 +62,11 @@ def restore(source: Path, target: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         unpacked, project = Path(scratch) / "archive", Path(scratch) / "project"
         manifest = _unpack(source, unpacked)
+        if (outside := manifest.get("cache")) and not Path(outside).is_dir():
+            raise MissingComponent(
+                f"{outside}: the project's DVC cache, which is outside of it and so not in the backup, is not on this "
+                "machine; bring it there, then restore again."
+            )
         _rebuild(unpacked, project, manifest, target.absolute())
         if target.exists():
             target.rmdir()
@@ -81,6 +87,7 @@ def _write(archive: Path, scratch: Path) -> dict[str, Any]:
                 "branch": _git("branch", "--show-current").strip(),
                 "origin": _git("remote", "get-url", "origin", check=False).strip(),
                 "home": str(paths.home()),
+                "cache": str(cache()) if cache().is_absolute() else "",
                 "deleted": _listed("ls-files", "--deleted"),
                 "files": digests,
             }
@@ -106,8 +113,9 @@ def _members(scratch: Path) -> Iterator[tuple[str, Path]]:
         lines = scratch / "ledger.jsonl"
         lines.write_bytes(b"".join(sealing.ledger().lines()))
         yield "state/ledger.jsonl", lines
-    for path in _files(CACHE):
-        yield f"cache/{path.relative_to(CACHE).as_posix()}", path
+    own = cache()
+    for path in _files(own) if not own.is_absolute() else ():
+        yield f"cache/{path.relative_to(own).as_posix()}", path
 
 
 def _files(folder: Path) -> list[Path]:
@@ -175,13 +183,16 @@ def _rebuild(unpacked: Path, project: Path, manifest: dict[str, Any], final: Pat
         for name in manifest["deleted"]:
             if not _leads_out(name):
                 Path(name).unlink(missing_ok=True)
-    for part, place in (("worktree", project), ("state", project / ".attestrl"), ("cache", project / CACHE)):
+    for part, place in (("worktree", project), ("state", project / ".attestrl"), ("cache", project / OWN_CACHE)):
         if (unpacked / part).is_dir():
             shutil.copytree(unpacked / part, place, dirs_exist_ok=True)
     for secret in (project / ".attestrl/keys").rglob("*"):
         secret.chmod(0o700 if secret.is_dir() else 0o600)
     _relocate(project / ".attestrl/mlflow.db", Path(manifest["home"]), final / ".attestrl")
     with chdir(project):
+        where_it_is = Path(manifest.get("cache") or OWN_CACHE)
+        if cache() != where_it_is:
+            call_dvc("cache", "dir", "--local", str(where_it_is))
         call_dvc("checkout", "--force")
         found = Ledger(project / ".attestrl/ledger.jsonl").verify()
     if not found.ok:

@@ -16,12 +16,21 @@ from flows.warm_dvc import READY
 from tasks import paths
 
 Call = Callable[[list[str], Mapping[str, str]], int]  # DVC's arguments and environment: its exit code
+OWN_CACHE = Path(".dvc/cache")
 FEW = 1  # stages, for which loading all libraries does not pay
 
 
 def dvc(*arguments: str) -> list[str]:
     """A command of DVC, as this interpreter has it."""
     return [sys.executable, "-m", "dvc", *arguments]
+
+
+def cache() -> Path:
+    """Folder of DVC's cache, as its configuration has it: the project's own, or another that a team may share."""
+    from dvc.config import Config
+
+    folder = Path(Config(".dvc", validate=False)["cache"].get("dir") or OWN_CACHE)
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def cold(arguments: list[str], environment: Mapping[str, str]) -> int:

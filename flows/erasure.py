@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import artifacts, exclusive, git_history, processing, removal, worktrees
+from flows import artifacts, dvc_calls, exclusive, git_history, processing, removal, worktrees
 from governance.digest import sha256_path, write_json
 from governance.entry import Event
 from governance.erasure import Removal, concerned, holders
@@ -20,7 +20,6 @@ from tasks import paths, pseudonyms, suppression
 from tasks.pseudonyms import PSEUDONYM
 from tasks.review_store import ReviewStore
 
-CACHE = Path(".dvc/cache")
 # The audit log and the records of runs hold digests and sentences, no rows; the list of the erased must name them.
 KEPT = ("ledger.jsonl", "records", "privacy", "checkpoints", "keys")
 
@@ -58,13 +57,13 @@ def erase(annotator: str, actor: str, say: Callable[[str], None]) -> dict[str, A
 
 def _look(found: Removal) -> None:
     """Add to what is known the files that are still there."""
-    state = [p for p in paths.home().iterdir() if p.is_dir() and p.name not in KEPT]
-    for file, rows in holders([Path("data/interim"), paths.PROCESSED, paths.REPORTS, CACHE, *state], found.subject):
+    state, cache = [p for p in paths.home().iterdir() if p.is_dir() and p.name not in KEPT], dvc_calls.cache()
+    for file, rows in holders([Path("data/interim"), paths.PROCESSED, paths.REPORTS, cache, *state], found.subject):
         if file.as_posix() in found.files:
             continue  # known from before a kill
         found.files[file.as_posix()] = sha256_path(file)
         found.rows += rows
-        if file.is_relative_to(CACHE):
+        if file.is_relative_to(cache):
             found.objects.append(file.parent.name + file.name)
     digests = list(found.files.values())
     for name, digest, rows in artifacts.holders(found.subject):

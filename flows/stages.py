@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import leftovers
-from flows.dvc_calls import Call, cold, dvc
+from flows.dvc_calls import Call, cache, cold, dvc
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent, about_the_disk
 from tasks import paths, yaml_reader
@@ -126,11 +126,9 @@ def run_stage(name: str, parent_run: str, call: Call = cold) -> Outcome:
 def _in_cache(stage: str) -> bool:
     """Whether DVC has the outputs of a stage in its cache: where it cannot write there it says nothing, and goes on. A
     folder's listing is the last that it writes, and not if a file of the folder is missing."""
-    from dvc.config import Config
-
-    cache = Path(Config(".dvc", validate=False)["cache"].get("dir") or ".dvc/cache") / "files/md5"
+    objects = cache() / "files/md5"
     outs = leftovers.locked(Path())[stage]["outs"]
-    return all((cache / out["md5"][:2] / out["md5"][2:]).is_file() for out in outs)
+    return all((objects / out["md5"][:2] / out["md5"][2:]).is_file() for out in outs)
 
 
 def finished(name: str, outcome: str, seconds: float = 0.0) -> Outcome:

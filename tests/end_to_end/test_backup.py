@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,31 @@ def test_elsewhere_it_is_the_same_project(
     approved = there.attestrl("approve", record["run_id"], "--reason", "restored")  # reads the policy from the registry
     assert approved.returncode == 0, approved.stderr
     assert digests(record) == digests(json.loads(project.attestrl("show", "latest", "--json").stdout))
+
+
+def test_a_cache_outside_the_project_is_named_and_used_again(
+    first: dict[str, Any], project: Project, tmp_path: Path
+) -> None:
+    theirs, shared = Project(tmp_path / "theirs", project.orchestrator), tmp_path / "shared"
+    shutil.copytree(project.folder, theirs.folder, symlinks=True)
+    shutil.move(theirs.folder / ".dvc/cache", shared)
+    assert theirs.python("-m", "dvc", "cache", "dir", "--local", str(shared)).returncode == 0
+    done = theirs.attestrl("backup", "--out", str(tmp_path / "project.tar"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cache"] == str(shared)
+    assert not any(name.startswith("cache/") for name in json.loads(done.stdout)["files"])
+
+    shared.rename(tmp_path / "away")
+    there = Project(tmp_path / "there", project.orchestrator)
+    restore = ("restore", str(tmp_path / "project.tar"), "--to", str(there.folder))
+    refused = theirs.attestrl(*restore)
+    assert (refused.returncode, there.folder.exists()) == (3, False)
+    assert f"{shared}: the project's DVC cache" in refused.stderr
+    (tmp_path / "away").rename(shared)
+    done = theirs.attestrl(*restore)
+    assert done.returncode == 0, done.stderr
+    assert digests(json.loads(there.attestrl("show", "latest", "--json").stdout)) == digests(first)
+    assert there.run()["status"] == "done"
 
 
 def test_what_is_damaged_leaves_nothing(project: Project, archive: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from governance.erasure import holders
 from tests.end_to_end.conftest import PEOPLE, UNTIL_ANNOTATORS, VOTES, Project, copied, entries, made, names
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("privacy")]
@@ -78,6 +79,18 @@ def test_an_erased_person_is_gone_and_stays_away(vendor: Project, tmp_path: Path
     nobody = vendor.attestrl("privacy", "erase", "ann-unknown")
     assert nobody.returncode == 2
     assert "ann-unknown" not in nobody.stderr
+
+
+def test_an_erased_person_is_in_no_cache_that_a_team_shares(vendor_made: Project, tmp_path: Path) -> None:
+    project = copied(vendor_made, tmp_path / "copy")
+    shared = tmp_path / "shared"
+    shutil.move(project.folder / ".dvc/cache", shared)
+    assert project.python("-m", "dvc", "cache", "dir", "--local", str(shared)).returncode == 0
+    people = pl.read_parquet(project.folder / "data/interim/valid/votes.parquet")["annotator_id"].unique().to_list()
+    assert all(list(holders([shared], p)) for p in people)
+    done = project.attestrl("privacy", "erase", PERSON)
+    assert done.returncode == 0, done.stderr
+    assert not any(list(holders([shared], p)) for p in people), "files that hold the person's rows are gone whole"
 
 
 def test_expired_data_stop_a_run(vendor: Project) -> None:
