@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,15 +175,15 @@ def _one() -> str:
 
 
 def _figures(pid: int) -> dict[str, float]:
-    """Of a process and all that it started."""
+    """Of a process and all that it started; what ends meanwhile does not count."""
     root = psutil.Process(pid)
-    every = [root, *root.children(recursive=True)]
-    return {
-        "processes": len(every),
-        "files": sum(p.num_fds() for p in every),
-        "connections": sum(len(p.net_connections()) for p in every),
-        "memory_mb": round(sum(p.memory_info().rss for p in every) / 1e6, 1),
-    }
+    figures = dict.fromkeys(FIGURES, 0.0)
+    for process in [root, *root.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess), process.oneshot():
+            counted = 1, process.num_fds(), len(process.net_connections()), process.memory_info().rss / 1e6
+            for name, count in zip(FIGURES, counted, strict=True):
+                figures[name] += count
+    return {name: round(value, 1) for name, value in figures.items()}
 
 
 def _levels(figures: list[float]) -> list[float]:
