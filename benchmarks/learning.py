@@ -5,7 +5,8 @@ Data, base model and SFT are made once, by the stages, in a clone of the last co
 and judge anew, and a policy by each method. PPO ends by `ppo.kl_budget` at the KL of best-of-n, log n − (n − 1)/n. DPO
 learns from the pairs of PPO's reward model and ends by `dpo.kl_budget` at the KL that PPO reached, both measured alike on
 ppo_prompts, which no pair has; the first beta of BETAS that gets there is taken. The evaluation's prompts decide nothing.
-With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides.
+With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides; with --fp32, PPO without the bf16
+autocast that params.yaml asks for where the processor has instructions for it.
 
 A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
 judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not
@@ -129,10 +130,11 @@ def figures_of(found: dict[str, float], name: str) -> dict[str, float]:
     return {"kl": found[f"kl/{name}_from_sft"], **rates, **{f: found[f"{f}/{name}"] for f in FIGURES}}
 
 
-def by_ppo(project: Project, seed: int, budget: float | None) -> dict[str, Any]:
+def by_ppo(project: Project, seed: int, budget: float | None, bf16: bool | str = "auto") -> dict[str, Any]:
     """Figures of PPO that ends at a KL budget."""
-    project.set(method="ppo", ppo__kl_budget=budget, evaluate__best_of_n=0)
+    project.set(method="ppo", ppo__kl_budget=budget, ppo__bf16=bf16, evaluate__best_of_n=0)
     cost = project.stage("ppo")
+    project.set(ppo__bf16="auto")  # what is measured is measured alike
     kl = project.policy_kl(seed)
     found = project.evaluated()
     rates = {f"sft_{f}": found[f"{f}/sft"] for f in FIGURES}
@@ -172,20 +174,22 @@ def run_seed(project: Project, seed: int, names: list[str], known: Measured) -> 
         if name == "best_of_n":
             found[name] = by_best_of_n(project)
         elif name.startswith("ppo"):
-            found[name] = by_ppo(project, seed, best_of_n_kl(N) if name == "ppo" else None)
+            budget = None if name == "ppo_shipped" else best_of_n_kl(N)
+            found[name] = by_ppo(project, seed, budget, False if name == "ppo_fp32" else "auto")
         else:
-            budget = found["ppo" if name == "dpo" else "ppo_shipped"]["dev_kl"]
-            found[name] = by_dpo(project, max(budget, LEAST_KL))
+            spent = found["ppo" if name == "dpo" else "ppo_shipped"]["dev_kl"]
+            found[name] = by_dpo(project, max(spent, LEAST_KL))
         yield name, found[name]
 
 
 def differences(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Differences of the rates between methods, paired by seed."""
     pairs = [("ppo", "best_of_n"), ("dpo", "best_of_n"), ("ppo", "dpo"), ("ppo_shipped", "dpo_at_shipped")]
+    pairs.append(("ppo", "ppo_fp32"))
     return {
         f"{figure}/{one}_minus_{other}": interval([r[one][figure] - r[other][figure] for r in runs])
         for one, other in pairs
-        if one in runs[0]
+        if one in runs[0] and other in runs[0]
         for figure in ("win_rate", "win_rate_length_controlled", "judge", "reward")
     }
 
@@ -206,9 +210,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON lines of what was measured, kept and continued")
     parser.add_argument("--project", type=Path, help="folder of the clone, kept and continued")
     parser.add_argument("--shipped", action="store_true", help="also PPO without a KL budget, and DPO at its KL")
+    parser.add_argument("--fp32", action="store_true", help="also PPO in fp32")
     asked = parser.parse_args()
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     names = ["ppo", "dpo", "best_of_n", *(["ppo_shipped", "dpo_at_shipped"] if asked.shipped else [])]
+    names += ["ppo_fp32"] if asked.fp32 else []
     known = remembered(asked.results)
     project = None
     for seed in seeds:
