@@ -2,10 +2,11 @@
 
 usage: python benchmarks/overoptimization.py [--seeds 5] [--updates N] [--runs FILE] [--out docs/images/overoptimization]
 
-SIMULATED: the gold reward is what a fixed random network says of each token of the response after those before it, on
-average; the policy is a small random language model. Proxies of three sizes
-are trained by the Plackett–Luce loss on rankings that the gold reward makes; PPO and best-of-n then optimise each proxy,
-one of more data, and ensembles of the middle size, while the gold reward is only watched. Prints one JSON line; with
+SIMULATED. The policy is a small model of a made-up language (`simulated_language.py`). The gold reward is a taste, what a
+fixed random network says of each token of the response after those before it, and the share of the response's tokens that
+the language allows: broken text is worse, whatever the taste. Proxies of three sizes are trained by the Plackett–Luce loss
+on rankings of the policy's responses that the gold reward makes, in which little is broken; PPO and best-of-n then optimise
+each proxy, one of less data, and ensembles of the middle size, while the gold reward is only watched. Prints one JSON line; with
 --out also tables (.md) and a picture (.png). With --runs every seed's curves are kept in FILE (JSON lines) as soon as it
 ends, and seeds that are in it are not run again. d is the square root of the KL to the initial policy.
 """
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from machine import described
 from overoptimization_report import figures, write_picture, write_tables
+from simulated_language import Language
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from tasks.rlhf.best_of_n import best_of_n_kl, expected_best_of_n
@@ -34,11 +36,10 @@ from tasks.rlhf.scorers import ensemble, reward_scorer
 
 VOCABULARY, PAD, EOS, LENGTH = 64, 0, 1, 12
 SIZES = (8, 16, 48)  # hidden sizes of the proxies; the gold reward's is 64
-RANKINGS, WAYS, EPOCHS, MEMBERS, MORE = 256, 4, 12, 4, 4
-UPDATES, BATCH, LEARNING_RATE = 60, 128, 4e-3
-GOLD_SPREAD = (
-    0.15  # of its initial weights: with less, a token counts the same after any others, and a proxy is right everywhere
-)
+RANKINGS, WAYS, EPOCHS, MEMBERS, LESS = 1024, 4, 12, 4, 4
+UPDATES, BATCH, LEARNING_RATE = 90, 128, 2e-3
+TASTE_SPREAD = 0.05  # of the network's initial weights: the more, the more a token's worth depends on those before it
+GRAMMAR = 0.5  # of a standard deviation of the taste, for a standard deviation of the share of allowed tokens
 SAMPLES = 128  # of best-of-n, from each of BASELINE prompts
 BASELINE = 48
 
@@ -94,7 +95,7 @@ def responses(policy: Any, prompts: Sequence[Sequence[int]], seed: int) -> Rollo
     )
 
 
-def gold_scorer(model: Any) -> Scorer:
+def taste_scorer(model: Any) -> Scorer:
     """Scorer (B,): the network's outputs at the response's tokens, averaged. Read at the last token alone, it would be little
     more than a table of last tokens."""
     head = score_head(model)
@@ -107,6 +108,12 @@ def standardised(scorer: Scorer, rollout: Rollout) -> Scorer:
     scores = scorer(rollout)
     mean, std = scores.mean(), scores.std()
     return lambda r: (scorer(r) - mean) / std
+
+
+def gold_scorer(language: Language, network: Any, rollout: Rollout) -> Scorer:
+    """Scorer (B,) with mean 0 and standard deviation 1 on the initial policy's responses."""
+    taste, grammar = standardised(taste_scorer(network), rollout), standardised(language.grammatical, rollout)
+    return standardised(lambda r: taste(r) + GRAMMAR * grammar(r), rollout)
 
 
 def train_proxy(hidden: int, rollout: Rollout, gold: torch.Tensor, rankings: int, seed: int) -> Scorer:
@@ -177,16 +184,18 @@ def curve_of_best_of_n(rollout: Rollout, proxy: Scorer, gold: Scorer) -> Iterato
 def one_seed(seed: int, updates: int) -> dict[str, list[dict[str, float]]]:
     """Curves of every optimiser and proxy, under their names."""
     torch.manual_seed(seed)
-    policy = Qwen2ForCausalLM(config(32)).eval()
-    gold_model = reward_model(64, GOLD_SPREAD).requires_grad_(False)
-    prompts = [torch.randint(2, VOCABULARY, (int(n),)).tolist() for n in torch.randint(3, 9, (MORE * RANKINGS,))]
+    language, generator = Language(VOCABULARY, PAD, EOS, seed), torch.Generator().manual_seed(seed)
+    policy = language.taught(Qwen2ForCausalLM(config(32)), generator)
+    beginnings = language.texts(RANKINGS, 8, generator, ends=False).tolist()
+    prompts = [b[:n] for b, n in zip(beginnings, torch.randint(3, 9, (RANKINGS,)).tolist(), strict=True)]
     labelled = responses(policy, [p for p in prompts for _ in range(WAYS)], seed)
-    gold = standardised(gold_scorer(gold_model), labelled)
+    gold = gold_scorer(language, reward_model(64, TASTE_SPREAD).requires_grad_(False), labelled)
     with torch.no_grad():
         labels = gold(labelled)
     many = responses(policy, [p for p in prompts[:BASELINE] for _ in range(SAMPLES)], seed + 1000)
-    proxies = {f"hidden {size}": train_proxy(size, labelled, labels, RANKINGS, seed) for size in SIZES}
-    proxies[f"hidden {SIZES[1]}, {MORE} times the data"] = train_proxy(SIZES[1], labelled, labels, len(prompts), seed)
+    few = f"hidden {SIZES[1]}, 1/{LESS} of the data"
+    proxies = {few: train_proxy(SIZES[1], labelled, labels, RANKINGS // LESS, seed)}
+    proxies |= {f"hidden {size}": train_proxy(size, labelled, labels, RANKINGS, seed) for size in SIZES}
     members = [train_proxy(SIZES[1], labelled, labels, RANKINGS, seed + 100 * m) for m in range(1, MEMBERS + 1)]
     members = [standardised(m, labelled) for m in members]
     proxies[f"worst of {MEMBERS} of hidden {SIZES[1]}"] = ensemble(members, worst_case)

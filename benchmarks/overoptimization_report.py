@@ -101,11 +101,11 @@ def figures(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
 
 
 def moved(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
-    """PPO's peak and end less those of the smallest proxy, and of the middle one, seed by seed."""
+    """PPO's peak and end less those of the proxy of less data, the smallest and the middle one, seed by seed."""
     names = [n for n in runs[0] if n.startswith("PPO")]
     found = {}
     even = [smoothed(run) for run in runs]
-    for against in names[:2]:
+    for against in names[:3]:
         for name in (n for n in names if n not in names[: names.index(against) + 1]):
             pairs = [(run[name], run[against]) for run in even]
             peaks = [(peak(a), peak(b)) for a, b in pairs]
