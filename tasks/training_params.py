@@ -170,6 +170,8 @@ class Oversight(ModelPairs):
 
     protocol: Literal["direct", "consultancy", "debate", "amplification", "recursive_reward"]
     turns: Count
+    order: Literal["simultaneous", "in turns"] = "simultaneous"
+    quotes: Annotated[int, Field(ge=0)] = 0
     problems: Annotated[str, Field(min_length=1)]
     deductions: Annotated[str, Field(min_length=1)]
     judge: Endpoint | None
