@@ -46,6 +46,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "honest": {**BIG, "bad": {}},
     "minority": {**BIG, "bad": {"minority": 0.10}},
     "school": {**BIG, "bad": {"school": 0.10, "random": 0.03, "inverted": 0.02}},
+    "school_golden": {**BIG, "bad": {"school": 0.10, "knows_golden": 0.03, "inverted": 0.02}, "golden_per_annotator": 20},
     **{
         name: {**BIG, "bad": {name: 0.02}}
         for name in ("random", "always_first", "always_longer", "flipper40", "overconfident", "burst_bot", "drift",

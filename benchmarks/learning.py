@@ -1,12 +1,15 @@
 """PPO, best-of-n and DPO on real pairs, at equal KL from SFT: python -m benchmarks.learning [--seeds 7,8,9,10,11]
-[--results FILE] [--project FOLDER]; one JSON line.
+[--also ipo,kto] [--results FILE] [--project FOLDER]; one JSON line.
 
 Data, base model and SFT are made once, by the stages, in a clone of the last commit; each seed then trains reward model
 and judge anew, and a policy by each method. PPO ends by `ppo.kl_budget` at the KL of best-of-n, log n − (n − 1)/n. DPO
 learns from the pairs of PPO's reward model and ends by `dpo.kl_budget` at the KL that PPO reached, both measured alike on
 ppo_prompts, which no pair has; the first beta of BETAS that gets there is taken. The evaluation's prompts decide nothing.
-With --shipped, PPO as params.yaml has it, and DPO at its KL, are measured besides; with --fp32, PPO without the bf16
-autocast that params.yaml asks for where the processor has instructions for it.
+With --also, other direct methods are measured as DPO is, or `ppo_fp32`: PPO without the bf16 autocast that params.yaml asks
+for where the processor has instructions for it. With --shipped, PPO as params.yaml has it, and DPO at its KL.
+
+Over-optimisation is what a method gains on SFT by the reward model's score, less what it gains by the judge's, which learned
+from other pairs. Both are log-odds; as the judge has seen fewer pairs, some of it may be that the judge is less sure.
 
 A figure's interval is Student's over the seeds (level .95): what differs from training to training, reward model and
 judge among it. With --results each method of each seed is appended to FILE as it is measured, and what is there is not
@@ -43,6 +46,7 @@ DONE = "learning.json"  # in the clone: which stages ran, and with which paramet
 SAMPLES = 1  # responses to each evaluation prompt
 Measured = dict[tuple[int, str], dict[str, Any]]  # figures by seed and method
 FIGURES = ("reward", "judge", "length", "eos_share")
+OTHERS = ("ipo", "kto")  # direct methods that are measured if they are asked for
 
 
 class Project:
@@ -141,12 +145,12 @@ def by_ppo(project: Project, seed: int, budget: float | None, bf16: bool | str =
     return {**figures_of(found, "policy"), **rates, "dev_kl": kl, **cost}
 
 
-def by_dpo(project: Project, budget: float) -> dict[str, Any]:
-    """Figures of DPO at the first beta whose training spends the budget; of the last one if none does."""
-    project.set(method="dpo", dpo__kl_budget=budget, evaluate__best_of_n=0)
+def by_pairs(project: Project, method: str, budget: float) -> dict[str, Any]:
+    """Figures of a direct method at the first beta whose training spends the budget; of the last one if none does."""
+    project.set(method=method, evaluate__best_of_n=0, **{f"{method}__kl_budget": budget})
     cost: dict[str, float] = {}
     for beta in BETAS:
-        project.set(dpo__beta=beta)
+        project.set(**{f"{method}__beta": beta})
         cost = project.stage("ppo")
         lines = (project.folder / "data/reports/ppo/history.jsonl").read_text(encoding="utf-8").splitlines()
         seen = [row for line in lines if "objective/kl" in (row := json.loads(line))]
@@ -164,8 +168,10 @@ def by_best_of_n(project: Project) -> dict[str, Any]:
 
 def run_seed(project: Project, seed: int, names: list[str], known: Measured) -> Iterator[tuple[str, dict[str, Any]]]:
     """(method, its figures) of those methods that are not known yet, each as it is measured."""
-    project.set(seed=seed, method="ppo", ppo__kl_budget=None, dpo__beta=BETAS[0], dpo__kl_budget=None)
-    project.set(dpo__watch_steps=WATCH_STEPS, evaluate__best_of_n=0, evaluate__samples_per_prompt=SAMPLES)
+    project.set(seed=seed, method="ppo", ppo__kl_budget=None)
+    project.set(evaluate__best_of_n=0, evaluate__samples_per_prompt=SAMPLES)
+    first = {"beta": BETAS[0], "kl_budget": None, "watch_steps": WATCH_STEPS}
+    project.set(**{f"{method}__{key}": value for method in ("dpo", *OTHERS) for key, value in first.items()})
     project.stage("reward")
     found = {name: known[seed, name] for name in names if (seed, name) in known}
     for name in names:
@@ -177,20 +183,30 @@ def run_seed(project: Project, seed: int, names: list[str], known: Measured) -> 
             budget = None if name == "ppo_shipped" else best_of_n_kl(N)
             found[name] = by_ppo(project, seed, budget, False if name == "ppo_fp32" else "auto")
         else:
-            spent = found["ppo" if name == "dpo" else "ppo_shipped"]["dev_kl"]
-            found[name] = by_dpo(project, max(spent, LEAST_KL))
+            spent = found["ppo_shipped" if name == "dpo_at_shipped" else "ppo"]["dev_kl"]
+            found[name] = by_pairs(project, name.removesuffix("_at_shipped"), max(spent, LEAST_KL))
         yield name, found[name]
 
 
+def with_gains(run: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a seed by method, and what each gains on SFT by the score that it climbs, by the judge's, and by the first alone."""
+    sft, found = run["ppo"], {}
+    for name, figures in run.items():
+        by_reward, by_judge = (figures[score] - sft[f"sft_{score}"] for score in ("reward", "judge"))
+        gains = {"reward_gain": by_reward, "judge_gain": by_judge, "over_optimisation": by_reward - by_judge}
+        found[name] = figures | gains
+    return found
+
+
 def differences(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Differences of the rates between methods, paired by seed."""
+    """Differences between methods, paired by seed."""
     pairs = [("ppo", "best_of_n"), ("dpo", "best_of_n"), ("ppo", "dpo"), ("ppo_shipped", "dpo_at_shipped")]
-    pairs.append(("ppo", "ppo_fp32"))
+    pairs += [(other, "dpo") for other in OTHERS] + [("ppo", "ppo_fp32")]
     return {
         f"{figure}/{one}_minus_{other}": interval([r[one][figure] - r[other][figure] for r in runs])
         for one, other in pairs
         if one in runs[0] and other in runs[0]
-        for figure in ("win_rate", "win_rate_length_controlled", "judge", "reward")
+        for figure in ("win_rate", "win_rate_length_controlled", "judge", "reward", "over_optimisation")
     }
 
 
@@ -209,12 +225,14 @@ def main() -> None:
     parser.add_argument("--seeds", default="7,8,9,10,11", help="at least two")
     parser.add_argument("--results", type=Path, help="JSON lines of what was measured, kept and continued")
     parser.add_argument("--project", type=Path, help="folder of the clone, kept and continued")
+    parser.add_argument("--also", default="", help=f"more of {','.join(OTHERS)},ppo_fp32")
     parser.add_argument("--shipped", action="store_true", help="also PPO without a KL budget, and DPO at its KL")
-    parser.add_argument("--fp32", action="store_true", help="also PPO in fp32")
     asked = parser.parse_args()
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    names = ["ppo", "dpo", "best_of_n", *(["ppo_shipped", "dpo_at_shipped"] if asked.shipped else [])]
-    names += ["ppo_fp32"] if asked.fp32 else []
+    also = [name for name in asked.also.split(",") if name]
+    if not set(also) <= {*OTHERS, "ppo_fp32"}:
+        parser.error(f"--also: {asked.also} is not of {','.join(OTHERS)},ppo_fp32")
+    names = ["ppo", "dpo", "best_of_n", *also, *(["ppo_shipped", "dpo_at_shipped"] if asked.shipped else [])]
     known = remembered(asked.results)
     project = None
     for seed in seeds:
@@ -226,7 +244,7 @@ def main() -> None:
             if asked.results:
                 with asked.results.open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps({"seed": seed, "method": name, "figures": figures}) + "\n")
-    runs = [{name: known[seed, name] for name in names} for seed in seeds]
+    runs = [with_gains({name: known[seed, name] for name in names}) for seed in seeds]
     table = {m: {f: interval([r[m][f] for r in runs]) for f in runs[0][m]} for m in names}
     print(
         json.dumps(

@@ -68,7 +68,8 @@ def waiting() -> int | None:
 def after(run: "Run", settings: params.Params) -> dict[str, Any] | None:
     """What the rounds do when a run went all the way; None where there is one round alone. The run's record holds it.
 
-    {number, of, state: more | waits | done, sentence, measured: [{round, at_random, chosen}], principles where these labelled}
+    {number, of, state: more | waits | done, sentence, measured: [{round, asked_by, policy, labels, at_random, chosen}], principles
+    where these labelled}
     """
     if settings.rounds.number == 1:
         return None
@@ -134,7 +135,8 @@ def _label(pairs: "Sequence[Pair]", settings: params.Params, number: int) -> tup
 
 
 def _measure(run: "Run") -> list[dict[str, Any]]:
-    """How right each round's reward model was on its policy's answers, before it was trained on their labels."""
+    """How right each round's reward model was on its policy's answers, before it was trained on their labels; with the run that
+    asked, and digests of that policy and of the labels, so that a policy's descent can be followed from run to run."""
     from tasks.rounds import accuracy, read_labels
 
     known = {e.subject_digests["labels"] for e in run.history.entries() if e.type == Event.ROUND_LABELLED}
@@ -143,9 +145,11 @@ def _measure(run: "Run") -> list[dict[str, Any]]:
         if not _asked(number).is_file():  # labels from elsewhere
             continue
         measured = accuracy(_pairs(number), read_labels(file))
-        figures.append({"round": number, **measured})
-        if (digest := sha256_path(file)) not in known:
-            run.log(Event.ROUND_LABELLED, {"labels": digest}, round=number, path=file.as_posix(), **measured)
+        asked = json.loads(_asked(number).read_text(encoding="utf-8"))
+        digests, by = {"labels": sha256_path(file), "policy": asked["policy"]}, {"asked_by": asked["run_id"]}
+        figures.append({"round": number, **by, **digests, **measured})
+        if digests["labels"] not in known:
+            run.log(Event.ROUND_LABELLED, digests, round=number, path=file.as_posix(), **by, **measured)
     return figures
 
 

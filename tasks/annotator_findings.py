@@ -26,6 +26,10 @@ from tasks.stats.timing import Timing, timing
 from tasks.stats.topic_contrast import LEAST_MEMBERS
 
 LEAST_GOLDEN = 10  # votes of a group, from which on they say something of it
+LIKE_A_VIEW = (
+    "guesses",
+    "knows golden",
+)  # what another view looks like, of one person: golden items are those that all agree on
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,8 @@ def find(b: Ballots, settings: Annotators) -> Findings:
     judged = informative >= settings.min_votes
     log_odds = np.where(judged, suspicion.log_odds, np.minimum(suspicion.log_odds, 0.0))
     unreliable = _accused(log_odds, judged, settings)
-    by_guessing = np.argmax(suspicion.ways, axis=1) == WAYS.index("guesses")
-    views, log_odds = _views(
-        b, crowd, log_odds, unreliable & by_guessing & ~golden.failed & ~colluding, judged, settings
-    )
+    otherwise = np.isin(np.argmax(suspicion.ways, axis=1), [WAYS.index(way) for way in LIKE_A_VIEW])
+    views, log_odds = _views(b, crowd, log_odds, unreliable & otherwise & ~golden.failed & ~colluding, judged, settings)
     if views:
         unreliable = _accused(log_odds, judged, settings)
         suspicion = replace(suspicion, groups=suspicion.groups + views)
@@ -167,8 +169,8 @@ def _accused(log_odds: np.ndarray, judged: np.ndarray, settings: Annotators) -> 
 def _views(
     b: Ballots, crowd: Crowd, log_odds: np.ndarray, suspects: np.ndarray, judged: np.ndarray, settings: Annotators
 ) -> tuple[list[Groups], np.ndarray]:
-    """(groups, log odds of being unreliable with what they explain): people among suspected guessers who see every item by
-    a measure of their own, are enough to be no attack, and pass golden items as far as there are any."""
+    """(groups, log odds of being unreliable with what they explain): people among the suspects who see every item by a
+    measure of their own, are enough to be no attack, and pass golden items as far as there are any."""
     people = int(judged.sum())
     least = max(LEAST_MEMBERS, settings.minority_share * people)
     found = []

@@ -78,7 +78,7 @@ def _by_group(stage: Stage, votes: pl.DataFrame, annotators: pl.DataFrame) -> tu
     else:
         people = pl.read_parquet(stage.input_table(paths.PEOPLE, "curation"))
         named, said = group_names(people, str(asked.by), str(stage.params.ingest.annotators)), {}
-    own, groups, hidden = by_group(votes, named, asked.least_people)
+    own, groups, hidden = by_group(votes, named, asked.least_people, pooled=asked.pooled)
     return own, {"groups": groups, "groups_of_too_few_people": hidden} | said
 
 

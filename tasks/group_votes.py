@@ -12,6 +12,7 @@ from governance.errors import BadInput, GateRefused
 from tasks.stats.found_groups import found_groups
 
 SURE = 0.9  # probability with which somebody is of a group that was found
+OTHERS = "others"  # the groups that are too small for a head of their own
 
 
 def group_names(people: pl.DataFrame, by: str, source: str) -> pl.DataFrame:
@@ -51,14 +52,23 @@ def found_names(votes: pl.DataFrame, groups: int, least: int) -> tuple[pl.DataFr
     return named, {"found_gain_nats_per_vote": round(found.gain, 4), "people_of_no_group": int((~sure).sum())}
 
 
-def by_group(votes: pl.DataFrame, named: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[str], int]:
-    """(votes on `<item>:<group>`, names of the groups, how many groups have fewer than `least` people and no item)."""
+def by_group(
+    votes: pl.DataFrame, named: pl.DataFrame, least: int, *, pooled: bool
+) -> tuple[pl.DataFrame, list[str], int]:
+    """(votes on `<item>:<group>`, names of the groups, how many groups have fewer than `least` people and no item of their own).
+    `pooled`: these groups are one, `others`, if together they are enough, so that what they prefer is not lost."""
     voters = named.join(votes.select("annotator_id").unique(), on="annotator_id", how="semi")
     sizes = voters.group_by("group").len()
     large = sizes.filter(pl.col("len") >= least)["group"].sort()
+    hidden = sizes.height - len(large)
+    if pooled:
+        small = ~pl.col("group").is_in(large.implode())
+        together = named.with_columns(group=pl.when(small).then(pl.lit(OTHERS)).otherwise("group"))
+        own, groups, _ = by_group(votes, together, least, pooled=False)
+        return own, groups, hidden
     own = votes.join(named.filter(pl.col("group").is_in(large.implode())), on="annotator_id", how="inner")
     own = own.with_columns(item_id=pl.col("item_id") + ":" + pl.col("group"))
-    return own.select(votes.columns), large.to_list(), sizes.height - len(large)
+    return own.select(votes.columns), large.to_list(), hidden
 
 
 def without_parents(rows: pl.DataFrame, groups: list[str], sides: tuple[str, ...]) -> pl.DataFrame:

@@ -87,6 +87,7 @@ class Stakeholders(Section):
     by: str | None
     found: GroupsOrDistribution
     least_people: Count
+    pooled: bool
     rule: Literal["utilitarian", "maximin", "nash", "quantile"]
     quantile: Annotated[float, Field(gt=0, lt=1)]
     approved_by: str | None
@@ -107,6 +108,10 @@ class Stakeholders(Section):
         weights = reward.criteria.values()
         if self.by is not None and not weights:
             raise ValueError("stakeholders.by: name the groups in reward.criteria, each with its weight")
+        if self.pooled and (self.by is None or "others" not in reward.criteria):
+            raise ValueError(
+                "stakeholders.pooled: is of the groups in `by`; name others in reward.criteria, with its weight"
+            )
         if isinstance(self.found, str):
             self._check_distribution(reward)
             return
@@ -170,6 +175,8 @@ class Oversight(ModelPairs):
 
     protocol: Literal["direct", "consultancy", "debate", "amplification", "recursive_reward"]
     turns: Count
+    order: Literal["simultaneous", "in turns"] = "simultaneous"
+    quotes: Annotated[int, Field(ge=0)] = 0
     problems: Annotated[str, Field(min_length=1)]
     deductions: Annotated[str, Field(min_length=1)]
     judge: Endpoint | None

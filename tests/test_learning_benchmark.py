@@ -10,7 +10,8 @@ from benchmarks import learning
 
 
 def measured(win_rate: float) -> dict[str, Any]:
-    return {"win_rate": win_rate, "win_rate_length_controlled": 0.5, "judge": 1.0, "reward": win_rate * 10}
+    rates = {"win_rate": win_rate, "win_rate_length_controlled": 0.5, "over_optimisation": 0.0}
+    return rates | {"judge": 1.0, "reward": win_rate * 10}
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -21,6 +22,49 @@ def test_differences_are_paired_by_seed() -> None:
     wide = found["win_rate/ppo_minus_best_of_n"]
     assert wide["mean"] == 0.1 and wide["high"] - wide["low"] > 1  # t(2) = 4.303
     assert not any("shipped" in name for name in found)
+
+
+def test_over_optimisation_is_the_gain_that_the_judge_does_not_see() -> None:
+    sft = {"sft_reward": 1.0, "sft_judge": 2.0}
+    run = {"ppo": {"reward": 1.5, "judge": 2.1, **sft}, "kto": {"reward": 1.2, "judge": 2.3}}
+    found = learning.with_gains(run)
+    assert found["ppo"]["reward_gain"] == pytest.approx(0.5) and found["ppo"]["judge_gain"] == pytest.approx(0.1)
+    assert found["ppo"]["over_optimisation"] == pytest.approx(0.4)
+    assert found["kto"]["over_optimisation"] == pytest.approx(-0.1)
+
+
+class Recorded:
+    """A project that trains nothing: the KL that is watched is 1 nat at the first beta and 2 at any other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.values, self.methods = folder, {}, []  # type: ignore[var-annotated]
+        (folder / "data/reports/ppo").mkdir(parents=True)
+
+    def set(self, **values: Any) -> None:
+        self.values |= values
+
+    def stage(self, name: str) -> dict[str, float]:
+        if name == "ppo":
+            self.methods.append(self.values["method"])
+            kl = 1.0 if self.values.get(f"{self.methods[-1]}__beta") == learning.BETAS[0] else 2.0
+            history = {"step": 1, "objective/kl": kl}
+            (self.folder / "data/reports/ppo/history.jsonl").write_text(json.dumps(history), encoding="utf-8")
+        return {"cpu_seconds": 1.0}
+
+    def evaluated(self) -> dict[str, float]:
+        names = [f"{figure}/{who}" for figure in learning.FIGURES for who in ("policy", "sft")]
+        names += ["kl/policy_from_sft", "win_rate/policy_vs_sft", "win_rate_length_controlled/policy_vs_sft"]
+        return dict.fromkeys(names, 0.5)
+
+
+def test_every_direct_method_ends_at_the_kl_of_ppo(tmp_path: Path) -> None:
+    project, known = Recorded(tmp_path), {(7, "ppo"): {"dev_kl": 1.5}, (7, "best_of_n"): {}}
+    names = ["ppo", "dpo", "best_of_n", "ipo", "kto"]
+    found = dict(learning.run_seed(project, 7, names, known))  # type: ignore[arg-type]
+    assert project.methods == [name for name in ("dpo", "ipo", "kto") for _ in range(2)]
+    assert list(found) == ["dpo", "ipo", "kto"]
+    assert all((row["beta"], row["dev_kl"]) == (learning.BETAS[1], 2.0) for row in found.values())
+    assert all(project.values[f"{name}__kl_budget"] == 1.5 for name in found)
 
 
 def test_a_measurement_that_was_cut_short_is_made_again(tmp_path: Path) -> None:

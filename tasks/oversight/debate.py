@@ -62,4 +62,4 @@ def quoted(case: Case, least: int) -> Case:
     return Case(case.question, tuple(kept))
 
 
-PROTOCOL = Configured(lambda asked: Debate(asked.turns), lambda asked: [0, 1] * asked.turns)
+PROTOCOL = Configured(lambda asked: Debate(asked.turns, asked.order, asked.quotes), lambda asked: [0, 1] * asked.turns)

@@ -72,7 +72,7 @@ def _made(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
         write_table(nothing, PAIRS)  # DVC keeps no output that is not there
         stage.output_table(PAIRS)
         return nothing, [], {}
-    together = _room(stage)
+    together = gathered(settings, stage.seed, trust_remote_code=stage.params.base.trust_remote_code)
     sources, too_long = known_questions(settings, stage.seed, lambda question: together.left(question) >= 0)
     figures, lines = _audited(stage, together, sources)
     table, aside, more = _preferred(stage, together)
@@ -81,6 +81,8 @@ def _made(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
     stage.notes["oversight"] = {
         "protocol": settings.protocol,
         "turns": settings.turns,
+        "order": settings.order,
+        "quotes": settings.quotes,
         "judge": settings.judge.model if settings.judge else paths.SFT.as_posix(),
         "expert": settings.expert.model if settings.expert else paths.SFT.as_posix(),
         "said": sentence(settings.protocol, figures),
@@ -99,13 +101,12 @@ def _made(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
     return table, figures, {"oversight_pairs_sha256": sha256_path(PAIRS)}
 
 
-def _room(stage: Stage) -> Room:
-    settings = stage.params.oversight
-    trust = stage.params.base.trust_remote_code
-    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust)
-    asked = asked_model(settings.judge, "oversight.judge", settings.max_tokens, trust_remote_code=trust)
+def gathered(settings: Oversight, seed: int, *, trust_remote_code: bool) -> Room:
+    """Judge, expert and helper, and the protocol, as the section `oversight` asks for them."""
+    tokenizer = load_tokenizer(paths.SFT, trust_remote_code=trust_remote_code)
+    asked = asked_model(settings.judge, "oversight.judge", settings.max_tokens, trust_remote_code=trust_remote_code)
     judge = ModelJudge(asked, tokenizer, settings.max_tokens)
-    hand = writer(settings.expert, "oversight.expert", tokenizer, settings, stage.seed)
+    hand = writer(settings.expert, "oversight.expert", tokenizer, settings, seed)
     people = Participants(judge, ModelExpert(hand), ModelHelper(hand))
     return Room(people, judge, hand, configured(settings.protocol).made(settings), tokenizer, settings)
 
@@ -118,7 +119,7 @@ def _audited(stage: Stage, together: Room, sources: Sources) -> tuple[list[Row],
     right: dict[str, np.ndarray] = {}
     lines: list[bytes] = []
     for way, protocol in ways.items():
-        found = _numbers(protocol(questions, together.people, np.random.default_rng([stage.seed, 0])))
+        found = numbers(protocol(questions, together.people, np.random.default_rng([stage.seed, 0])))
         right[way] = found.right(questions)
         lines += _lines([f"audit-{way}-{name}" for name in names], way, questions, found)
     return accuracy(stage.params.oversight.protocol, sources, right, stage.seed), lines
@@ -133,7 +134,7 @@ def _preferred(stage: Stage, together: Room) -> tuple[pl.DataFrame, dict[str, in
     questions = [_question(p, *pair) for p, pair in zip(rows["prompt"].to_list(), answers, strict=True)]
     before = together.judge.too_long
     found = together.protocol(questions, together.people, np.random.default_rng([stage.seed, 1]))
-    lines = _lines(rows["id"].to_list(), settings.protocol, questions, _numbers(found))
+    lines = _lines(rows["id"].to_list(), settings.protocol, questions, numbers(found))
     rows = rows.with_columns(
         protocol=pl.lit(settings.protocol),
         transcript_sha256=pl.Series([sha256_bytes(line) for line in lines], dtype=pl.String),
@@ -165,7 +166,7 @@ def _question(prompt: Messages, first: str, second: str) -> Question:
     return Question(talk, (first, second), None, 0)
 
 
-def _numbers(found: Judgements) -> Judgements:
+def numbers(found: Judgements) -> Judgements:
     """With 0, undecided, where the judge gave no number."""
     return Judgements(np.nan_to_num(found.log_odds), found.transcripts)
 

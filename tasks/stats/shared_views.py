@@ -61,7 +61,7 @@ def shared_views(
 
     `right`: (votes,) probability that a vote is right, by the others alone.
     """
-    rows = np.flatnonzero(suspects[b.who])
+    rows = np.flatnonzero(suspects[b.who] & ~b.on_golden)  # who knows these agrees on them, and is no view
     left = np.flatnonzero(suspects)
     while len(left) >= max(least, 2):
         who = np.searchsorted(left, b.who[rows])

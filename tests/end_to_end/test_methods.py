@@ -18,6 +18,9 @@ from tests.tasks.choice_server import choice_server
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
+# a model of random weights writes what validation takes for damaged, and seldom in two tokens
+SHORT = ["evaluate.max_new_tokens=2", "validate.max_quarantine_share=0.5"]
+
 
 def test_dpo_makes_policy_and_evaluation_alone_and_ppo_comes_back(first: dict[str, Any], project: Project) -> None:
     before = project.run("--set", "method=ppo")
@@ -76,9 +79,17 @@ def test_the_method_that_the_documentation_adds(first: dict[str, Any], project: 
 
 
 def test_a_round_that_principles_label(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
-    """An endpoint prefers the shorter answer; nobody approved the list at first, and nothing starts."""
+    """An endpoint prefers the shorter answer; nobody approved the list at first, and nothing starts. DPO learns from the pairs of
+    its own policy, too."""
     project = copied(project, tmp_path / "principles")
-    given = ["rounds.number=2", "rounds.pairs=16", "rounds.labels=principles", "validate.max_quarantine_share=0.5"]
+    given = [
+        *SHORT,
+        "rounds.number=2",
+        "rounds.pairs=16",
+        "rounds.labels=principles",
+        "method=dpo",
+        "dpo.watch_steps=100",
+    ]
     with choice_server() as server:
         given.append(f"principles.endpoint={{url: '{server.url}', model: shorter}}")
         arguments = [word for setting in given for word in ("--set", setting)]
@@ -91,6 +102,10 @@ def test_a_round_that_principles_label(first: dict[str, Any], project: Project, 
     assert all(len(row["responses"][row["ranking"][0]]) < len(row["responses"][row["ranking"][1]]) for row in labels)
     read = pl.read_parquet(project.folder / "data/interim/ingested/preferences.parquet")
     assert read["source"].str.contains("round 1, principle ").sum() == len(labels)
+    pairs = project.folder / "data/processed/reward_train.parquet"
+    assert pl.read_parquet(pairs)["source"].str.contains("round 1, principle ").any()
+    lineage = json.loads((project.folder / "data/models/policy/lineage.json").read_text(encoding="utf-8"))
+    assert lineage["data_sha256"] == sha256_path(pairs)
     asked = [json.loads(file.read_text()) for file in (project.folder / ".attestrl/records").glob("*/run.json")]
     (said,) = (run["round"]["principles"] for run in asked if (run.get("round") or {}).get("principles"))
     assert sum(p["rows"] for p in said["principles"]) == len(labels) and said["preferred_by"] == "shorter"
@@ -102,8 +117,7 @@ def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], proj
     """The judge labels a round (SIMULATED) and a second run reads it; people are asked for the next."""
     project = copied(project, tmp_path / "rounds")
     (project.folder / ".attestrl/review.sqlite").unlink(missing_ok=True)  # what an evaluation asked is not of a round
-    # a model of random weights writes what validation takes for damaged
-    given = ["rounds.number=2", "rounds.pairs=24", "rounds.labels=simulated", "validate.max_quarantine_share=0.5"]
+    given = [*SHORT, "rounds.number=2", "rounds.pairs=24", "rounds.labels=simulated"]
     record = project.run(*(word for setting in given for word in ("--set", setting)), timeout=600)
     assert record["status"] == "done", record["message"]
     assert record["round"]["sentence"] == "round 2 of 2: the last one."
@@ -117,7 +131,13 @@ def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], proj
     assert (project.folder / f"{labels}.dvc").is_file()
     events = [json.loads(line) for line in (project.folder / ".attestrl/ledger.jsonl").read_text().splitlines()]
     (labelled,) = (e for e in events if e["type"] == "round.labelled")
-    assert labelled["subject_digests"]["labels"] == sha256_path(project.folder / labels)
+    (before,) = record["round"]["measured"]
+    asking = json.loads((project.folder / ".attestrl/records" / before["asked_by"] / "run.json").read_text())
+    assert asking["run_id"] != record["run_id"] and asking["policy"]["sha256"] == before["policy"]
+    trained = pl.read_parquet(project.folder / "data/processed/reward_train.parquet")["source"]
+    assert trained.str.contains("round 1, simulated labels").any() and before["policy"] != record["policy"]["sha256"]
+    assert before["labels"] == sha256_path(project.folder / labels)
+    assert labelled["subject_digests"] == {name: before[name] for name in ("labels", "policy")}
 
     asked = project.run("--set", "rounds.number=3", "--set", "rounds.labels=people")
     assert (made(asked), asked["round"]["state"]) == ([], "waits")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from governance.errors import BadInput
+from tasks.group_votes import found_names
 
 Check = Callable[..., tuple[dict[str, Any], pl.DataFrame]]
 
@@ -179,6 +180,25 @@ def test_a_minority_that_agrees_is_no_adversary(check: Check) -> None:
     assert group["share_of_votes"] == pytest.approx(0.12 / 5, abs=0.01)
     members = table.filter(pl.col("annotator_id").str.extract(r"(\d+)").cast(pl.Int64) < 12)
     assert members["weight"].mean() > 0.3
+
+
+def test_a_minority_with_a_measure_of_its_own_is_kept_and_found_as_a_group(check: Check) -> None:
+    """Twelve of a hundred see half of the items the other way round; golden items are those that all agree on, so that each of
+    the twelve looks like somebody who knows them. What the check reports and keeps is the group that has a reward head."""
+    votes = crowd(100, 3000, 6, seed=3)
+    item = votes["item_id"].str.slice(1).cast(pl.Int64)
+    who = pl.col("annotator_id").str.extract(r"(\d+)").cast(pl.Int64)
+    votes = votes.with_columns(
+        choice=pl.when((who < 12) & (item % 2 == 0)).then(1 - pl.col("choice")).otherwise("choice").cast(pl.Int8)
+    )
+    golden = votes.filter(item % 50 == 1).select("item_id", gold_choice="truth").unique()
+    said, table = check(votes, golden=golden)
+    assert said["flagged"] == 0
+    (view,) = said["disagreements"]
+    assert (view["topic"], view["members"]) == (None, 12)
+    trusted = votes.join(table.filter(pl.col("weight") > 0), on="annotator_id", how="semi")
+    named, _ = found_names(trusted.with_columns(a_is_chosen=True), 2, 5)
+    assert named.filter(group="group-2").filter(who < 12).height == named.filter(group="group-2").height == 12
 
 
 def test_who_knows_the_golden_items(check: Check) -> None:

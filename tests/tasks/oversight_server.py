@@ -9,12 +9,14 @@ import numpy as np
 from tests.tasks.chat_server import Served, chat_server
 
 ARGUED = re.compile(r"Answer ([AB]) is yours to defend")
+POINTED = 20  # characters of a question, at most
 SHOWN = re.compile(r"\[Answer A\]\n(.*?)\n\n\[Answer B\]\n(.*?)\n\n", re.DOTALL)
 
 
 def answered(body: dict[str, Any]) -> dict[str, Any]:
     """The judge likes the letter A by one in log-odds, and the side by two for whom more quotes are verified; with none, it takes the
-    shorter answer by a tenth a letter. The model "expert" quotes its answer, and "liar" what stands nowhere."""
+    shorter answer by a tenth a letter. The model "expert" quotes its answer, "pointer" the beginning of the question, and "liar" what
+    stands nowhere."""
     asked = body["messages"][0]["content"]
     return judged(asked) if body.get("logprobs") else said(body["model"], asked)
 
@@ -37,7 +39,8 @@ def said(model: str, asked: str) -> dict[str, Any]:
         side, shown = ARGUED.search(asked), SHOWN.search(asked)
         assert side and shown, asked
         own = shown[1] if side[1] == "A" else shown[2]
-        text = f"It is so:\n<quote>{own.split()[0][:6] if model == 'expert' else 'never said'}</quote>\nFor answer B: <v_quote>I lose.</v_quote>"
+        quotes = {"expert": own.split()[0][:6], "pointer": asked.removeprefix("[Question]\n").split("\n")[0][:POINTED]}
+        text = f"It is so:\n<quote>{quotes.get(model, 'never said')}</quote>\nFor answer B: <v_quote>I lose.</v_quote>"
     return {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
 
 

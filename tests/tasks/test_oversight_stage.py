@@ -12,7 +12,7 @@ import pytest
 from governance.digest import sha256_bytes, sha256_path
 from governance.errors import BadInput
 from tests.conftest import ROOT, run_stage_in
-from tests.tasks.oversight_server import oversight_server
+from tests.tasks.oversight_server import POINTED, oversight_server
 
 ON = {
     "protocol": "debate",
@@ -111,6 +111,24 @@ def test_a_consultant_who_can_always_quote_is_believed(trained_project: Path, tm
     assert (note["judge"], note["expert"], note["written"]["cut"]) == ("judge", "expert", 0)
     assert len(judged) == 2 * (6 + 6 + table.height)
     assert "by consultancy, and alone on" in note["said"]
+
+
+def test_a_debate_in_turns_of_which_the_judge_reads_quotes_alone(trained_project: Path, tmp_path: Path) -> None:
+    """Experts point to how the question begins: that is all the judge reads, and only who speaks second has heard the other."""
+    with oversight_server() as server:
+        endpoints = {
+            who: {"url": server.url, "model": name} for who, name in (("judge", "judge"), ("expert", "pointer"))
+        }
+        settings = {"pairs": 6, "audit": 3, "max_new_tokens": 60, "order": "in turns", "quotes": POINTED}
+        folder, record = made(trained_project, tmp_path, **settings, **endpoints)
+        judged, argued = server.asked("judge"), server.asked("pointer")
+    assert [record["notes"]["oversight"][name] for name in ("order", "quotes")] == ["in turns", POINTED]
+    read = [json.loads(line) for line in (folder / TRANSCRIPTS).read_bytes().splitlines()]
+    debated = [r for r in read if r["protocol"] == "debate"]
+    assert all(s["text"] == r["question"][:POINTED].strip() for r in debated for s in r["transcript"])
+    assert sum(len(r["transcript"]) == 2 for r in debated) > len(debated) / 2
+    assert not any("It is so" in text for text in judged)
+    assert sum("It is so" in text for text in argued) == len(debated) == len(argued) / 2
 
 
 def test_nothing_is_left_where_it_is_off(trained_project: Path) -> None:

@@ -50,6 +50,7 @@ def test_shipped_file_is_valid() -> None:
             "recursive_reward trains an assistant .* is there for trees alone",
         ),
         ({"oversight": {"turns": 0}}, "oversight.turns is wrong"),
+        ({"oversight": {"order": "at once"}}, "oversight.order"),
         ({"process": {"level": "word"}}, "process.level is wrong"),
         ({"process": {"aggregate": "mean"}}, "process.aggregate is wrong"),
         ({"process": {"dev_share": 0}}, "process.dev_share is wrong"),

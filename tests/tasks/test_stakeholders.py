@@ -44,10 +44,21 @@ def test_names_of_groups() -> None:
 def test_small_groups_have_no_item_of_their_own() -> None:
     named = group_names(people(), "region", "people.csv")
     votes = pl.DataFrame({"item_id": ["p"] * 15, "annotator_id": [f"a{k}" for k in range(15)], "choice": [1] * 15})
-    own, groups, hidden = by_group(votes, named, 5)
+    own, groups, hidden = by_group(votes, named, 5, pooled=False)
     assert (groups, hidden) == (["north", "south"], 1)
     assert own.columns == votes.columns
     assert sorted(own["item_id"].value_counts().rows()) == [("p:north", 6), ("p:south", 5)]
+
+
+def test_small_groups_are_one_if_they_are_enough_together() -> None:
+    """Six in the north, five in the south, two in the far east, and two of whom nothing is said."""
+    named = group_names(people(), "region", "people.csv")
+    votes = pl.DataFrame({"item_id": ["p"] * 15, "annotator_id": [f"a{k}" for k in range(15)], "choice": [1] * 15})
+    own, groups, hidden = by_group(votes, named, 6, pooled=True)
+    assert (groups, hidden) == (["north", "others"], 2)
+    assert sorted(own["item_id"].value_counts().rows()) == [("p:north", 6), ("p:others", 7)]
+    too_few, groups, _ = by_group(votes, named, 5, pooled=True)  # the far east alone
+    assert groups == ["north", "south"] and too_few.height == 11
 
 
 def test_each_groups_label_is_what_its_own_votes_say() -> None:
@@ -71,7 +82,7 @@ def test_each_groups_label_is_what_its_own_votes_say() -> None:
             "a_is_chosen": [True] * 22,
         }
     )
-    own, groups, _ = by_group(cast, group_names(people(), "region", "people.csv"), 5)
+    own, groups, _ = by_group(cast, group_names(people(), "region", "people.csv"), 5, pooled=False)
     kept, aside = weigh(table, pl.concat([cast, own]), trusted)
     kept = without_parents(kept, groups, ("reward_train",))
     assert not aside
@@ -128,6 +139,10 @@ def test_ppo_climbs_the_worst_heads_score(project: Path) -> None:
             "ingest.annotators, which is null",
         ),
         ({"stakeholders": DECIDED | {"by": "region", "rule": "utilitarian"}}, "name the groups in reward.criteria"),
+        (
+            {"stakeholders": DECIDED | {"by": "region", "pooled": True}, "reward": {"criteria": WEIGHTS}},
+            "name others in reward.criteria",
+        ),
         ({"stakeholders": {"found": 2}, "reward": {"criteria": WEIGHTS}}, "say who took it, and why"),
         ({"stakeholders": DECIDED | {"found": 1}}, "two or more"),
         ({"stakeholders": DECIDED | {"found": 2, "by": "region"}}, "where `by` is null"),
