@@ -14,6 +14,7 @@ from tasks.plots import canvas, save
 Curve = Sequence[dict[str, float]]
 Run = dict[str, Curve]
 RESAMPLES = 2000
+BEST = "gold of best of n"  # at the most samples
 
 
 def smoothed(run: Run, width: int = 5) -> Run:
@@ -101,7 +102,8 @@ def figures(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
 
 
 def moved(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
-    """PPO's peak and end less those of the proxy of less data, the smallest and the middle one, seed by seed."""
+    """PPO's peak and end, and best-of-n's end, less those of the proxy of less data, the smallest and the middle one, seed by
+    seed."""
     names = [n for n in runs[0] if n.startswith("PPO")]
     found = {}
     even = [smoothed(run) for run in runs]
@@ -113,8 +115,14 @@ def moved(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
                 "peak d": interval([a["d"] - b["d"] for a, b in peaks]),
                 "peak gold": interval([a["gold"] - b["gold"] for a, b in peaks]),
                 "final gold": interval([a[-1]["gold"] - b[-1]["gold"] for a, b in pairs]),
+                BEST: interval([run[_best(name)][-1]["gold"] - run[_best(against)][-1]["gold"] for run in runs]),
             }
     return found
+
+
+def _best(name: str) -> str:
+    """Best-of-n's curve of the same proxy."""
+    return name.replace("PPO", "best of n", 1)
 
 
 def table(rows: dict[str, dict[str, list[float]]], first: str, keys: Sequence[str]) -> list[str]:
@@ -133,7 +141,9 @@ def write_tables(runs: Sequence[Run], path: Path, command: str) -> None:
     lines += table(rows, "optimiser, proxy", ["peak d", "peak gold", "final d", "final gold", "final proxy"])
     lines += table(rows, "fit", ["alpha", "beta"])
     kept = ["gold lost after budget", "proxy gained after budget", "share of peak kept by budget"]
-    lines += table(ppo, "KL budget", kept) + table(moved(runs), "difference", ["peak d", "peak gold", "final gold"])
+    lines += table(ppo, "KL budget", kept) + table(
+        moved(runs), "difference", ["peak d", "peak gold", "final gold", BEST]
+    )
     lines += [f"![gold and proxy score against d]({path.stem}.png)", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
