@@ -149,12 +149,22 @@ class Server:
 
 @contextmanager
 def program(
-    command: list[str], environment: Mapping[str, str], log: Path | None = None, cwd: Path | None = None
+    command: list[str],
+    environment: Mapping[str, str],
+    log: Path | None = None,
+    cwd: Path | None = None,
+    user: Mapping[str, Any] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs in `cwd` until the block ends."""
+    """A program that runs in `cwd` until the block ends, as another user where one is given (tests.another_user)."""
     with (log or Path(os.devnull)).open("ab") as out:
         process = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            **(user or {}),
         )
     try:
         yield process
