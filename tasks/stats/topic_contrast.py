@@ -85,27 +85,27 @@ def contrasts(who: np.ndarray, topic: np.ndarray, by_skill: np.ndarray) -> Contr
 def turned_round(table: Contrast, beside: Beside) -> Turned:
     """By EM, to all annotators at once."""
     who, first, at = np.unique(table.who, return_index=True, return_inverse=True)
-    contrast = np.clip(table.contrast, -FAR, FAR)
-    ratio, honest = np.exp(contrast), beside.by_skill[who] + np.log(beside.weights)
-    every = np.add.reduceat(contrast, first, axis=0)
-    worse = np.logaddexp(beside.unreliable[who], logsumexp(honest + every, axis=1) + np.log(beside.bad))
-    every[~beside.whole[who]] = -np.inf
+    contrast = np.clip(np.ascontiguousarray(table.contrast.T), -FAR, FAR)  # (skills, rows): long rows are quick
+    ratio, honest = np.exp(contrast), beside.by_skill[who].T + np.log(beside.weights)[:, None]
+    every = np.add.reduceat(contrast, first, axis=1)
+    worse = np.logaddexp(beside.unreliable[who], logsumexp(honest + every, axis=0) + np.log(beside.bad))
+    every[:, ~beside.whole[who]] = -np.inf
     share = np.full(int(table.topic.max(initial=0)) + 1, START)
     for _ in range(STEPS):
-        odds = share[table.topic, None] * ratio
-        either = 1 - share[table.topic, None] + odds
-        of_all = np.add.reduceat(np.log(either), first, axis=0)
-        inverts = np.exp(every + np.add.reduceat(np.log(share)[table.topic], first)[:, None] - of_all)
+        odds = share[table.topic] * ratio
+        either = odds + (1 - share)[table.topic]
+        of_all = np.add.reduceat(np.log(either), first, axis=1)
+        inverts = np.exp(every + np.add.reduceat(np.log(share)[table.topic], first) - of_all)
         rest = np.maximum(1 - inverts, 1e-12)
         good = honest + of_all + np.log(rest) + np.log1p(-beside.bad)
-        of_skill = np.exp(good - np.logaddexp(logsumexp(good, axis=1), worse)[:, None])
-        posterior = ((odds / either - inverts[at]) * (of_skill / rest)[at]).sum(axis=1)
-        people = np.bincount(table.topic, of_skill.sum(axis=1)[at])
+        of_skill = np.exp(good - np.logaddexp(logsumexp(good, axis=0), worse))
+        posterior = ((odds / either - inverts[:, at]) * (of_skill / rest)[:, at]).sum(axis=0)
+        people = np.bincount(table.topic, of_skill.sum(axis=0)[at])
         before, share = share, (np.bincount(table.topic, posterior) + START) / (people + 1)
         if np.abs(share - before).max() < MOVED:
             break
     trusted = np.zeros(len(beside.by_skill), dtype=bool)
-    trusted[who] = of_skill.sum(axis=1) > 0.5
+    trusted[who] = of_skill.sum(axis=0) > 0.5
     return Turned(share, posterior, trusted)
 
 
