@@ -45,6 +45,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "coalition_55": {**BIG, "bad": {"inverted": 0.55}, "golden_share": 0.02},
     "honest": {**BIG, "bad": {}},
     "minority": {**BIG, "bad": {"minority": 0.10}},
+    "view_topics": {
+        **BIG, "bad": {"view_topics": 0.10, "random": 0.03, "inverted": 0.02, "flipper40": 0.02, "topic_inverter": 0.02}
+    },
+    "view_topics_golden": {
+        **BIG, "bad": {"view_topics": 0.10, "knows_golden": 0.03, "inverted": 0.02, "topic_inverter": 0.02},
+        "golden_per_annotator": 20,
+    },
     "school": {**BIG, "bad": {"school": 0.10, "random": 0.03, "inverted": 0.02}},
     "school_golden": {**BIG, "bad": {"school": 0.10, "knows_golden": 0.03, "inverted": 0.02}, "golden_per_annotator": 20},
     **{

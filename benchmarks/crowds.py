@@ -14,7 +14,8 @@ from scipy.special import expit
 
 TOPICS = 10
 GROUP = 10  # colluding annotators in a group
-HONEST = ("honest", "minority", "school")  # nobody of these is to be flagged
+HONEST = ("honest", "minority", "view_topics", "school")  # nobody of these is to be flagged
+VIEWED = 4  # topics, the first ones, that some see otherwise together
 START = np.datetime64("2026-01-05T08:00:00")
 
 
@@ -68,6 +69,7 @@ BEHAVIOURS: dict[str, Any] = {
     "overconfident": lambda v, r: np.where(_coin(v, r, 0.55), v.truth[r], 1 - v.truth[r]),
     "topic_inverter": lambda v, r: _flip(v, r, v.topic[r] == v.who[r] % TOPICS),
     "minority": lambda v, r: _flip(v, r, v.topic[r] == 0),
+    "view_topics": lambda v, r: _flip(v, r, v.topic[r] < VIEWED),
     "school": lambda v, r: _flip(v, r, _seen_otherwise(v.item[r])),
     "drift": lambda v, r: np.where(v.when[r] < 0.5, v.honest[r], v.rng.integers(0, 2, len(r))),
     "colluding": lambda v, r: ((v.item[r].astype(np.int64) * 2654435761 + v.group[r] * 97) >> 7) & 1,
@@ -101,7 +103,8 @@ def simulate(
     for g in range(1, int(group.max()) + 1):  # a group votes on the same items
         rows = np.flatnonzero(group[who] == g)
         item[rows] = rng.choice(rng.choice(items, max(1, len(rows) // (GROUP - 2)), replace=False), len(rows))
-    agreed = (topic != 0) & ~(_seen_otherwise(np.arange(items)) & ("school" in (bad or {})))
+    agreed = topic >= (VIEWED if "view_topics" in (bad or {}) else 1)
+    agreed &= ~(_seen_otherwise(np.arange(items)) & ("school" in (bad or {})))
     known = rng.choice(np.flatnonzero(agreed), min(items // 2, max(200, int(golden_share * items))), replace=False)
     if golden_per_annotator:
         who = np.r_[who, np.repeat(np.arange(annotators), golden_per_annotator)]

@@ -21,11 +21,10 @@ from tasks.stats.regularity import regularity_p_values
 from tasks.stats.response_model import Crowd, ResponseModel
 from tasks.stats.sequential import Sequential, sequential_test
 from tasks.stats.shared_views import shared_views
-from tasks.stats.suspicion import WAYS, Groups, Suspicion, suspect
+from tasks.stats.suspicion import LEAST_GOLDEN, WAYS, Groups, Suspicion, suspect
 from tasks.stats.timing import Timing, timing
 from tasks.stats.topic_contrast import LEAST_MEMBERS
 
-LEAST_GOLDEN = 10  # votes of a group, from which on they say something of it
 LIKE_A_VIEW = (
     "guesses",
     "knows golden",

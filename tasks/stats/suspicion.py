@@ -20,7 +20,8 @@ from tasks.stats.change_points import change_evidence
 from tasks.stats.mixture import TAILS, Mixture, fit_mixture
 from tasks.stats.policies import ANY, FOLLOWS, as_usual, cue_counts, policy_evidence
 from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
-from tasks.stats.topic_contrast import Contrast, contrasts, disputed_topics, topic_evidence, turned_round
+from tasks.stats.topic_contrast import Beside, Contrast, contrasts, topic_evidence
+from tasks.stats.topic_views import topic_groups
 
 WAYS = (
     "guesses",
@@ -34,6 +35,7 @@ WAYS = (
     "topic",
     "knows golden",
 )
+LEAST_GOLDEN = 10  # votes of a group, from which on they say something of it
 INVERTS = 0.6  # share of answers turned round above which one inverts rather than guesses
 
 
@@ -69,9 +71,9 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     by_skill, evidence = crowd.by_skill, crowd.evidence
     weights = crowd.mixture.weights[BY_SKILL] / crowd.mixture.weights[BY_SKILL].sum()
     table: Contrast | None = None
-    disputed, groups = np.zeros(0, dtype=bool), list[Groups]()
+    excused, groups = np.zeros(0, dtype=bool), list[Groups]()
     if b.topic is not None:
-        table, disputed, groups = _topics(b, crowd, minority_share)
+        table, excused, groups = _topics(b, crowd, weights, minority_share)
     if groups:  # what a group holds about its topic is not held against its members
         aside = np.zeros(len(b.who), dtype=bool)
         for group in groups:
@@ -92,7 +94,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
         change = change_evidence(b.who, n, order, by_skill, weights)
         columns["changed"], moment = change.evidence, change.moment
     if table is not None:
-        columns["topic"], target = topic_evidence(table, disputed, honest, weights)
+        columns["topic"], target = topic_evidence(table, excused, honest, weights)
     if b.on_golden.any():
         columns["knows golden"] = _knows_golden(b, by_skill, weights)
     every = np.column_stack([evidence, *columns.values()])
@@ -121,27 +123,28 @@ def _posteriors(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     return np.log(np.maximum(bad, 1e-300)) - np.log(np.maximum(good, 1e-300)), ways
 
 
-def _topics(b: votes.Ballots, crowd: Crowd, minority_share: float) -> tuple[Contrast, np.ndarray, list[Groups]]:
+def _topics(
+    b: votes.Ballots, crowd: Crowd, weights: np.ndarray, minority_share: float
+) -> tuple[Contrast, np.ndarray, list[Groups]]:
+    """(table, (rows,) bool of it that accuse nobody, disagreements)."""
     assert b.topic is not None
     table = contrasts(b.who, b.topic, crowd.by_skill)
-    trusted = crowd.mixture.posterior[:, ~TOLERATED].sum(axis=1) < 0.5
-    at_skill = crowd.mixture.posterior[:, BY_SKILL] + 1e-6
-    share, posterior = turned_round(table, at_skill / at_skill.sum(axis=1, keepdims=True), trusted)
-    disputed = disputed_topics(share, table, trusted, minority_share)
-    groups = []
-    people = np.bincount(table.topic, trusted[table.who], len(share))
-    for topic in np.flatnonzero(disputed):
-        members = np.zeros(b.n_annotators, dtype=bool)
-        members[table.who[(table.topic == topic) & (posterior > 0.5)]] = True
-        golden = members[b.who] & (b.topic == topic) & b.on_golden
+    excused, groups = np.zeros(len(table.who), dtype=bool), []
+    for group in topic_groups(table, _beside(b, crowd, weights, table), minority_share):
+        golden = group.members[b.who] & (b.topic == group.topic) & b.on_golden
         right = int((b.choice[golden] == b.known[b.item[golden]]).sum())
-        if golden.sum() >= 10 and right < 0.5 * golden.sum():  # golden items decide: they are wrong about it
-            disputed[topic] = False
-        else:
-            groups.append(
-                Groups(int(topic), float(share[topic]), int(people[topic]), members & trusted, right, int(golden.sum()))
-            )
-    return table, disputed, groups
+        wrong = golden.sum() >= LEAST_GOLDEN and right < 0.5 * golden.sum()
+        if not wrong:  # golden items decide
+            excused |= (table.topic == group.topic) & (group.members[table.who] | group.open)
+            groups.append(Groups(group.topic, group.share, group.people, group.members, right, int(golden.sum())))
+    return table, excused, groups
+
+
+def _beside(b: votes.Ballots, crowd: Crowd, weights: np.ndarray, table: Contrast) -> Beside:
+    prior = crowd.mixture.weights[~TOLERATED]
+    unreliable = logsumexp(crowd.evidence[:, ~TOLERATED] + np.log(np.maximum(prior, 1e-300)), axis=1)
+    whole = np.bincount(table.who, table.votes, b.n_annotators) == b.per_annotator()
+    return Beside(crowd.evidence[:, BY_SKILL], weights, unreliable, float(prior.sum()), whole)
 
 
 def _knows_golden(b: votes.Ballots, by_skill: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -182,6 +182,55 @@ def test_a_minority_that_agrees_is_no_adversary(check: Check) -> None:
     assert members["weight"].mean() > 0.3
 
 
+@pytest.mark.parametrize("golden", [False, True])
+@pytest.mark.parametrize(("people", "topics"), [(12, 2), (30, 2), (25, 3)])
+def test_a_minority_that_disagrees_on_several_topics_is_no_adversary(
+    check: Check, people: int, topics: int, golden: bool
+) -> None:
+    """Who sees two topics of five otherwise answers like somebody who turns 40 % round, but for the topics."""
+    votes = crowd(100, 3000, 6, seed=3)
+    item = votes["item_id"].str.slice(1).cast(pl.Int64)
+    who = pl.col("annotator_id").str.extract(r"(\d+)").cast(pl.Int64)
+    other = (who < people) & (item % 5 < topics)
+    guesses = pl.Series(np.random.default_rng(0).integers(0, 2, votes.height))
+    own = pl.when(other).then(1 - pl.col("choice")).when(who >= 97).then(guesses).otherwise("choice")
+    votes = votes.with_columns(topic=pl.format("t{}", item % 5), choice=own.cast(pl.Int8))
+    known = votes.filter(item % 50 == 4).select("item_id", gold_choice="truth").unique()
+    said, table = check(votes, golden=known if golden else None)
+    assert table.filter("flag").select(who).to_series().sort().to_list() == [97, 98, 99]
+    assert [(view["topic"], view["members"]) for view in said["disagreements"]] == [
+        (f"t{topic}", people) for topic in range(topics)
+    ]
+    assert table.filter(who < people)["weight"].mean() > 0.3
+
+
+def test_an_attack_on_several_topics_that_golden_items_refute(check: Check) -> None:
+    votes = crowd(100, 3000, 6, seed=3)
+    item = votes["item_id"].str.slice(1).cast(pl.Int64)
+    who = pl.col("annotator_id").str.extract(r"(\d+)").cast(pl.Int64)
+    own = pl.when((who < 12) & (item % 5 < 2)).then(1 - pl.col("choice")).otherwise("choice")
+    votes = votes.with_columns(topic=pl.format("t{}", item % 5), choice=own.cast(pl.Int8))
+    golden = votes.filter(item % 12 == 0).select("item_id", gold_choice="truth").unique()
+    said, table = check(votes, golden=golden)
+    assert said["disagreements"] == []
+    assert sorted(table.filter("flag").select(who).to_series()) == list(range(12))
+
+
+def test_somebody_with_votes_on_a_disputed_topic_alone(check: Check) -> None:
+    """Only one topic has a name; who turns everything round is found nevertheless."""
+    votes = crowd(100, 3000, 6, seed=3)
+    item = votes["item_id"].str.slice(1).cast(pl.Int64)
+    who = pl.col("annotator_id").str.extract(r"(\d+)").cast(pl.Int64)
+    other = (who < 12) & (item % 5 == 0) | (who >= 97)
+    votes = votes.with_columns(
+        topic=pl.when(item % 5 == 0).then(pl.lit("t0")),
+        choice=pl.when(other).then(1 - pl.col("choice")).otherwise("choice").cast(pl.Int8),
+    )
+    said, table = check(votes)
+    assert [(view["topic"], view["members"]) for view in said["disagreements"]] == [("t0", 12)]
+    assert table.filter("flag").select(who).to_series().sort().to_list() == [97, 98, 99]
+
+
 def test_a_minority_with_a_measure_of_its_own_is_kept_and_found_as_a_group(check: Check) -> None:
     """Twelve of a hundred see half of the items the other way round; golden items are those that all agree on, so that each of
     the twelve looks like somebody who knows them. What the check reports and keeps is the group that has a reward head."""

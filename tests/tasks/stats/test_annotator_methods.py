@@ -19,7 +19,7 @@ from tasks.stats.regularity import regularity_p_values
 from tasks.stats.response_model import ResponseModel
 from tasks.stats.tastes import crowd_tastes, cue_signs
 from tasks.stats.timing import timing
-from tasks.stats.topic_contrast import contrasts, disputed_topics, topic_evidence, turned_round
+from tasks.stats.topic_contrast import Beside, contrasts, disputed_topics, topic_evidence, turned_round
 from tests.conftest import ROOT
 
 ANNOTATORS = load(ROOT / "params.yaml").annotators
@@ -174,11 +174,13 @@ def test_a_view_that_many_hold_is_a_dispute() -> None:
     other = (who < 24) & (topic == 0)
     cast = np.where(rng.random(len(who)) < np.where(other, 0.2, 0.8), 0.8, 0.2)[:, None]
     table = contrasts(who, topic, cast)
-    trusted = np.ones(people, dtype=bool)
-    share, posterior = turned_round(table, np.ones((people, 1)), trusted)
-    assert share[0] == pytest.approx(0.12, abs=0.03)
-    assert disputed_topics(share, table, trusted, 0.05).tolist() == [True, False]
-    assert posterior[(table.topic == 0) & (table.who < 24)].min() > 0.5
+    by_skill = np.bincount(who, np.log(cast[:, 0]))[:, None]
+    unreliable = np.full(people, 2 * votes * np.log(0.5) + np.log(0.05))
+    turned = turned_round(table, Beside(by_skill, np.ones(1), unreliable, 0.05, np.ones(people, dtype=bool)))
+    assert turned.share[0] == pytest.approx(0.12, abs=0.03)
+    assert disputed_topics(turned, table, 0.05).tolist() == [True, False]
+    assert turned.posterior[(table.topic == 0) & (table.who < 24)].min() > 0.5
+    assert turned.trusted.all()
 
 
 def test_the_mixture_recovers_its_parameters() -> None:
