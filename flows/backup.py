@@ -62,9 +62,10 @@ def restore(source: Path, target: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         unpacked, project = Path(scratch) / "archive", Path(scratch) / "project"
         manifest = _unpack(source, unpacked)
-        if (outside := manifest.get("cache")) and not Path(outside).is_dir():
+        used = _cache_of(manifest)
+        if used.is_absolute() and not used.is_dir():
             raise MissingComponent(
-                f"{outside}: the project's DVC cache, which is outside of it and so not in the backup, is not on this "
+                f"{used}: the project's DVC cache, which is outside of it and so not in the backup, is not on this "
                 "machine; bring it there, then restore again."
             )
         _rebuild(unpacked, project, manifest, target.absolute())
@@ -87,7 +88,7 @@ def _write(archive: Path, scratch: Path) -> dict[str, Any]:
                 "branch": _git("branch", "--show-current").strip(),
                 "origin": _git("remote", "get-url", "origin", check=False).strip(),
                 "home": str(paths.home()),
-                "cache": str(cache()) if cache().is_absolute() else "",
+                "cache": str(cache()),
                 "deleted": _listed("ls-files", "--deleted"),
                 "files": digests,
             }
@@ -190,13 +191,18 @@ def _rebuild(unpacked: Path, project: Path, manifest: dict[str, Any], final: Pat
         secret.chmod(0o700 if secret.is_dir() else 0o600)
     _relocate(project / ".attestrl/mlflow.db", Path(manifest["home"]), final / ".attestrl")
     with chdir(project):
-        where_it_is = Path(manifest.get("cache") or OWN_CACHE)
-        if cache() != where_it_is:
-            call_dvc("cache", "dir", "--local", str(where_it_is))
+        if cache() != _cache_of(manifest):
+            call_dvc("cache", "dir", "--local", str(_cache_of(manifest)))
         call_dvc("checkout", "--force")
         found = Ledger(project / ".attestrl/ledger.jsonl").verify()
     if not found.ok:
         raise GateRefused(f"the ledger in the backup does not verify ({found.problems[0]}); take an earlier backup.")
+
+
+def _cache_of(manifest: dict[str, Any]) -> Path:
+    """Of the restored project: its own, or the one outside that it used."""
+    named = Path(manifest.get("cache", OWN_CACHE))
+    return named if named.is_absolute() else OWN_CACHE
 
 
 def _leads_out(name: str) -> bool:

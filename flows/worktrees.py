@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows import leftovers
+from flows.dvc_calls import OWN_CACHE
 from flows.elsewhere import call_dvc
 from governance.digest import write_atomic
 from governance.errors import BadInput, MissingComponent
@@ -169,7 +170,7 @@ def _share_cache(root: Path, tree: Path) -> None:
 
     own = Config(str(root / ".dvc"), validate=False)
     local = own.load_one("local")
-    local["cache"]["dir"] = own["cache"].get("dir") or str(root / ".dvc/cache")
+    local["cache"]["dir"] = own["cache"].get("dir") or str(root / OWN_CACHE)
     remotes = {k: v | local["remote"].get(k, {}) for k, v in own.load_one("repo")["remote"].items()} | local["remote"]
     named = {f'remote "{name}"': settings for name, settings in remotes.items()}
     plain = {name: settings for name, settings in local.items() if name not in ("remote", "machine", "db")}

@@ -25,10 +25,8 @@ from tasks.stats.suspicion import LEAST_GOLDEN, WAYS, Groups, Suspicion, suspect
 from tasks.stats.timing import Timing, timing
 from tasks.stats.topic_contrast import LEAST_MEMBERS
 
-LIKE_A_VIEW = (
-    "guesses",
-    "knows golden",
-)  # what another view looks like, of one person: golden items are those that all agree on
+# What another view looks like, of one person: golden items are those that all agree on.
+LIKE_A_VIEW = ("guesses", "knows golden")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import polars as pl
 
 from governance.errors import BadInput, GateRefused
 from tasks.stats.found_groups import found_groups
+from tasks.training_params import OTHERS
 
 SURE = 0.9  # probability with which somebody is of a group that was found
-OTHERS = "others"  # the groups that are too small for a head of their own
 
 
 def group_names(people: pl.DataFrame, by: str, source: str) -> pl.DataFrame:

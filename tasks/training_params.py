@@ -7,6 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from tasks.param_types import Count, CountOrAuto, Endpoint, GroupsOrDistribution, Positive, Section, Share
 from tasks.rlhf.precision import Bf16
 
+OTHERS = "others"  # the groups of stakeholders that are too small for a head of their own
+
 
 class Lora(Section):
     """Low-rank adapters through peft; merged into the saved model."""
@@ -108,9 +110,9 @@ class Stakeholders(Section):
         weights = reward.criteria.values()
         if self.by is not None and not weights:
             raise ValueError("stakeholders.by: name the groups in reward.criteria, each with its weight")
-        if self.pooled and (self.by is None or "others" not in reward.criteria):
+        if self.pooled and (self.by is None or OTHERS not in reward.criteria):
             raise ValueError(
-                "stakeholders.pooled: is of the groups in `by`; name others in reward.criteria, with its weight"
+                f"stakeholders.pooled: is of the groups in `by`; name {OTHERS} in reward.criteria, with its weight"
             )
         if isinstance(self.found, str):
             self._check_distribution(reward)
