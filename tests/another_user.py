@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def another_user() -> dict[str, Any]:
     return options
 
 
-def give(folder: Path, user: dict[str, Any]) -> None:
+def give(folder: Path, user: Mapping[str, Any]) -> None:
     """Make a folder, with all that is in it, theirs."""
     for path in (folder, *folder.rglob("*")):
         shutil.chown(path, user["user"], user["group"])

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from governance.digest import sha256_path
 from tests import servers
 from tests.end_to_end.conftest import Project, outcomes
 from tests.processes import stage_of, started_by
+from tests.production.workers import publish, worker
 from tests.servers import wait_until
 from tests.typed import clean_environment
 
@@ -68,16 +68,8 @@ def team(
     settings["ppo"].update(episodes=16 * UPDATES, save_steps=1)
     settings["placement"].update(stages={"ppo": {"pool": POOL}}, lost_after_seconds=12)
     (copy / "params.yaml").write_text(yaml.safe_dump(settings))
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
-    for command in (
-        [sys.executable, "-m", "dvc", "remote", "add", "-d", "team", str(folder / "remote")],
-        ["git", "init", "-q", "--bare", str(folder / "origin.git")],
-        [*git, "remote", "add", "origin", str(folder / "origin.git")],
-        [*git, "add", "-A"],
-        [*git, "commit", "-qm", "configured"],
-        [*git, "push", "-q", "origin", "HEAD:main"],
-    ):
-        subprocess.run(command, cwd=copy, env=clean_environment(), check=True, capture_output=True)
+    subprocess.run(["git", "init", "-q", "--bare", str(folder / "origin.git")], check=True)
+    publish(copy, str(folder / "origin.git"), str(folder / "remote"))
     return TeamProject(copy, orchestrator, tracking)
 
 
@@ -93,18 +85,6 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ) as url:
         wait_until(lambda: servers.answers(f"{url}/health"), folder / "log")
         yield url
-
-
-@contextmanager
-def worker(folder: Path, environment: dict[str, str], pool: str = POOL) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker in a folder of its own, whose temporary files are there, too."""
-    folder.mkdir()
-    own = environment | {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder), "HOME": str(folder)}
-    own |= {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "4"}
-    own["PREFECT_LOGGING_LEVEL"] = "INFO"
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool]
-    with servers.program(command, own, folder / "log", folder) as process:
-        yield process
 
 
 def start(team: TeamProject) -> subprocess.Popen[str]:
@@ -129,7 +109,7 @@ def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Kills
     folder, run, steps = tmp_path_factory.mktemp("workers"), None, [0]
     try:
         for number, (part, moment) in enumerate(moments(random.Random(seed))):
-            with worker(folder / str(number), team.environment) as process:
+            with worker(folder / str(number), team.environment, POOL) as process:
                 run = run or start(team)
                 wait_for(part, process, folder / str(number), team, run, steps[-1])
                 time.sleep(moment)
@@ -138,7 +118,7 @@ def killed(team: TeamProject, tmp_path_factory: pytest.TempPathFactory) -> Kills
             steps.append(newest(team) or steps[-1])
             print(f"kill {number}: {part}, after {moment:.1f} s, at update {steps[-1]} of {UPDATES}")
         assert run is not None
-        with worker(folder / "last", team.environment):
+        with worker(folder / "last", team.environment, POOL):
             run.wait(timeout=600)
     finally:
         if run is not None and run.poll() is None:

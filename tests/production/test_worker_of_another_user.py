@@ -18,8 +18,9 @@ import yaml
 
 from governance.digest import sha256_path
 from tests import servers
-from tests.another_user import another_user, give
+from tests.another_user import another_user
 from tests.end_to_end.conftest import Project, outcomes
+from tests.production.workers import publish, worker
 from tests.servers import wait_until
 from tests.typed import clean_environment
 
@@ -68,24 +69,12 @@ def team(shared: dict[str, str], first: dict[str, Any], project: Project, tmp_pa
     settings["placement"].update(stages={"ppo": {"pool": POOL}})
     settings["ppo"]["learning_rate"] = 2 * settings["ppo"]["learning_rate"]  # so that there is something to do
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    dvc, git = [sys.executable, "-m", "dvc"], ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
-    for command in (
-        [*dvc, "remote", "add", "-d", "team", "s3://team/dvc"],
-        [*dvc, "remote", "modify", "team", "endpointurl", shared["bucket"]],
-        ["git", "init", "-q", "--bare", str(tmp_path / "origin.git")],
-        [*git, "remote", "add", "origin", shared["origin"]],
-        [*git, "add", "-A"],
-        [*git, "commit", "-qm", "configured"],
-        [*git, "push", "-q", "origin", "HEAD:main"],
-    ):
-        done = subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (command, done.stderr)
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "origin.git")], check=True)
+    publish(folder, shared["origin"], "s3://team/dvc", endpointurl=shared["bucket"])
     return folder
 
 
-def test_their_worker_trains_what_it_can_only_fetch(
-    team: Path, shared: dict[str, str], user: dict[str, Any], tmp_path: Path
-) -> None:
+def test_their_worker_trains_what_it_can_only_fetch(team: Path, shared: dict[str, str], user: dict[str, Any]) -> None:
     import mlflow
 
     served = {name: shared[name] for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
@@ -93,17 +82,14 @@ def test_their_worker_trains_what_it_can_only_fetch(
     closed = subprocess.run(["ls", str(team)], **user, capture_output=True, check=False)
     assert closed.returncode != 0, "they can read the project"
     with tempfile.TemporaryDirectory() as name:
-        give(Path(name), user)
-        own = {"PREFECT_HOME": f"{name}/prefect", "TMPDIR": name, "HOME": name, "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        own["PREFECT_LOGGING_LEVEL"] = "INFO"
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", POOL]
-        log = tmp_path / "worker.log"
-        with servers.program(command, environment | own, log, Path(name), user):
+        Path(name).chmod(0o755)
+        place = Path(name) / "worker"
+        with worker(place, environment, POOL, user):
             run = subprocess.run(
                 [sys.executable, "-m", "flows.cli", "run", "--json", "--until", "ppo"],
                 cwd=team, env=environment, capture_output=True, text=True, timeout=500, check=False,
             )  # fmt: skip
-    assert run.returncode == 0, (run.stderr[-2000:], log.read_text()[-3000:])
+        assert run.returncode == 0, (run.stderr[-2000:], (place / "log").read_text()[-3000:])
     record = json.loads(run.stdout)
     assert outcomes(record)["ppo"] == "made"
     policy = next(o for s in record["stages"] for o in s["outputs"] if o["path"] == "data/models/policy")
