@@ -6,7 +6,7 @@ so that a run that was killed gives them back.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from flows import stages
 from flows.dvc_calls import Call
@@ -41,8 +41,10 @@ def _slots(need: operating_params.Need, gpus: int) -> Iterator[None]:
         return
     from prefect import get_client
     from prefect.concurrency.sync import concurrency
+    from prefect.exceptions import ObjectAlreadyExists
 
-    with get_client(sync_client=True) as client:
+    # Prefect looks for the limit and then makes it, in two requests: another run may have made it in between
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.upsert_global_concurrency_limit_by_name(LIMIT, gpus)
     with concurrency(LIMIT, occupy=need.number, strict=True, lease_duration=LEASE_SECONDS):
         yield

@@ -264,3 +264,35 @@ def test_two_trainings_never_share_a_gpu(orchestrator: str) -> None:
     ]
     first, second = sorted([float(t) for t in r.communicate(timeout=200)[0].split()] for r in runs)
     assert second[0] >= first[1], (first, second)
+
+
+def test_trainings_that_begin_together_find_one_limit(orchestrator: str) -> None:
+    """On a server that has no limit yet, each has looked for it before either makes it."""
+    script = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from contextlib import suppress\n"
+        "from threading import Barrier\n"
+        "from prefect.client.orchestration import SyncPrefectClient, get_client\n"
+        "from prefect.exceptions import ObjectNotFound\n"
+        "from flows import placement\n"
+        "from tasks.operating_params import Need\n"
+        "with get_client(sync_client=True) as client, suppress(ObjectNotFound):\n"
+        "    client.delete_global_concurrency_limit_by_name(placement.LIMIT)\n"
+        "read, looked, held = SyncPrefectClient.read_global_concurrency_limit_by_name, Barrier(2), Barrier(2)\n"
+        "def look(client, name):\n"
+        "    try:\n"
+        "        return read(client, name)\n"
+        "    finally:\n"
+        "        looked.wait(60)\n"
+        "SyncPrefectClient.read_global_concurrency_limit_by_name = look\n"
+        "def train(_):\n"
+        "    with placement._slots(Need(device='gpu'), 2):\n"
+        "        held.wait(60)\n"
+        "with ThreadPoolExecutor(2) as pool:\n"
+        "    list(pool.map(train, range(2)))\n"
+    )
+    environment = clean_environment() | {"PREFECT_API_URL": orchestrator, "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
