@@ -81,9 +81,23 @@ def check_sharding(sharding: str, processes: int, machines: Machines) -> None:
         )
 
 
+def left_alone(error: Exception) -> AttestError | None:
+    """Our sentence for what torch raises in a process of a training of which another one is gone; None for any other error."""
+    from torch.distributed import DistError
+
+    gone = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
+    if not (launched() and gone):
+        return None
+    return MissingComponent(
+        "another process of the training has ended, or cannot be reached; see what it said, there or on its machine, then run "
+        "again to go on from the last checkpoint."
+    )
+
+
 def launch(stage: str, processes: int, machines: Machines) -> None:
     """Run `python -m tasks.<stage>` in so many processes on each machine, and wait for those of this one. Raises what the
     first that failed said."""
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -107,6 +121,11 @@ def launch(stage: str, processes: int, machines: Machines) -> None:
             elastic_launch(settings, sys.executable)("-m", f"tasks.{stage}")
         except ChildFailedError as error:
             raise _said(stage, error, receipt) from None
+        except DistError:
+            raise MissingComponent(
+                f"the {machines.count} machines were not all at {machines.endpoint} within {MEETING_SECONDS} s; start the stage on "
+                "each of them, and then here again."
+            ) from None
         finally:
             if before is None:
                 del os.environ["ATTESTRL_RECEIPT"]

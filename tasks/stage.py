@@ -207,7 +207,7 @@ def run_stage(name: str, body: Callable[[Stage], None]) -> None:
         else:
             execute(name, body)
     except Exception as error:
-        known = explained(error) or unforeseen(name, error)
+        known = explained(error) or launcher.left_alone(error) or unforeseen(name, error)
         with contextlib.suppress(OSError):  # a full disk takes no receipt either
             _failed(name, known)
         if not os.environ.get("ATTESTRL_RECEIPT"):  # whoever asked for a receipt says it

@@ -36,6 +36,7 @@ if os.environ.get("RANK") == "1":
         raise RuntimeError("rank 1 was told to fail")
     models.load_causal_lm = refuse
 """
+HURRIES = "import tasks.launcher\ntasks.launcher.MEETING_SECONDS = 8"
 HELD = """import os
 if os.environ.get("RANK") == "1":
     import tasks.rlhf.sharding as sharding
@@ -199,3 +200,42 @@ def test_a_killed_process_ends_the_others_and_the_training_goes_on(project: Path
     for model in MODELS[stage]:
         assert sha256_path(folder / "data/models" / model) == sha256_path(undisturbed / "data/models" / model), model
         assert history(folder, stage, model) == history(undisturbed, stage, model)
+
+
+def test_a_machine_that_never_comes_is_said(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/sitecustomize.py").write_text(HURRIES, encoding="utf-8")
+    alone = [two_machines()[rank] for rank in range(2)]  # each of a training of its own
+    first = str(tmp_path / "first")
+    started = [start(project, tmp_path / f"{n}", "sft", 1, first=first, machine=m) for n, m in enumerate(alone)]
+    for machine, process in zip(alone, started, strict=True):
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 3
+        assert said.splitlines()[-1] == (
+            f"sft: the 2 machines were not all at {machine['PET_RDZV_ENDPOINT']} within 8 s; start the stage on each of them, "
+            "and then here again."
+        )
+        assert "Traceback (most recent call last)" not in said
+
+
+def test_a_lost_machine_ends_the_other_and_the_training_goes_on(project: Path, tmp_path: Path) -> None:
+    """The one that writes is killed with all that it started, after the checkpoint of its second step."""
+    small: dict[str, Any] = {"episodes": 48, "save_steps": 1}
+    folder, undisturbed = tmp_path / "project", tmp_path / "undisturbed"
+    finish(start(project, undisturbed, "ppo", 2, **small))
+    lost, other = (start(project, folder, "ppo", 1, machine=m, **small) for m in two_machines())
+    while max(checkpoints(folder, "ppo"), default=0) < 2:
+        assert lost.poll() is None, lost.communicate()[1][-3000:]
+        time.sleep(0.005)
+    for pid in (lost.pid, *stage_of(lost.pid, "ppo")):
+        os.kill(pid, signal.SIGKILL)
+    _, said = other.communicate(timeout=120)
+    assert other.returncode == 3
+    assert "ppo: process 1: another process of the training has ended, or cannot be reached; see what it said" in said
+    assert "Traceback" not in said
+    for process in [start(project, folder, "ppo", 1, machine=m, **small) for m in two_machines()]:
+        finish(process)
+    record = json.loads((folder / "data/reports/ppo/record.json").read_text())
+    assert record["notes"]["resumed_from_step"]["ppo"] >= 2
+    assert sha256_path(folder / "data/models/policy") == sha256_path(undisturbed / "data/models/policy")
+    assert history(folder, "ppo", "policy") == history(undisturbed, "ppo", "policy")
