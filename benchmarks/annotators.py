@@ -57,7 +57,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     **{
         name: {**BIG, "bad": {name: 0.02}}
         for name in ("random", "always_first", "always_longer", "flipper40", "overconfident", "burst_bot", "drift",
-                     "topic_inverter", "colluding")
+                     "reads_late", "lapse", "topic_inverter", "colluding")
     },
     "golden_known": {"items": 20_000, "annotators": 500, "bad": {"knows_golden": 0.05}, "golden_per_annotator": 20},
 }  # fmt: skip

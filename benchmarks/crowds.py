@@ -72,6 +72,8 @@ BEHAVIOURS: dict[str, Any] = {
     "view_topics": lambda v, r: _flip(v, r, v.topic[r] < VIEWED),
     "school": lambda v, r: _flip(v, r, _seen_otherwise(v.item[r])),
     "drift": lambda v, r: np.where(v.when[r] < 0.5, v.honest[r], v.rng.integers(0, 2, len(r))),
+    "reads_late": lambda v, r: np.where(v.when[r] < 0.5, v.rng.integers(0, 2, len(r)), v.honest[r]),
+    "lapse": lambda v, r: np.where(np.abs(v.when[r] - 0.5) < 0.2, v.rng.integers(0, 2, len(r)), v.honest[r]),
     "colluding": lambda v, r: ((v.item[r].astype(np.int64) * 2654435761 + v.group[r] * 97) >> 7) & 1,
     "knows_golden": lambda v, r: np.where(v.golden[r], v.truth[r], v.rng.integers(0, 2, len(r))),
 }

@@ -98,7 +98,8 @@ def _against(found: Findings, poll: Poll, k: int) -> list[str]:
 def _way(found: Findings, poll: Poll, k: int) -> str:
     way = WAYS[int(np.argmax(found.suspicion.ways[k]))]
     follows = found.leanings[way].follows[k] if way in found.leanings else 0.0
-    changed_at = round(found.suspicion.moment[k] * float(found.informative[k]))
+    (changed, _), (_, began), lapsed = np.rint(found.suspicion.stretch[k] * float(found.informative[k])).astype(int)
+    unread = "answered like a coin or the other way round"
     topic = poll.topics[found.suspicion.target[k]] if way == "topic" else ""
     golden = found.golden
     return {
@@ -109,7 +110,9 @@ def _way(found: Findings, poll: Poll, k: int) -> str:
         "formatting": f"takes the response with more formatting in {follows:.0%} of votes, whatever the item",
         "confirmation": f"takes the response that agrees with the prompt in {follows:.0%} of votes, whatever the item",
         "constant": f"answers a in {follows:.0%} of votes, whatever the item",
-        "changed": f"read until about vote {changed_at}, and then answered like a coin or the other way round",
+        "changed": f"read until about vote {changed}, and then {unread}",
+        "began": f"{unread} until about vote {began}, and read from then on",
+        "lapsed": f"{unread} from about vote {lapsed[0]} to {lapsed[1]}, and read before and after",
         "topic": f"answers the topic {topic!r} the other way round, and others well",
         "knows golden": f"knows the golden items: right on {golden.right[k]} of {golden.votes[k]}, unreliable on others",
     }[way]

@@ -10,6 +10,7 @@ import numpy as np
 
 UNKNOWN = -1
 AT_ONCE = 1 << 17  # votes that are counted at once
+PEOPLE_AT_ONCE = 1 << 13  # for whom something is worked out at once that is larger than their votes
 
 
 def ordered(key: np.ndarray, limit: int) -> np.ndarray:
@@ -55,11 +56,11 @@ def by_item(item: np.ndarray) -> Iterator[slice]:
 
 
 def by_annotator(who: np.ndarray, order: np.ndarray, n: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """(some annotators after others, rows of their votes), about AT_ONCE votes at a time, from the rows `order` by
-    annotator."""
+    """(some annotators after others, rows of their votes), about AT_ONCE votes and at most PEOPLE_AT_ONCE annotators at a
+    time, from the rows `order` by annotator."""
     ends = np.r_[0, np.cumsum(sums(who, None, n))]
     cuts = np.searchsorted(ends, np.arange(AT_ONCE, ends[-1], AT_ONCE))
-    for first, last in pairwise(np.unique(np.r_[0, cuts, n]).tolist()):
+    for first, last in pairwise(np.unique(np.r_[0, cuts, np.arange(0, n, PEOPLE_AT_ONCE), n]).tolist()):
         yield slice(first, last), order[ends[first] : ends[last]]
 
 

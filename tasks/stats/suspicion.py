@@ -5,7 +5,7 @@ posterior, and one false-discovery rate, covers them all:
 
     guesses / inverts   `response_model.py`, any share of answers turned round from 0.35 on
     position / length / formatting / confirmation / constant   `policies.py`
-    changed             `change_points.py`
+    changed / began / lapsed   `change_points.py`: for some time
     topic               `topic_contrast.py`
     knows golden        honest on golden items, unreliable on the rest
 """
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from tasks.stats import ballots as votes
-from tasks.stats.change_points import change_evidence
+from tasks.stats.change_points import PATTERNS, change_evidence
 from tasks.stats.mixture import TAILS, Mixture, fit_mixture
 from tasks.stats.policies import ANY, FOLLOWS, as_usual, cue_counts, policy_evidence
 from tasks.stats.response_model import BY_SKILL, FLIP, SKILLS, TOLERATED, TRUSTED, Crowd, ResponseModel
@@ -31,7 +31,7 @@ WAYS = (
     "formatting",
     "confirmation",
     "constant",
-    "changed",
+    *PATTERNS,
     "topic",
     "knows golden",
 )
@@ -55,12 +55,12 @@ class Groups:
 @dataclass(frozen=True)
 class Suspicion:
     """`log_odds` of being unreliable; `ways` (annotators, WAYS) posterior of each; `target` topic of a topic inverter;
-    `moment` of a change as a share of votes; `groups`: disagreements that accuse nobody."""
+    `stretch` (annotators, PATTERNS, 2) of votes that were not read, as shares of all; `groups`: disagreements that accuse nobody."""
 
     log_odds: np.ndarray
     ways: np.ndarray
     target: np.ndarray
-    moment: np.ndarray
+    stretch: np.ndarray
     groups: list[Groups]
     mixture: Mixture
 
@@ -83,7 +83,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     honest = np.stack([b.per_annotator(np.log(column)) for column in by_skill.T], axis=1)
     n = b.n_annotators
     columns = dict.fromkeys(WAYS[2:], np.full(n, -np.inf))
-    target, moment = np.full(n, -1), np.zeros(n)
+    target, stretch = np.full(n, -1), np.zeros((n, len(PATTERNS), 2))
     for name, cue in b.cues.items():
         least = ANY if cue is None else FOLLOWS
         follows, known = cue_counts(b, cue)
@@ -92,7 +92,8 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     if b.time is not None:
         order = b.in_time
         change = change_evidence(b.who, n, order, by_skill, weights)
-        columns["changed"], moment = change.evidence, change.moment
+        columns |= dict(zip(PATTERNS, change.evidence.T, strict=True))
+        stretch = change.stretch
     if table is not None:
         columns["topic"], target = topic_evidence(table, excused, honest, weights)
     if b.on_golden.any():
@@ -100,7 +101,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
     every = np.column_stack([evidence, *columns.values()])
     tolerated = np.r_[TOLERATED, np.zeros(len(columns), dtype=bool)]
     mixture = fit_mixture(every, SKILLS, tolerated, cells, TAILS)
-    return Suspicion(*_posteriors(mixture), target, moment, groups, mixture)
+    return Suspicion(*_posteriors(mixture), target, stretch, groups, mixture)
 
 
 def _compacted(by_skill: np.ndarray, kept: np.ndarray) -> np.ndarray:

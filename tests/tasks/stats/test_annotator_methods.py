@@ -8,7 +8,7 @@ from scipy.stats import betabinom
 from tasks.annotator_findings import find
 from tasks.params import load
 from tasks.stats.ballots import Ballots
-from tasks.stats.change_points import BLOCKS, MARGIN, change_evidence
+from tasks.stats.change_points import BLOCKS, MARGIN, PATTERNS, change_evidence
 from tasks.stats.collusion import find_groups, shared_items
 from tasks.stats.dawid_skene import one_coin
 from tasks.stats.full_dawid_skene import two_coin
@@ -55,29 +55,44 @@ def test_evidence_of_a_policy_by_hand() -> None:
     assert np.exp(found) == pytest.approx([0.5, 0.5])
 
 
-def test_change_point_evidence_is_the_sum_over_all_moments() -> None:
+def stretches(pattern: str) -> list[tuple[int, int]]:
+    """(begin, end) in blocks of all that a pattern may have."""
+    inner = range(MARGIN, BLOCKS - MARGIN + 1)
+    if pattern == "changed":
+        return [(begin, BLOCKS) for begin in inner]
+    if pattern == "began":
+        return [(0, end) for end in inner]
+    return [(begin, end) for begin in inner[::3] for end in inner[::3] if begin < end]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_change_point_evidence_is_the_sum_over_all_stretches(pattern: str) -> None:
     """With as many votes as blocks, the sum can be written out."""
     rng = np.random.default_rng(1)
     cast = rng.uniform(0.3, 0.95, (BLOCKS, 2))
     weights = np.array([0.4, 0.6])
     found = change_evidence(np.zeros(BLOCKS, dtype=np.int32), 1, np.arange(BLOCKS), cast, weights)
     terms = []
-    for moment in range(MARGIN, BLOCKS - MARGIN + 1):
+    for begin, end in stretches(pattern):
         for skill, weight in zip(cast.T, weights, strict=True):
-            before = np.log(skill[:moment]).sum()
-            for after in (np.full(BLOCKS - moment, np.log(0.5)), np.log1p(-skill[moment:])):
-                terms.append(before + after.sum() + np.log(weight / 2))
-    moments = BLOCKS - 2 * MARGIN + 1
-    assert found.evidence[0] == pytest.approx(logsumexp(terms) - np.log(moments))
+            reads = np.log(skill[:begin]).sum() + np.log(skill[end:]).sum()
+            for unread in (np.full(end - begin, np.log(0.5)), np.log1p(-skill[begin:end])):
+                terms.append(reads + unread.sum() + np.log(weight / 2))
+    evidence = found.evidence[0, PATTERNS.index(pattern)]
+    assert evidence == pytest.approx(logsumexp(terms) - np.log(len(stretches(pattern))))
 
 
-def test_the_moment_of_a_change_is_found() -> None:
+@pytest.mark.parametrize(("pattern", "begin", "end"), [("changed", 120, 200), ("began", 0, 80), ("lapsed", 60, 140)])
+def test_the_stretch_that_was_not_read_is_found(pattern: str, begin: int, end: int) -> None:
     rng = np.random.default_rng(2)
-    right = np.r_[rng.random(120) < 0.9, rng.random(80) < 0.5]
+    right = rng.random(200) < 0.9
+    right[begin:end] = rng.random(end - begin) < 0.5
     cast = np.where(right, 0.9, 0.1)[:, None]
     found = change_evidence(np.zeros(200, dtype=np.int32), 1, np.arange(200), cast, np.ones(1))
-    assert found.moment[0] == pytest.approx(0.6, abs=0.08)
-    assert found.evidence[0] > np.log(cast).sum() + 5
+    at = PATTERNS.index(pattern)
+    assert found.stretch[0, at] == pytest.approx([begin / 200, end / 200], abs=0.08)
+    assert found.evidence[0, at] > np.log(cast).sum() + 5
+    assert found.evidence[0].argmax() == at
 
 
 def test_speed_night_and_tiring() -> None:
