@@ -80,15 +80,15 @@ def asked(settings: params.Params) -> list[Pair]:
 
 @pytest.fixture
 def project(tmp_path: Path, hh_rows: list[dict[str, Any]]) -> Path:
-    """Real pairs with votes of the simulated crowd, and a round that a panel labelled of whom the last one inverts. The first
-    answer is the better one of every pair."""
+    """Real pairs with votes of the simulated crowd, and a round that a panel labelled of whom the last one inverts. The
+    better answer is the first of every other pair."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw["ingest"] |= {"preferences": "pairs.jsonl", "audits": {}}
     raw["rounds"]["panel"] = [0.84, 0.84, 0.84, 0.84, 0.16]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     write(tmp_path / "pairs.jsonl", hh_rows)
     settings = params.parse(raw, "params.yaml")
-    rows = panel_labels(questions(asked(settings), 1), [1.0] * N, settings, 1)
+    rows = panel_labels(questions(asked(settings), 1), [float(k % 2) for k in range(N)], settings, 1)
     write(tmp_path / paths.ROUNDS / "round-1.jsonl", rows)
     return tmp_path
 
@@ -104,7 +104,7 @@ def test_the_next_run_finds_who_of_the_panel_inverts(project: Path) -> None:
 
     votes = pl.read_parquet(project / paths.VALID / "votes.parquet").filter(pl.col("item_id").str.starts_with("round"))
     assert votes.group_by("item_id").len()["len"].to_list() == [5] * N  # of nobody else
-    better = [p.responses[0] for p in asked(params.load(project / "params.yaml"))]
+    better = [p.responses[1 - k % 2] for k, p in enumerate(asked(params.load(project / "params.yaml")))]
     most, trained = (
         pl.read_parquet(project / file).filter(pl.col("source") == f"round 1, {SIMULATED}")
         for file in (paths.INGESTED / "preferences.parquet", "data/processed/reward_train.parquet")
@@ -113,6 +113,20 @@ def test_the_next_run_finds_who_of_the_panel_inverts(project: Path) -> None:
     assert 2 * left < wrong  # pairs that the inverter decided are set aside
     assert trained.height >= 0.75 * most.height == 0.75 * N
     assert trained["weight"].max() > 2 * trained["weight"].min()  # as surely as the votes say it
+
+
+def test_labels_of_one_reviewer_are_trained_on_where_nobody_else_votes(project: Path) -> None:
+    labels = project / paths.ROUNDS / "round-1.jsonl"
+    rows = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
+    write(labels, [row | {"annotator_id": "A. Person"} for row in rows if row["annotator_id"] == "sim-rater-1"])
+    run_stage_in(project, "ingest", ingest={"panel": None})
+    for stage in ("validate", "annotators", "poisoning", "curate"):
+        run_stage_in(project, stage)
+    (person,) = pl.read_csv(project / "data/reports/annotators/annotators.csv").iter_rows(named=True)
+    assert person["annotator_id"].startswith("p-") and not person["flag"] and not person["simulated"]
+    trained = pl.read_parquet(project / "data/processed/reward_train.parquet")
+    weights = trained.filter(pl.col("source").str.starts_with("round 1"))["weight"]
+    assert len(weights) == N and weights.min() > 0.5 * trained["weight"].max()
 
 
 def test_simulated_raters_are_marked_beside_people(project: Path) -> None:
