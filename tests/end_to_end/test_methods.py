@@ -15,6 +15,7 @@ from flows.documents import SIMULATED_LABELS
 from governance.digest import sha256_path
 from tasks.review_store import ReviewStore
 from tests.end_to_end.conftest import ROOT, Project, copied, digests, entries, made, outcomes
+from tests.governance.test_schemas import problems
 from tests.tasks.choice_server import choice_server
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -147,7 +148,7 @@ def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], proj
     (labelled,) = (e for e in events if e["type"] == "round.labelled")
     (before,) = record["round"]["measured"]
     asking = json.loads((project.folder / ".attestrl/records" / before["asked_by"] / "run.json").read_text())
-    assert asking["round"]["panel"] == dict.fromkeys(raters, 0.84)
+    assert asking["round"]["panel"] == dict.fromkeys(raters, 0.84) and not problems("run", asking)
     assert asking["run_id"] != record["run_id"] and asking["policy"]["sha256"] == before["policy"]
     trained = pl.read_parquet(project.folder / "data/processed/reward_train.parquet")["source"]
     assert trained.str.contains("round 1, simulated labels").any() and before["policy"] != record["policy"]["sha256"]
