@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows import inventory, reward_data
+from flows import inventory, reward_data, rounds
 from flows.stages import Outcome
 from governance import disclosure
 from governance.datasheet import DatasetFacts, Declared, datasheet, declared_beside, document
@@ -31,6 +31,9 @@ USES = {
     "policy": "Research on alignment, after approval; not for decisions about people.",
 }
 SIMULATED_VOTES = "The annotators and their votes are simulated: the pairs carry no annotator identities."
+SIMULATED_LABELS = (
+    "The labels on the policy's own answers are simulated: raters of a declared panel say what the judge prefers."
+)
 
 STEPS = ("process/", "outcome/", "best_of_n/")  # what names of figures on process and outcome models begin with
 SIMULATED_MISTAKES = (
@@ -104,13 +107,20 @@ def _dataset(name: str, settings: params.Params, done: set[str]) -> tuple[Datase
         timeframe=timeframe,
         annotators=_annotators(name, done),
         demographics=_demographics(path) if name == "votes" else None,
-        simulated=SIMULATED_VOTES if source == "simulated panel" else None,
+        simulated=_simulated_people(panel=source == "simulated panel", labels=name in ("preferences", "votes")),
         used_for=_used_for(name),
         per_item=per_item,
         left_out=table["left_out"],
         software=f"Yes: the stages of this project, git commit {record['git_commit']}.",
     )
     return facts, declared_beside(Path(source).parent) if given else Declared({})
+
+
+def _simulated_people(*, panel: bool, labels: bool) -> str | None:
+    """Who is simulated of those who voted on pairs, and of those who labelled the policy's answers."""
+    found = [SIMULATED_VOTES] if panel else []
+    found += [SIMULATED_LABELS] if labels and rounds.simulated() else []
+    return " ".join(found) or None
 
 
 def _measured(path: Path) -> tuple[dict[str, int], tuple[str, str] | None, str | None]:
@@ -222,10 +232,11 @@ def _model_facts(name: str, stage: str, folder: Path, settings: params.Params, d
 
 def _simulated(name: str, settings: params.Params, *, panel: bool) -> str | None:
     """What is simulated in a model's training."""
-    found = [SIMULATED_VOTES] if panel and name in ("reward", "policy") else []
+    trained = name in ("reward", "policy")
+    found = [_simulated_people(panel=panel and trained, labels=trained)]
     if _by_steps(name, settings) and settings.process.simulated:
         found.append(SIMULATED_MISTAKES)
-    return " ".join(found) or None
+    return " ".join(filter(None, found)) or None
 
 
 def _by_steps(name: str, settings: params.Params) -> bool:

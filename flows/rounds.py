@@ -68,8 +68,8 @@ def waiting() -> int | None:
 def after(run: "Run", settings: params.Params) -> dict[str, Any] | None:
     """What the rounds do when a run went all the way; None where there is one round alone. The run's record holds it.
 
-    {number, of, state: more | waits | done, sentence, measured: [{round, asked_by, policy, labels, at_random, chosen}], principles
-    where these labelled}
+    {number, of, state: more | waits | done, sentence, measured: [{round, asked_by, policy, labels, at_random, chosen}], principles or
+    panel where these labelled}
     """
     if settings.rounds.number == 1:
         return None
@@ -120,18 +120,18 @@ def _ask(run: "Run", settings: params.Params, number: int) -> "list[Pair]":
 
 
 def _label(pairs: "Sequence[Pair]", settings: params.Params, number: int) -> tuple[str, int, dict[str, Any]]:
-    """Write the labels that no person is asked for: (what they are, how many, what more the record says)."""
-    from tasks.rounds import principle_labels, simulated_labels
+    """Write the labels that no person is asked for: (what they are, how many pairs have one, what more the record says)."""
+    from tasks.rounds import panel, principle_labels, simulated_labels
 
     if settings.rounds.labels == "principles":
         rows, listed = principle_labels(pairs, settings, number)
         how, more = "labels by principles", {"principles": listed}
     else:
-        rows, how, more = simulated_labels(pairs, settings, number), "simulated labels", {}
+        rows, how, more = simulated_labels(pairs, settings, number), "simulated labels", {"panel": panel(settings)}
     if rows:
         write_jsonl(_labels_of(number), rows)
         call_dvc("add", str(_labels_of(number)))
-    return how, len(rows), more
+    return how, len({row["id"] for row in rows}), more
 
 
 def _measure(run: "Run") -> list[dict[str, Any]]:

@@ -61,7 +61,8 @@ class Watcher:
         if limits is None or source is None or table.get("source") != source or not Path(source).exists():
             return
         now, digest = self._once(source, lambda: (_count_votes(source), sha256_path(Path(source))))
-        new, before = now - table["rows"], table["rows"]
+        before = table["rows"] - table.get("of_rounds", 0)
+        new = now - before
         if new >= limits.number or (new > 0 and new >= limits.share * before):
             yield Cause("votes", {"path": source, "sha256": digest}, {"new": new, "before": before})
 

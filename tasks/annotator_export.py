@@ -4,7 +4,7 @@ Whoever has two exports and knows who left between them could subtract: an exact
 that person's own figure, and a count of accused people that is one lower says that this person was accused. So of real
 people an export says how many are accused in bands of eleven, means to steps no finer than 1/n, so that a difference tells
 at most on which side of the mean somebody was, and leaves out everything else that is counted by people or weighted by
-them. Simulated annotators are nobody; their figures stay as they are.
+them. Simulated annotators are nobody; figures of them alone stay as they are.
 """
 
 from typing import Any
@@ -22,12 +22,14 @@ def exported(summary: dict[str, Any]) -> dict[str, Any]:
         for row in summary.get("disagreements", [])
     ]  # fmt: skip
     more = {"disagreements": topics} if topics else {}
-    if summary["simulated"] or not summary["annotators"]:
-        return {k: v for k, v in summary.items() if k != "demographics"} | more
     people = summary["annotators"]
+    simulated = summary["simulated_annotators"] if summary["simulated"] else 0
+    if simulated == people:
+        return {k: v for k, v in summary.items() if k != "demographics"} | more
     low, high = disclosure.band(summary["flagged"])
     flagged = [low, min(high, people)]
-    text = f"{people} annotators gave {summary['votes']} votes; {flagged[0]} to {flagged[1]} of them are not to be trusted."
+    who = f"{people} annotators" + (f" ({simulated} simulated)" if simulated else "")
+    text = f"{who} gave {summary['votes']} votes; {flagged[0]} to {flagged[1]} of them are not to be trusted."
     if not summary["golden_votes"]:
         text += " No golden item is among the votes, so the golden audit says nothing."
     return {

@@ -32,7 +32,9 @@ def write_pages(table: pl.DataFrame, summary: dict[str, Any], out: Path, *, name
 
 def write_pictures(table: pl.DataFrame, summary: dict[str, Any], out: Path) -> None:
     """Write the `PICTURES` that there is something to show in."""
-    title = "Annotators" + (" (simulated)" if summary.get("simulated") else "")
+    simulated = summary.get("simulated_annotators")
+    whole = simulated == table.height
+    title = "Annotators" + (f" ({'' if whole else f'{simulated} '}simulated)" if simulated else "")
     if "n_votes" in table.columns:
         figure, (axis,) = canvas(1, title)
         for flag, colour in ((False, "tab:blue"), (True, "tab:red")):

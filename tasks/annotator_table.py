@@ -54,7 +54,7 @@ def table(found: Findings, poll: Poll) -> pl.DataFrame:
         "seconds_per_vote": found.timing.gap if found.timing else nothing,
         "overconfidence": found.calibration.overconfidence if found.calibration else nothing,
         "group": found.collusion.group,
-        "simulated": np.full(n, poll.simulated),
+        "simulated": poll.simulated,
     }
     frame = pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
     return frame.sort("score", descending=True, maintain_order=True)

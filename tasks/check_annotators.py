@@ -147,7 +147,8 @@ def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotato
         "ties": cast.ties,
         "cannot_say": int(b.undecided.sum()) - cast.ties if b.undecided is not None else 0,
         "unreadable_times": cast.undated,
-        "simulated": cast.simulated,
+        "simulated": bool(cast.simulated.any()),
+        "simulated_annotators": int(cast.simulated.sum()),
         "method": "crossed response model with empirical-Bayes false-discovery control; collusion and golden audits",
         "settings": settings.model_dump(),
     }
@@ -155,7 +156,9 @@ def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotato
 
 def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float) -> str:
     b, flagged = found.ballots, int(rows["flag"].sum())
-    who = f"{rows.height} annotators{' (simulated)' if cast.simulated else ''}"
+    simulated = int(cast.simulated.sum())
+    marked = " (simulated)" if simulated == rows.height else f" ({simulated} simulated)" if simulated else ""
+    who = f"{rows.height} annotators{marked}"
     said = f"{who} gave {len(b.who)} votes; {flagged} of them, with {share:.1%} of the votes, are not to be trusted."
     review = int((rows["action"] == ACTIONS[1]).sum())
     if review:

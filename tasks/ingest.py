@@ -21,6 +21,7 @@ from tasks.formats import DEMONSTRATIONS, PREFERENCES, demonstration_chunks, pre
 from tasks.params import Ingest
 from tasks.progress import Advance, bar
 from tasks.reading import size
+from tasks.round_votes import read_round
 from tasks.splits import SIDES, side_of, split_keys
 from tasks.stage import Stage, run_stage
 from tasks.tables import DERIVED_DEMONSTRATION, ContentDigest, Schema, TableWriter, write_table
@@ -33,7 +34,7 @@ class Output:
     """A table of `data/interim/ingested` that grows by chunks, and what is told of it."""
 
     def __init__(self, name: str, schema: Schema, source: str | None) -> None:
-        self.name, self.source, self.left_out = name, source, 0
+        self.name, self.source, self.left_out, self.of_rounds = name, source, 0, 0
         self.path = paths.INGESTED / f"{name}.parquet"
         self._schema = schema
         self._writer = TableWriter(self.path, schema)
@@ -61,6 +62,7 @@ class Output:
             "columns": {name: str(kind) for name, kind in self._schema.items()},
             "source": self.source,
             "left_out": left_out,
+            "of_rounds": self.of_rounds,  # rows that no file of `source` holds
         }
 
 
@@ -110,25 +112,36 @@ def _preferences(
 ) -> Counter[str]:
     """Write the pairs, and what follows from them where it is not given: demonstrations and votes. Rows of each side."""
     sides: Counter[str] = Counter()
-    for every in _with_sides(settings, secret, advance):
-        chunk = suppression.without(every, "annotator_id", gone)
+    for every, cast in _labelled(settings, secret, gone, advance):
+        sided = [side_of(key, settings.shares) for key in split_keys(every["prompt"])]
+        chunk = every.with_columns(pl.Series("side", sided, dtype=pl.String))
         tables["preferences"].write(chunk)
-        sides.update(chunk["side"].to_list())
+        sides.update(sided)
         if not settings.demonstrations:
             tables["demonstrations"].write(_derived_demonstrations(chunk))
-        if not settings.votes and settings.panel:
-            cast, golden = panel.simulate(chunk, settings.panel, seed)
+        if cast is not None:
             tables["votes"].write(cast)
+            tables["votes"].of_rounds += cast.height
+        elif not settings.votes and settings.panel:
+            simulated, golden = panel.simulate(chunk, settings.panel, seed)
+            tables["votes"].write(simulated)
             tables["golden"].write(golden)
     return sides
 
 
-def _with_sides(settings: Ingest, secret: bytes, advance: Advance) -> Iterator[pl.DataFrame]:
+def _labelled(
+    settings: Ingest, secret: bytes, gone: frozenset[str], advance: Advance
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame | None]]:
+    """(pairs, their votes where a file of pairs says who labelled them), of the preferences and of each round."""
     rename = partial(pseudonyms.pseudonym, key_bytes=secret)
-    for source in (settings.preferences, *map(str, paths.rounds())):
-        for chunk in preference_chunks(source, advance, rename):
-            sides = [side_of(key, settings.shares) for key in split_keys(chunk["prompt"])]
-            yield chunk.with_columns(pl.Series("side", sides, dtype=pl.String))
+    for chunk in preference_chunks(settings.preferences, advance, rename):
+        yield suppression.without(chunk, "annotator_id", gone), None
+    for file in paths.rounds():
+        pairs, cast, others = read_round(str(file), secret, gone, advance)
+        if pairs.height:
+            yield pairs, cast
+        if others.height:
+            yield others, None
 
 
 def _derived_demonstrations(preferences: pl.DataFrame) -> pl.DataFrame:

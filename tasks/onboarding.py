@@ -44,7 +44,7 @@ def onboarding(k: int, found: Findings, cast: Poll, settings: Annotators) -> dic
     test = sprt(right, careful, settings.golden_level, BETA)
     low, high = wilson(int(right.sum()), len(right))
     facts: dict[str, Any] = {
-        "simulated": cast.simulated,
+        "simulated": bool(cast.simulated[k]),
         "votes": len(rows),
         "reliability": _rate(found.reliability[k], found.low[k], found.high[k], float(np.median(found.reliability))),
         "agreement": _share(round(found.agreement[k] * len(rows)), len(rows), found.pair_agreement)

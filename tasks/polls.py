@@ -32,7 +32,7 @@ class Poll:
     """Votes as arrays, with the names behind their codes (of items, those of golden ones alone); `repeated`: votes left out because the annotator had voted on
     the item before, `contradicted`: those of them that say otherwise; `undated`: times that cannot be read; `ties`: of
     the answers that chose neither; `simulated`:
-    whether any vote is."""
+    (annotators,) whether any vote of theirs is."""
 
     ballots: Ballots
     annotators: pl.Series
@@ -42,7 +42,7 @@ class Poll:
     contradicted: int
     undated: int
     ties: int
-    simulated: bool
+    simulated: np.ndarray
 
 
 def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
@@ -54,7 +54,7 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("item", "choice", "first", "longer", "formatted", "confirms", "time", "confidence")
     }
-    undated, ties, simulated = 0, 0, False
+    undated, ties, simulated = 0, 0, set[str]()
     for chunk in chunks:
         votes = chunk.lazy()
         names = set(chunk.columns)
@@ -77,7 +77,8 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
             if stated is None
             else stated.cast(pl.Float32).fill_null(np.nan).to_numpy()
         )
-        simulated |= "simulated" in names and bool(chunk["simulated"].any())
+        if "simulated" in names:
+            simulated.update(chunk.filter("simulated")["annotator_id"].cast(pl.String).unique().to_list())
     columns: dict[str, np.ndarray] = {}
     columns["who"], annotators = who.codes()
     columns["topic"], topics = topic.codes()
@@ -102,9 +103,8 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     ballots = Ballots(
         columns["who"], columns["item"], columns["choice"], known, len(annotators), undecided=chose_neither, **given
     )
-    return Poll(
-        ballots, annotators, names_of_golden, topics.to_list(), repeated, contradicted, undated, ties, simulated
-    )
+    marked = annotators.is_in(list(simulated)).to_numpy()
+    return Poll(ballots, annotators, names_of_golden, topics.to_list(), repeated, contradicted, undated, ties, marked)
 
 
 class _Names:

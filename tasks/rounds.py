@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,7 +20,7 @@ import polars as pl
 
 from governance.digest import canonical_json, sha256_bytes
 from governance.errors import BadInput
-from tasks import paths
+from tasks import paths, pseudonyms
 from tasks.params import Params
 from tasks.stats.intervals import wilson
 
@@ -130,8 +131,14 @@ def questions(pairs: Sequence[Pair], number: int) -> list[dict[str, Any]]:
     ]
 
 
+def panel(settings: Params) -> dict[str, float]:
+    """Accuracy of each rater of the SIMULATED panel, by an id that says so; the same rater in every round."""
+    return {f"{pseudonyms.SIMULATED}rater-{k}": share for k, share in enumerate(settings.rounds.panel, start=1)}
+
+
 def simulated_labels(pairs: Sequence[Pair], settings: Params, number: int) -> list[dict[str, Any]]:
-    """Rankings by a SIMULATED rater, who prefers a to b with probability σ(j(a) − j(b)) of the judge's scores j."""
+    """Rankings by the SIMULATED panel, a row for each of its raters and each pair: what the judge prefers, as `panel_labels`
+    has it, with probability σ(j(a) − j(b)) for a, of the judge's scores j."""
     import torch
 
     from tasks.rlhf.encoding import encode_pairs, stop_token_id
@@ -148,10 +155,27 @@ def simulated_labels(pairs: Sequence[Pair], settings: Params, number: int) -> li
     lengths = torch.tensor([len(answer) for _, answer in encoded], dtype=torch.float64)
     _, scores = _scores(paths.JUDGE, [prompt + answer for prompt, answer in encoded], lengths)
     first = torch.sigmoid((scores[0::2] - scores[1::2]).double()).tolist()
+    return panel_labels(questions(pairs, number), first, settings, number)
+
+
+def panel_labels(
+    rows: Sequence[dict[str, Any]], first: Sequence[float], settings: Params, number: int
+) -> list[dict[str, Any]]:
+    """What each rater of the panel says of `rows`, of which the first answer is preferred with the probabilities `first`.
+
+    A pair's preference is drawn once; a rater says it with the probability of his accuracy a, and the other with 1 − a, whatever
+    the pair and whatever the others say: the one-coin model of Dawid and Skene (1979), as the turned labels of AlpacaFarm (Dubois
+    et al. 2023). What one rater says does not depend on who else is on the panel.
+    """
     drawn = random.Random(f"{settings.seed} labels of round {number}")
-    said = [[0, 1] if drawn.random() < p else [1, 0] for p in first]
-    rows = questions(pairs, number)
-    return [row | {"ranking": r, "source": f"{row['source']}, {SIMULATED}"} for row, r in zip(rows, said, strict=True)]
+    preferred = [[0, 1] if drawn.random() < p else [1, 0] for p in first]
+    said = []
+    for name, share in panel(settings).items():
+        own = random.Random(f"{settings.seed} {name} in round {number}")
+        for row, ranking in zip(rows, preferred, strict=True):
+            ranked = ranking if own.random() < share else ranking[::-1]
+            said.append(row | {"ranking": ranked, "annotator_id": name, "source": f"{row['source']}, {SIMULATED}"})
+    return said
 
 
 def principle_labels(
@@ -204,15 +228,19 @@ def read_labels(file: Path) -> list[dict[str, Any]]:
 
 
 def accuracy(pairs: Sequence[Pair], labels: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How often the reward model that wrote the pairs' scores agrees with their labels: {at_random, chosen}, each {value,
-    low, high, n} with a 95 % Wilson interval, or None without labels. A label of the second of two equals counts half."""
+    """How often the reward model that wrote the pairs' scores agrees with what most raters said of them: {at_random, chosen},
+    each {value, low, high, n} with a 95 % Wilson interval over n pairs, or None without labels. Half right where two scores are
+    equal, or as many raters say the one as the other."""
     asked = {p.key: p for p in pairs}
-    right: dict[bool, list[float]] = {True: [], False: []}
+    lead = Counter[str]()  # raters who prefer the first answer, less those who prefer the second
     for row in labels:
-        pair = asked.get(key_of(row["prompt"], row["responses"]))
-        if pair is not None and len(row["ranking"]) == 2:
-            best, other = (pair.scores[k] for k in row["ranking"])
-            right[pair.at_random].append(0.5 if best == other else float(best > other))
+        key = key_of(row["prompt"], row["responses"])
+        if key in asked and len(row["ranking"]) == 2:
+            lead[key] += 1 if row["ranking"][0] == 0 else -1
+    right: dict[bool, list[float]] = {True: [], False: []}
+    for key, most in lead.items():
+        a, b = asked[key].scores
+        right[asked[key].at_random].append(0.5 if a == b or most == 0 else float((a > b) == (most > 0)))
     return {name: _rate(right[drawn]) for name, drawn in (("at_random", True), ("chosen", False))}
 
 

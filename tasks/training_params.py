@@ -45,13 +45,15 @@ class RewardEnsemble(Section):
 
 class Rounds(Section):
     """Runs in a row: after each but the last, `pairs` of the policy's answers get labels and join the preferences. They end
-    earlier where the reward model is as right on them as on the test side, but for `margin`."""
+    earlier where the reward model is as right on them as on the test side, but for `margin`. `panel`: the accuracy of each
+    SIMULATED rater, the share of pairs on which it says what the judge prefers; read where `labels` are simulated."""
 
     number: Count = 1
     pairs: Count = 64
     candidates: Annotated[int, Field(ge=2)] = 4
     choose: Literal["random", "disagreement", "information"] = "random"
     labels: Literal["people", "principles", "simulated"] = "people"
+    panel: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.84,) * 5
     margin: Share = 0.05
 
 

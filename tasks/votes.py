@@ -99,7 +99,7 @@ def refuse_foreign_golden(golden: pl.DataFrame, voted: Collection[str], source: 
 def _row_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
     rows = read_rows(source, advance)
     while some := list(islice(rows, CHUNK)):
-        yield _from_rows(some)
+        yield votes_of_rows(some)
 
 
 def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
@@ -110,13 +110,16 @@ def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFra
         if whole is not None:
             yield whole, 0
         else:
-            yield _from_rows([(f"{source}: row {n}", row) for n, row in enumerate(batch.to_pylist(), start=done + 1)])
+            yield votes_of_rows(
+                [(f"{source}: row {n}", row) for n, row in enumerate(batch.to_pylist(), start=done + 1)]
+            )
         done += batch.num_rows
     if not done:
         raise BadInput(f"{source}: has no rows; it must hold at least one.")
 
 
-def _from_rows(rows: list[tuple[str, Row]]) -> tuple[pl.DataFrame, int]:
+def votes_of_rows(rows: list[tuple[str, Row]]) -> tuple[pl.DataFrame, int]:
+    """(votes that (place, row) pairs say, number of rows that say none)."""
     kept = [_votes_of(raw, place) for place, raw in rows]
     return frame_of([vote for votes in kept for vote in votes], VOTES), sum(not votes for votes in kept)
 

@@ -11,9 +11,11 @@ import polars as pl
 import pytest
 
 from flows import rounds
+from flows.documents import SIMULATED_LABELS
 from governance.digest import sha256_path
 from tasks.review_store import ReviewStore
 from tests.end_to_end.conftest import ROOT, Project, copied, digests, entries, made, outcomes
+from tests.governance.test_schemas import problems
 from tests.tasks.choice_server import choice_server
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -114,7 +116,7 @@ def test_a_round_that_principles_label(first: dict[str, Any], project: Project, 
 
 
 def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], project: Project, tmp_path: Path) -> None:
-    """The judge labels a round (SIMULATED) and a second run reads it; people are asked for the next."""
+    """A SIMULATED panel labels a round and a second run reads it; people are asked for the next."""
     project = copied(project, tmp_path / "rounds")
     (project.folder / ".attestrl/review.sqlite").unlink(missing_ok=True)  # what an evaluation asked is not of a round
     given = [*SHORT, "rounds.number=2", "rounds.pairs=24", "rounds.labels=simulated"]
@@ -123,16 +125,30 @@ def test_rounds_of_labels_on_the_policys_own_answers(first: dict[str, Any], proj
     assert record["round"]["sentence"] == "round 2 of 2: the last one."
     labels = "data/raw/rounds/round-1.jsonl"
     said = [json.loads(line) for line in (project.folder / labels).read_text(encoding="utf-8").splitlines()]
-    assert [(m["round"], m["at_random"]["n"]) for m in record["round"]["measured"]] == [(1, len(said))]
+    raters = [f"sim-rater-{k}" for k in range(1, 6)]
+    assert {row["annotator_id"] for row in said} == set(raters)
+    pairs = {row["id"] for row in said}
+    assert len(said) == 5 * len(pairs) > 5 * 8
+    assert [(m["round"], m["at_random"]["n"]) for m in record["round"]["measured"]] == [(1, len(pairs))]
     assert outcomes(record) | {"ingest": "made", "sft": "cached"} == outcomes(record)
     read = pl.read_parquet(project.folder / "data/interim/ingested/preferences.parquet")
-    assert read["source"].str.contains("round 1, simulated labels").sum() == len(said) > 8
+    assert read["source"].str.contains("round 1, simulated labels").sum() == len(pairs)
+    judged = pl.read_csv(project.folder / "data/reports/annotators/annotators.csv").filter(
+        pl.col("annotator_id").is_in(raters)
+    )
+    assert judged.height == 5 and judged["simulated"].all() and judged["n_votes"].max() <= len(pairs)
+    sheets = {
+        Path(p).name: (project.folder / p).read_text(encoding="utf-8") for p in record["records"] if p.endswith(".md")
+    }
+    for name in ("datasheet-preferences.md", "datasheet-votes.md", "card-reward.md", "card-policy.md"):
+        assert SIMULATED_LABELS in sheets[name], name
     assert "the labels on the policy's own answers" in record["simulated"]
     assert (project.folder / f"{labels}.dvc").is_file()
     events = [json.loads(line) for line in (project.folder / ".attestrl/ledger.jsonl").read_text().splitlines()]
     (labelled,) = (e for e in events if e["type"] == "round.labelled")
     (before,) = record["round"]["measured"]
     asking = json.loads((project.folder / ".attestrl/records" / before["asked_by"] / "run.json").read_text())
+    assert asking["round"]["panel"] == dict.fromkeys(raters, 0.84) and not problems("run", asking)
     assert asking["run_id"] != record["run_id"] and asking["policy"]["sha256"] == before["policy"]
     trained = pl.read_parquet(project.folder / "data/processed/reward_train.parquet")["source"]
     assert trained.str.contains("round 1, simulated labels").any() and before["policy"] != record["policy"]["sha256"]

@@ -80,8 +80,10 @@ def test_what_is_exported_of_the_report_has_no_figures_of_few_people() -> None:
         "simulated": False,
     }
     assert exported(nobody) == nobody
-    simulated = exported(summary_of([0.7] * 12, 3) | {"simulated": True})
+    simulated = exported(summary_of([0.7] * 12, 3) | {"simulated": True, "simulated_annotators": 12})
     assert (simulated["flagged"], simulated["mean_reliability"]) == (3, pytest.approx(0.7))
+    some = exported(summary_of([0.7] * 12, 3) | {"simulated": True, "simulated_annotators": 5})
+    assert some["flagged"] == [0, 10] and some["summary"].startswith("12 annotators (5 simulated) gave ")
 
 
 @pytest.mark.parametrize("gone", [0.31, 0.97])

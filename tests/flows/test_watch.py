@@ -140,7 +140,7 @@ def test_votes_are_due_beyond_a_number_or_a_share(
     change("triggers", votes=limits)
     votes(100)
     assert due() == []  # nothing was read so far
-    table = {"votes": {"rows": 100, "source": "data/raw/votes.csv"}}
+    table = {"votes": {"rows": 120, "of_rounds": 20, "source": "data/raw/votes.csv"}}
     write_json(paths.report("ingest") / "record.json", {"notes": {"tables": table}})
     assert due() == []
     votes(few)

@@ -54,6 +54,9 @@ def test_shipped_file_is_valid() -> None:
         ({"process": {"level": "word"}}, "process.level is wrong"),
         ({"process": {"aggregate": "mean"}}, "process.aggregate is wrong"),
         ({"process": {"dev_share": 0}}, "process.dev_share is wrong"),
+        ({"rounds": {"panel": []}}, "rounds.panel is wrong: Tuple should have at least 1 item"),
+        ({"rounds": {"panel": [0.9, 1.5]}}, "rounds.panel.1 is wrong: Input should be less than or equal to 1"),
+        ({"rounds": {"panel": 5}}, "rounds.panel is wrong"),
     ],
 )
 def test_errors_name_the_field(sections: dict[str, Any], sentence: str) -> None:
