@@ -25,6 +25,7 @@ from tasks.stats.ballots import UNKNOWN, Ballots, slices
 from tasks.stats.in_order import in_order
 from tasks.stats.mixture import Mixture, fit_mixture
 from tasks.stats.tastes import Tastes, crowd_tastes, cue_signs
+from tasks.stats.typical_start import by_agreement, turned_at_first
 
 CLARITY = np.array([0.1, 0.35, 0.7, 1.1, 1.6, 2.3, 3.3, 4.7])
 GRID = np.r_[-CLARITY[::-1], CLARITY]  # for a mean |x| of 1
@@ -88,11 +89,12 @@ class ResponseModel:
     def __init__(self, ballots: Ballots) -> None:
         self.ballots = ballots
         self.starts = ballots.starts
-        self.clarity, self.prior = _by_agreement(ballots, self.starts)
+        turned = turned_at_first(ballots)
+        self.clarity, self.prior = GRID, by_agreement(ballots.choice ^ turned[ballots.who], self.starts, GRID)
         self.silent = np.zeros(ballots.n_annotators, dtype=bool)
         self.level, n_levels = _confidence_levels(ballots)
         self.emission = np.zeros((n_levels + 1, len(GRID)), dtype=np.float32)  # log; the last row: no confidence given
-        self.response = np.tile(expit(self.clarity).astype(np.float32), (ballots.n_annotators, 1))
+        self.response = expit(np.where(turned[:, None], -self.clarity, self.clarity)).astype(np.float32)
         self.tastes: Tastes | None = None
         self.mixture: Mixture | None = None
 
@@ -313,16 +315,3 @@ def _regrid(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nda
     share = np.clip((values - grid[right - 1]) / (grid[right] - grid[right - 1]), 0, 1)
     shared = np.bincount(right, share * weights, len(grid)) + np.bincount(right - 1, (1 - share) * weights, len(grid))
     return grid, (shared + 1e-6) / (shared + 1e-6).sum()
-
-
-def _by_agreement(ballots: Ballots, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start: the scale of exponential clarity at which typical annotators agree as often as pairs of votes do."""
-    n = np.diff(np.r_[starts, len(ballots.who)]).astype(np.float64)
-    ones = np.add.reduceat(ballots.choice.astype(np.float64), starts)
-    pairs = float((n * (n - 1)).sum())
-    agreement = float((ones * (ones - 1) + (n - ones) * (n - ones - 1)).sum()) / pairs if pairs else 0.7
-    scales = np.geomspace(0.2, 20, 60)
-    weights = [np.exp(-np.abs(GRID) / scale) * np.gradient(GRID) for scale in scales]
-    expected = [float(w @ (expit(GRID) ** 2 + expit(-GRID) ** 2) / w.sum()) for w in weights]
-    best = weights[int(np.argmin(np.abs(np.array(expected) - agreement)))]
-    return GRID, best / best.sum()
