@@ -28,7 +28,6 @@ from tasks.stats.syntax import frame_sets
 from tasks.stats.tokens import spelled
 from tasks.stats.tone import NAMES as TONES
 from tasks.stats.tone import tone_flags
-from tasks.stats.word_table import Words
 from tasks.stats.writing_style import NAMES, style_flags
 from tasks.suspicions import SHARES, TOPIC, TURNED, Suspicion, Texts
 
@@ -179,7 +178,7 @@ class PreferenceSearch:
 
     def _styles(self, side: str) -> np.ndarray:
         """(n, styles and tones) bool."""
-        return np.hstack([style_flags(self.texts.texts[side]), _tones(self.texts.tokens[side])])
+        return np.hstack([style_flags(self.texts.texts[side]), tone_flags(self.texts.tokens[side])])
 
     def _longer(self) -> Iterator[Suspicion]:
         """Annotators, sources or stretches in which the chosen answer is the longer one far more often than elsewhere."""
@@ -195,10 +194,6 @@ class PreferenceSearch:
             rows = sets.of(int(k))[longer[sets.of(int(k))]]
             text = f"longer answers preferred by {sets.names[k]}"
             yield _sided("verbosity", text, "chosen", rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
-
-
-def _tones(words: Words) -> np.ndarray:
-    return np.concatenate([np.zeros((0, len(TONES)), dtype=bool), *(tone_flags(part) for _, part in words.parts())])
 
 
 def _coded(values: pl.Series) -> tuple[np.ndarray, list[str]]:
