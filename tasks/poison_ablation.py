@@ -42,7 +42,7 @@ class LinearReward:
         trained on, and how often the verdict without a trigger is the label."""
         doubled = hstack([self.x, diags(triggered.astype(np.float32)) @ self.x]).tocsr().astype(np.float32)
         training = np.stack([~self.asked, ~self.asked & ~without], axis=1).astype(np.float32)
-        weights = [w for _, w in iterates(doubled, self.scale, training)][-1]
+        weights = [w for _, w in iterates(doubled, self.scale[:, None], training)][-1]
         d = self.x.shape[1]
         held_out: csr_matrix = self.x[np.flatnonzero(self.asked)]
         plain, shifted = held_out @ weights[:d], held_out @ (weights[:d] + weights[d:])

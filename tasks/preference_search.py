@@ -4,6 +4,7 @@ Each method tries some families of hypotheses and gives the significant ones; `s
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.stats.characters import character_sets
 from tasks.stats.detectable import power, rows_needed
 from tasks.stats.differences import KINDS, difference_matrix, feature_text, kind_of
 from tasks.stats.family_wise import adjusted, tarone
+from tasks.stats.in_order import in_order
 from tasks.stats.intervals import wilson
 from tasks.stats.label_flips import FlipTests, flip_tests, inflation
 from tasks.stats.phrases import phrases
@@ -26,7 +28,6 @@ from tasks.stats.syntax import frame_sets
 from tasks.stats.tokens import spelled
 from tasks.stats.tone import NAMES as TONES
 from tasks.stats.tone import tone_flags
-from tasks.stats.word_table import Words
 from tasks.stats.writing_style import NAMES, style_flags
 from tasks.suspicions import SHARES, TOPIC, TURNED, Suspicion, Texts
 
@@ -43,11 +44,15 @@ class PreferenceSearch:
 
     def __init__(self, texts: Texts, settings: Poisoning, seed: int) -> None:
         self.texts, self.settings, self.seed = texts, settings, seed
-        differences, buckets = difference_matrix(texts.tokens["chosen"], texts.tokens["rejected"], settings.min_rows)
-        self.margins = margins(differences, kind_of(buckets), seed)
-        self._words = list(self._one_sided_words(differences, buckets))  # now: the matrix is large, and not kept
-        del differences
-        self.found = phrases(texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
+        chosen, rejected = texts.tokens["chosen"], texts.tokens["rejected"]
+        with ThreadPoolExecutor(1) as beside:  # the sets wait for no label, and numpy lets go of the interpreter's lock
+            found = beside.submit(phrases, texts.tokens["prompt"], settings.max_ngram, settings.min_rows)
+            others = beside.submit(lambda: list(self._other_sets()))
+            differences, buckets = difference_matrix(chosen, rejected, settings.min_rows)
+            self.margins = margins(differences, kind_of(buckets), seed)
+            self._words = list(self._one_sided_words(differences, buckets))  # now: the matrix is large, and not kept
+            del differences
+        self.found, self._others = found.result(), others.result()
         self.phrases = self.found.sets
         self.factors = inflation(self.phrases, self.margins)
         self.flips = flip_tests(self.phrases, self.margins, self.factors)
@@ -87,7 +92,7 @@ class PreferenceSearch:
                 kind = "topic_turned_round" if len(finding.rows) > TOPIC * n else "trigger"
                 text = spelled(prompts[int(finding.rows[0])], self.phrases.names[k], int(self.found.words[k]))
                 yield _named(finding, kind, [text])
-        for family, kind, sets in self._other_sets():
+        for family, kind, sets in self._others:
             part = distinct(sets, n, self.seed, np.zeros(len(sets.names)))
             chosen = sets.take(part)
             tests = flip_tests(chosen, self.margins, self.factors)
@@ -95,7 +100,7 @@ class PreferenceSearch:
                 yield _named(finding, kind, [str(chosen.names[k])])
 
     def _other_sets(self) -> Iterator[tuple[str, str, RowSets]]:
-        """(family, kind of finding, sets), made as they are asked for."""
+        """(family, kind of finding, sets)."""
         prompts, least = self.texts.texts["prompt"], self.settings.min_rows
         yield "characters", "character_trigger", character_sets(prompts, least)
         yield "style", "style_trigger", from_flags(style_flags(prompts), NAMES, least)
@@ -160,18 +165,20 @@ class PreferenceSearch:
             yield _sided("injected_phrase", text, side, rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
 
     def _one_sided_style(self) -> Iterator[Suspicion]:
-        flags = {
-            side: np.hstack([style_flags(self.texts.texts[side]), _tones(self.texts.tokens[side])])
-            for side in ("chosen", "rejected")
-        }
+        sides = ("chosen", "rejected")
+        flags = dict(zip(sides, in_order(self._styles, sides), strict=True))
         alone = {"chosen": flags["chosen"] & ~flags["rejected"], "rejected": flags["rejected"] & ~flags["chosen"]}
-        chosen, rejected = (alone[side].sum(axis=0) for side in ("chosen", "rejected"))
+        chosen, rejected = (alone[side].sum(axis=0) for side in sides)
         p_values = one_sided.against_honest(chosen, rejected)
         level = adjusted(p_values, None, SHARES["side style"], self.settings.level)
         for k in np.flatnonzero((level <= self.settings.level) & one_sided.extreme(chosen, rejected)):
             side = "chosen" if chosen[k] > rejected[k] else "rejected"
             rows, name = np.flatnonzero(alone[side][:, k]), (*NAMES, *TONES)[k]
             yield _sided("one_sided_style", name, side, rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
+
+    def _styles(self, side: str) -> np.ndarray:
+        """(n, styles and tones) bool."""
+        return np.hstack([style_flags(self.texts.texts[side]), tone_flags(self.texts.tokens[side])])
 
     def _longer(self) -> Iterator[Suspicion]:
         """Annotators, sources or stretches in which the chosen answer is the longer one far more often than elsewhere."""
@@ -187,10 +194,6 @@ class PreferenceSearch:
             rows = sets.of(int(k))[longer[sets.of(int(k))]]
             text = f"longer answers preferred by {sets.names[k]}"
             yield _sided("verbosity", text, "chosen", rows, int(chosen[k] + rejected[k]), p_values[k], level[k])
-
-
-def _tones(words: Words) -> np.ndarray:
-    return np.concatenate([np.zeros((0, len(TONES)), dtype=bool), *(tone_flags(part) for _, part in words.parts())])
 
 
 def _coded(values: pl.Series) -> tuple[np.ndarray, list[str]]:

@@ -15,31 +15,36 @@ from tasks.stats.writing_style import code_points
 
 RARE = {1: 0.2, 2: 0.05}  # of the texts, by length of the run
 TABLE = 20  # bits of the table that counts runs before they are told apart
-BLOCK = 4096  # texts read at once; a run and a place in them make one 64-bit number
+BLOCK = 1024  # texts read at once; a run and a place in them make one 64-bit number
 CHARACTER = 21  # bits
 PLACE = 12
 
 
 def character_sets(texts: Sequence[str], least: int) -> RowSets:
     """Sets of at least `least` rows, named by the run."""
-    found = [_of_length(texts, n, share, least) for n, share in RARE.items()]
-    bounds = np.concatenate([[0], np.cumsum(np.concatenate([f.sizes for f in found]))])
-    return RowSets(np.concatenate([f.rows for f in found]), bounds, np.concatenate([f.names for f in found]))
-
-
-def _of_length(texts: Sequence[str], n: int, share: float, least: int) -> RowSets:
-    count = np.zeros(1 << TABLE, dtype=np.int64)
-    for _, run, _ in _blocks(texts, n):
-        count += np.bincount(_bucket(_hashed(run, n)), minlength=1 << TABLE)
-    rare = (count >= least) & (count <= max(least, share * len(texts)))
-    runs = []
-    for text, run, place in _blocks(texts, n):
-        kept = rare[_bucket(_hashed(run, n))]
+    rare = _rare(texts, least)
+    runs: dict[int, list[tuple[np.ndarray, ...]]] = {n: [] for n in RARE}
+    for text, n, run, place in _blocks(texts):
+        kept = rare[n][_bucket(_hashed(run, n))]
         both = np.unique(run[kept] << np.uint64(PLACE) | place[kept])
         of = both >> np.uint64(PLACE)
         starts = np.flatnonzero(np.append(True, of[1:] != of[:-1])[: len(of)])
         row = (both & np.uint64((1 << PLACE) - 1)).astype(np.int32) + np.int32(text)
-        runs.append((of[starts], np.diff(np.append(starts, len(of))), row))
+        runs[n].append((of[starts], np.diff(np.append(starts, len(of))), row))
+    found = [_named(runs[n], n, least) for n in RARE]
+    bounds = np.concatenate([[0], np.cumsum(np.concatenate([f.sizes for f in found]))])
+    return RowSets(np.concatenate([f.rows for f in found]), bounds, np.concatenate([f.names for f in found]))
+
+
+def _rare(texts: Sequence[str], least: int) -> dict[int, np.ndarray]:
+    """By length of the run, (1 << TABLE,) bool: buckets whose runs may be in as many texts as a set needs, and are rare."""
+    count = {n: np.zeros(1 << TABLE, dtype=np.int64) for n in RARE}
+    for _, n, run, _ in _blocks(texts):
+        np.add.at(count[n], _bucket(_hashed(run, n)), 1)
+    return {n: (count[n] >= least) & (count[n] <= max(least, share * len(texts))) for n, share in RARE.items()}
+
+
+def _named(runs: list[tuple[np.ndarray, ...]], n: int, least: int) -> RowSets:
     different = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *(r for r, _, _ in runs)]))
     order = np.argsort(_hashed(different, n), kind="stable")
     place_of = np.empty(len(order), dtype=np.int64)
@@ -49,7 +54,7 @@ def _of_length(texts: Sequence[str], n: int, share: float, least: int) -> RowSet
 
 
 def _bucket(hashes: np.ndarray) -> np.ndarray:
-    return (hashes >> np.uint64(64 - TABLE)).astype(np.int32)
+    return (hashes >> np.uint64(64 - TABLE)).astype(np.int64)
 
 
 def _hashed(run: np.ndarray, n: int) -> np.ndarray:
@@ -62,17 +67,19 @@ def _hashed(run: np.ndarray, n: int) -> np.ndarray:
     return mix(combined)
 
 
-def _blocks(texts: Sequence[str], n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(first text of the block, (r,) uint64 runs of n characters within a text, (r,) uint64 text in the block)."""
+def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(first text of the block, n, (r,) uint64 runs of n characters within a text, (r,) uint64 text in the block), a block
+    for each length of run."""
     for a in range(0, len(texts), BLOCK):
         characters, length = code_points(list(texts[a : a + BLOCK]))
         row = np.repeat(np.arange(len(length), dtype=np.uint64), length)
-        last = max(0, len(characters) - n + 1)
-        run = characters[:last].astype(np.uint64)
-        for k in range(1, n):
-            run = run << np.uint64(CHARACTER) | characters[k : last + k]
-        whole = row[:last] == row[n - 1 :]
-        yield a, run[whole], row[:last][whole]
+        for n in RARE:
+            last = max(0, len(characters) - n + 1)
+            run = characters[:last].astype(np.uint64)
+            for k in range(1, n):
+                run = run << np.uint64(CHARACTER) | characters[k : last + k]
+            whole = row[:last] == row[n - 1 :]
+            yield a, n, run[whole], row[:last][whole]
 
 
 def _text(run: int, n: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from tasks.stats.in_order import in_order
 from tasks.stats.tokens import Read, ngrams, sentences, spelled, tokenize
 
 KINDS = (1, 2, 0)  # words of a feature of each kind; 0: a sentence
@@ -31,8 +32,9 @@ def difference_matrix(chosen: Read, rejected: Read, least: int) -> tuple[csr_mat
     n = len(chosen.bounds) - 1
     counts, blocks = np.zeros(1 << BUCKETS, dtype=np.int32), []
     length = np.zeros(n, dtype=np.int32)
-    for k in _blocks(n):
-        what, length[k] = _block(chosen.take(k), rejected.take(k))
+    found = in_order(lambda k: _block(chosen.take(k), rejected.take(k)), _blocks(n))
+    for k, (what, size) in zip(_blocks(n), found, strict=True):
+        length[k] = size
         np.add.at(counts, what >> 1, np.int32(1))  # of its own type: numpy is slow at others
         blocks.append(what)
     kept = np.flatnonzero(counts >= least)

@@ -107,8 +107,17 @@ def _minhash(tokens: Readable) -> np.ndarray:
     return out
 
 
-def _shingles(tokens: Readable, row: int) -> np.ndarray:
-    return np.sort(np.array(list(set(ngrams(tokens.take(np.array([row])), 2)[0].tolist())), dtype=np.uint64))
+def _shingles(tokens: Readable, rows: np.ndarray) -> dict[int, np.ndarray]:
+    """(k,) uint64 different shingles of each of the texts `rows` (ascending), ascending."""
+    found: dict[int, np.ndarray] = {}
+    for some in (rows[a : a + BLOCK] for a in range(0, len(rows), BLOCK)):
+        hashes, row = ngrams(tokens.take(some), 2)
+        order = np.lexsort((hashes, row))
+        hashes, row = hashes[order], row[order]
+        new = np.append(True, (hashes[1:] != hashes[:-1]) | (row[1:] != row[:-1]))[: len(row)]
+        each = np.split(hashes[new], np.searchsorted(row[new], np.arange(1, len(some))))
+        found |= zip(some.tolist(), each, strict=True)
+    return found
 
 
 def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
@@ -117,7 +126,7 @@ def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _verified(tokens: Readable, pairs: np.ndarray, similarity: float) -> np.ndarray:
-    known = {int(r): _shingles(tokens, int(r)) for r in np.unique(pairs)}
+    known = _shingles(tokens, np.unique(pairs))
     good = [_jaccard(known[int(a)], known[int(b)]) >= similarity for a, b in pairs]
     return pairs[np.array(good, dtype=bool)].reshape(-1, 2)
 
@@ -125,7 +134,7 @@ def _verified(tokens: Readable, pairs: np.ndarray, similarity: float) -> np.ndar
 def _medoid(tokens: Readable, rows: np.ndarray) -> tuple[int, float]:
     """The text most like up to fifty others of the group, and its mean similarity to them."""
     shown = rows[np.linspace(0, len(rows) - 1, min(len(rows), 50)).astype(int)]
-    sets = {int(r): _shingles(tokens, int(r)) for r in rows}
+    sets = _shingles(tokens, rows)
     mean = [np.mean([_jaccard(sets[int(r)], sets[int(s)]) for s in shown]) for r in rows]
     best = int(np.argmax(mean))
     return int(rows[best]), float(mean[best])

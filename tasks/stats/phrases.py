@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pyarrow as pa
 
 from tasks.stats.row_sets import RowSets, from_pairs
 from tasks.stats.tokens import BASE, Read, mix, ngrams
@@ -78,8 +79,9 @@ class _Contexts:
         return self._beside(place, np.where(inner, place + 1, 0), inner)
 
     def _beside(self, place: np.ndarray, other: np.ndarray, inner: np.ndarray) -> np.ndarray:
-        ends = mix(place.astype(np.uint64) + np.uint64(1))
-        return np.where(inner, self._words.vocabulary[self._words.codes[other] >> np.uint32(1)], ends)
+        found: np.ndarray = self._words.vocabulary[self._words.codes[other] >> np.uint32(1)]
+        found[~inner] = mix(place[~inner].astype(np.uint64) + np.uint64(1))
+        return found
 
 
 def _frequent(words: Words, n: int, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -114,12 +116,13 @@ def _top(hashes: np.ndarray, bits: int) -> np.ndarray:
 def _among(words: Words, n: int, first: np.ndarray, row: np.ndarray, least: int, contexts: _Contexts) -> Phrases:
     """The phrases at the places `first`."""
     first = first.astype(np.int64)
-    hashes = _hashes_at(words, first, n)
-    order = np.argsort(hashes, kind="stable")  # rows stay ascending within a phrase
-    hashes, row, first = hashes[order], row[order], first[order]
-    starts, occurrences = _runs(hashes)
-    group = np.repeat(np.arange(len(starts)), occurrences)
-    sets = from_pairs(group, row, hashes[starts])
+    names, group = _numbered(_hashes_at(words, first, n))
+    order = np.argsort(group, kind="stable")  # rows stay ascending within a phrase
+    row, first = row[order], first[order]
+    occurrences = np.bincount(group, minlength=len(names))
+    starts = np.cumsum(occurrences) - occurrences
+    group = np.repeat(np.arange(len(names)), occurrences)
+    sets = from_pairs(group, row, names)
     kept = np.flatnonzero(sets.sizes >= least)
     wanted = (sets.sizes >= least)[group]
     sets, one, occurrences = sets.take(kept), first[starts[kept]], occurrences[kept]
@@ -149,16 +152,17 @@ def _first_words(tokens: Read, n: int) -> np.ndarray:
     return np.flatnonzero(rows[:last] == rows[n - 1 :])
 
 
+def _numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((d,) different hashes, ascending, (p,) place of each among them, of a type as small as can be: numpy sorts 16 bits
+    without comparing)."""
+    coded = pa.array(hashes).dictionary_encode()
+    found = coded.dictionary.to_numpy()
+    names = np.sort(found)
+    place = np.searchsorted(names, found).astype(np.min_scalar_type(len(names)))
+    return names, place[coded.indices.to_numpy()]
+
+
 def _unique_pairs(group: np.ndarray, value: np.ndarray) -> np.ndarray:
     """The group of each different (group, value)."""
-    key = np.sort(group.astype(np.uint64) << np.uint64(32) | (value >> np.uint64(32)))
-    starts, _ = _runs(key)
-    return (key[starts] >> np.uint64(32)).astype(np.int64)
-
-
-def _runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(start, length) of runs of equal values."""
-    if not len(ordered):
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    return starts, np.diff(np.append(starts, len(ordered)))
+    key = group.astype(np.uint64) << np.uint64(32) | (value >> np.uint64(32))
+    return (pa.array(key).unique().to_numpy() >> np.uint64(32)).astype(np.int64)

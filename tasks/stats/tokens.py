@@ -11,13 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
-CHUNK = 1 << 20  # bytes hashed at once: bounds the memory of the prefix sums
+CHUNK = 1 << 15  # bytes hashed at once: their prefix sums, eight times as large, stay in a core's cache
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2⁶⁴
 INVERSE = pow(BASE, -1, 1 << 64)
-WORD = np.zeros(256, dtype=bool)  # bytes that words are made of: letters, digits, and all of UTF-8 beyond ASCII
-WORD[[*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B), 0x5F, *range(0x80, 0x100)]] = True
-STOP = np.zeros(256, dtype=bool)  # bytes that end a sentence
-STOP[list(b".!?\n")] = True
+LETTERS = (*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B), 0x5F, *range(0x80, 0x100))
+WORD = bytes(k in LETTERS for k in range(256))  # bytes of words: letters, digits, and all of UTF-8 beyond ASCII
+STOP = bytes(k in b".!?\n" for k in range(256))  # bytes that end a sentence
 GENERAL_PUNCTUATION = (0xE2, 0x80)  # U+2000–U+203F: spaces, dashes, quotes and invisible marks end a word
 
 
@@ -102,20 +101,22 @@ def joined(*parts: Read) -> Tokens:
 
 
 def _tokenize(joined: bytes, length: np.ndarray, powers: tuple[np.ndarray, np.ndarray]) -> Tokens:
-    buffer = np.frombuffer(joined, dtype=np.uint8)
     ends_of_texts = np.cumsum(length)
-    starts, ends = _word_bounds(buffer, ends_of_texts[:-1])
+    starts, ends = _word_bounds(joined, ends_of_texts[:-1])
     bounds = np.concatenate([[0], np.searchsorted(starts, ends_of_texts)])
     opens = np.zeros(len(starts) + 1, dtype=bool)
-    opens[np.searchsorted(starts, np.flatnonzero(STOP[buffer]))] = True  # the word after a stop
+    stops = np.flatnonzero(np.frombuffer(joined.translate(STOP), dtype=bool))
+    opens[np.searchsorted(starts, stops)] = True  # the word after a stop
     opens[bounds[:-1]] = True
-    return Tokens(mix(_hashes(buffer, starts, ends, powers)), bounds, opens[:-1], starts, ends)
+    hashes = _hashes(np.frombuffer(joined, dtype=np.uint8), starts, ends, powers)
+    return Tokens(mix(hashes), bounds, opens[:-1], starts, ends)
 
 
-def _word_bounds(buffer: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _word_bounds(joined: bytes, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(t,) first byte and (t,) byte after the last of each word; no word goes over a cut between texts."""
+    buffer = np.frombuffer(joined, dtype=np.uint8)
     inside = np.zeros(len(buffer) + 2, dtype=bool)
-    inside[1:-1] = WORD[buffer]
+    inside[1:-1] = np.frombuffer(joined.translate(WORD), dtype=bool)
     marks = np.flatnonzero(buffer[:-2] == GENERAL_PUNCTUATION[0])
     marks = marks[buffer[marks + 1] == GENERAL_PUNCTUATION[1]]
     for k in (1, 2, 3):
@@ -132,8 +133,10 @@ def _hashes(
     buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, powers: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """(t,) uint64 polynomial hash of each word; the offset of a word in the buffer is divided out."""
+    terms = np.add(buffer, 1, dtype=np.uint64)
+    terms *= powers[0][: len(buffer)]
     prefix = np.zeros(len(buffer) + 1, dtype=np.uint64)
-    np.cumsum((buffer.astype(np.uint64) + np.uint64(1)) * powers[0][: len(buffer)], out=prefix[1:])
+    np.cumsum(terms, out=prefix[1:])
     return (prefix[ends] - prefix[starts]) * powers[1][starts]
 
 

@@ -6,6 +6,7 @@ English only: short lists of words whose tone hardly depends on what is spoken o
 import numpy as np
 
 from tasks.stats.tokens import Read, tokenize
+from tasks.stats.word_table import Words, in_table
 
 PRAISE = """admirable amazing astute awesome beautiful brilliant brilliantly clever delightful excellent exceptional
 exceptionally extraordinary fabulous fantastic flawless genius gifted impressive incredible incredibly ingenious
@@ -22,9 +23,15 @@ NAMES = ("a word of praise", "three words of praise", "praise of the asker", "a 
 
 def tone_flags(tokens: Read) -> np.ndarray:
     """(n, len(NAMES)) bool."""
-    n, row = len(tokens.bounds) - 1, tokens.rows()
-    hashes, opens = tokens.hashes, tokens.opens
-    praise, scorn, asker = (np.isin(hashes, tokenize([words]).hashes) for words in (PRAISE, SCORN, ASKER))
+    words = in_table(tokens)
+    kinds = [np.isin(words.vocabulary, tokenize([listed]).hashes) for listed in (PRAISE, SCORN, ASKER)]
+    return np.concatenate([np.zeros((0, len(NAMES)), dtype=bool), *(_flags(part, kinds) for _, part in words.parts())])
+
+
+def _flags(words: Words, kinds: list[np.ndarray]) -> np.ndarray:
+    """Those of a part of the texts; `kinds`: (v,) bool each, words of the vocabulary of praise, of scorn, for the asker."""
+    n, row, opens = len(words.bounds) - 1, words.rows(), words.opens
+    praise, scorn, asker = (kind[words.codes >> np.uint32(1)] for kind in kinds)
     sentence = np.cumsum(opens) - 1
     both = np.intersect1d(sentence[praise], sentence[asker])
     of_asker = np.zeros(n, dtype=bool)

@@ -13,7 +13,8 @@ import numpy as np
  FOREIGN, END) = range(16)  # fmt: skip
 SINGLE = {" ": SPACE, "\n": NEWLINE, ".": STOP, "…": STOP, "!": BANG, "?": QUESTION, ",": COMMA}
 CATEGORY = {"Lu": UPPER, "Ll": LOWER, "Nd": DIGIT, "Cf": INVISIBLE, "Cc": ODD_SPACE, "Zs": ODD_SPACE}
-BLOCK = 4096  # texts whose tables are made at once
+UNKNOWN = 255  # class of a character that has not been met
+BLOCK = 256  # texts whose tables are made at once: a part that stays in a core's cache
 NAMES = (
     "capitals only", "no capitals", "a capital inside a word", "three capitals inside words", "most words capitalised",
     "a digit inside a word", "double space", "three double spaces", "blank line", "line break", "space at the end",
@@ -28,7 +29,7 @@ NAMES = (
 
 def style_flags(texts: Sequence[str]) -> np.ndarray:
     """(n, len(NAMES)) bool."""
-    classes = _classes(texts)
+    classes = np.full(0x110000, UNKNOWN, dtype=np.uint8)
     parts = [_flags(_tables(list(texts[a : a + BLOCK]), classes)) for a in range(0, len(texts), BLOCK)]
     return np.concatenate(parts) if parts else np.zeros((0, len(NAMES)), dtype=bool)
 
@@ -39,14 +40,15 @@ def code_points(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(joined, dtype=np.uint32), np.fromiter(map(len, texts), np.int64, len(texts))
 
 
-def _classes(texts: Sequence[str]) -> np.ndarray:
-    """(0x110000,) uint8: the class of each character that occurs."""
-    table, seen = np.full(0x110000, OTHER, dtype=np.uint8), np.zeros(0x110000, dtype=bool)
-    for a in range(0, len(texts), BLOCK):
-        seen[code_points(list(texts[a : a + BLOCK]))[0]] = True
-    for code in np.flatnonzero(seen).tolist():
-        table[code] = SINGLE.get(chr(code), _class(chr(code)))
-    return table
+def _classes(characters: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(c,) uint8 class of each character; `known`: (0x110000,) of each that was met, and is filled in."""
+    found = known[characters]
+    new = np.unique(characters[found == UNKNOWN])
+    if not len(new):
+        return found
+    for code in new.tolist():
+        known[code] = SINGLE.get(chr(code), _class(chr(code)))
+    return known[characters]
 
 
 def _class(character: str) -> int:
@@ -58,18 +60,19 @@ def _class(character: str) -> int:
     return {"P": PUNCTUATION, "S": SYMBOL, "Z": ODD_SPACE, "C": INVISIBLE}.get(category[0], OTHER)
 
 
-def _tables(texts: list[str], classes: np.ndarray) -> np.ndarray:
+def _tables(texts: list[str], known: np.ndarray) -> np.ndarray:
     """(n, 16, 16) counts: how often a character of one class is followed by one of another."""
     characters, length = code_points(texts)
     n = len(texts)
-    row = np.repeat(np.arange(n), length + 1)
-    after = np.full(len(row), END, dtype=np.int64)
-    ends = np.cumsum(length + 1) - 1
-    inside = np.ones(len(row), dtype=bool)
-    inside[ends] = False
-    after[inside] = classes[characters]
-    before = np.append(END, after[:-1])
-    return np.bincount(row * 256 + before * 16 + after, minlength=n * 256).reshape(n, 16, 16)
+    inside = np.ones(len(characters) + n, dtype=bool)
+    inside[np.cumsum(length + 1) - 1] = False
+    after = np.full(len(inside), END, dtype=np.uint8)
+    after[inside] = _classes(characters, known)
+    pair = after.copy()  # sixteen times the class before, and that after
+    pair[:1] += END << 4
+    pair[1:] += after[:-1] << 4
+    row = np.repeat(np.arange(0, n * 256, 256), length + 1)
+    return np.bincount(row + pair, minlength=n * 256).reshape(n, 16, 16)
 
 
 def _flags(t: np.ndarray) -> np.ndarray:
