@@ -11,11 +11,11 @@ O(votes + annotators · BLOCKS²).
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from tasks.stats.ballots import by_annotator, sums
+from tasks.stats.in_order import in_order
 
 BLOCKS = 40
 MARGIN = 2  # blocks: the least that a stretch has, and what is before or after it
@@ -27,6 +27,7 @@ STRETCHES = {  # (begins, ends) in blocks
     "lapsed": COARSE[np.stack(np.triu_indices(len(COARSE), 1))],
 }
 PATTERNS = tuple(STRETCHES)
+BOUNDS = np.concatenate(list(STRETCHES.values()), axis=1)
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,42 @@ def change_evidence(
     `weights`: (skills,) of honest skills."""
     evidence = np.empty((n_annotators, len(PATTERNS)))
     stretch = np.empty((n_annotators, len(PATTERNS), 2))
-    begins, ends = every = np.concatenate(list(STRETCHES.values()), axis=1)
-    cuts = np.cumsum([0, *(of.shape[1] for of in STRETCHES.values())])
-    for people, rows in by_annotator(who, order, n_annotators):
+
+    def judged(part: tuple[slice, np.ndarray]) -> tuple[slice, np.ndarray, np.ndarray]:
+        people, rows = part
         n = people.stop - people.start
-        cell = _cells(who[rows] - np.int32(people.start), n)
-        highest, total = np.full((n, len(begins)), -np.inf), np.zeros((n, len(begins)))
-        guesses = np.log(0.5) * _until(cell, None, n)
-        for skill, weight in enumerate(weights):
-            cast = by_skill[rows, skill]
-            reads = _until(cell, np.log(cast), n)
-            for unread in (guesses, _until(cell, np.log1p(-cast), n)):
-                gain = unread - reads
-                _add(highest, total, gain[:, ends] - gain[:, begins] + (reads[:, -1:] + np.log(weight / 2)))
-        for at, (first, last) in enumerate(pairwise(cuts)):
-            high = highest[:, first:last].max(axis=1, keepdims=True)
-            each = total[:, first:last] * np.exp(highest[:, first:last] - high)
-            evidence[people, at] = high[:, 0] + np.log(each.mean(axis=1))
-            stretch[people, at] = every[:, first + each.argmax(axis=1)].T / BLOCKS
+        highest, total = _over_skills(_cells(who[rows] - np.int32(people.start), n), n, by_skill[rows], weights)
+        return people, *_over_stretches(highest, total)
+
+    for people, *found in in_order(judged, by_annotator(who, order, n_annotators)):
+        evidence[people], stretch[people] = found
     return Change(evidence, stretch)
+
+
+def _over_skills(cell: np.ndarray, n: int, by_skill: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """exp(highest) · total, (n, stretches) each, is the likelihood of each stretch over all skills and ways not to read."""
+    begins, ends = BOUNDS
+    highest, total = np.full((n, len(begins)), -np.inf), np.zeros((n, len(begins)))
+    guesses = np.log(0.5) * _until(cell, None, n)
+    for cast, weight in zip(by_skill.T, weights, strict=True):
+        reads = _until(cell, np.log(cast), n)
+        for unread in (guesses, _until(cell, np.log1p(-cast), n)):
+            gain = unread - reads
+            _add(highest, total, gain[:, ends] - gain[:, begins] + (reads[:, -1:] + np.log(weight / 2)))
+    return highest, total
+
+
+def _over_stretches(highest: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((n, PATTERNS) log-likelihood of each pattern, (n, PATTERNS, 2) its most probable stretch)."""
+    evidence, stretch, first = [], [], 0
+    for of in STRETCHES.values():
+        part = slice(first, first + of.shape[1])
+        high = highest[:, part].max(axis=1, keepdims=True)
+        each = total[:, part] * np.exp(highest[:, part] - high)
+        evidence.append(high[:, 0] + np.log(each.mean(axis=1)))
+        stretch.append(of[:, each.argmax(axis=1)].T / BLOCKS)
+        first = part.stop
+    return np.stack(evidence, axis=1), np.stack(stretch, axis=1)
 
 
 def _cells(person: np.ndarray, n: int) -> np.ndarray:
