@@ -23,7 +23,7 @@ def exported(summary: dict[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     more = {"disagreements": topics} if topics else {}
     people = summary["annotators"]
-    simulated = summary["simulated_annotators"] if summary["simulated"] else 0
+    simulated = summary.get("simulated_annotators", 0)  # without votes nothing is said of them
     if simulated == people:
         return {k: v for k, v in summary.items() if k != "demographics"} | more
     low, high = disclosure.band(summary["flagged"])

@@ -17,6 +17,13 @@ FILES = ("report.html", "report.json", "annotators.csv", "summary.json")
 PICTURES = ("reliability.png", "calibration.png")
 
 
+def marked(simulated: int, people: int) -> str:
+    """What is said behind a number of people, of whom so many are simulated."""
+    if not simulated:
+        return ""
+    return " (simulated)" if simulated == people else f" ({simulated} simulated)"
+
+
 def write_pages(table: pl.DataFrame, summary: dict[str, Any], out: Path, *, named: bool) -> None:
     """Write the `FILES`. `named`: ids are pseudonyms already; else the page calls people by their row of annotators.csv."""
     write_atomic(out / "annotators.csv", table.write_csv(float_precision=6))
@@ -32,9 +39,7 @@ def write_pages(table: pl.DataFrame, summary: dict[str, Any], out: Path, *, name
 
 def write_pictures(table: pl.DataFrame, summary: dict[str, Any], out: Path) -> None:
     """Write the `PICTURES` that there is something to show in."""
-    simulated = summary.get("simulated_annotators")
-    whole = simulated == table.height
-    title = "Annotators" + (f" ({'' if whole else f'{simulated} '}simulated)" if simulated else "")
+    title = "Annotators" + marked(summary.get("simulated_annotators", 0), table.height)
     if "n_votes" in table.columns:
         figure, (axis,) = canvas(1, title)
         for flag, colour in ((False, "tab:blue"), (True, "tab:red")):

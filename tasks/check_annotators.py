@@ -13,7 +13,7 @@ import polars as pl
 
 from governance.disclosure import EXPORTED
 from tasks.annotator_findings import Findings, find
-from tasks.annotator_report import write_pages
+from tasks.annotator_report import marked, write_pages
 from tasks.annotator_table import ACTIONS, table
 from tasks.params import Annotators
 from tasks.polls import Poll, poll
@@ -156,9 +156,7 @@ def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotato
 
 def _sentence(rows: pl.DataFrame, found: Findings, cast: Poll, share: float) -> str:
     b, flagged = found.ballots, int(rows["flag"].sum())
-    simulated = int(cast.simulated.sum())
-    marked = " (simulated)" if simulated == rows.height else f" ({simulated} simulated)" if simulated else ""
-    who = f"{rows.height} annotators{marked}"
+    who = f"{rows.height} annotators{marked(int(cast.simulated.sum()), rows.height)}"
     said = f"{who} gave {len(b.who)} votes; {flagged} of them, with {share:.1%} of the votes, are not to be trusted."
     review = int((rows["action"] == ACTIONS[1]).sum())
     if review:

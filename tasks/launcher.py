@@ -83,10 +83,11 @@ def check_sharding(sharding: str, processes: int, machines: Machines) -> None:
 
 def left_alone(error: Exception) -> AttestError | None:
     """Our sentence for what torch raises in a process of a training of which another one is gone; None for any other error."""
+    if not launched():
+        return None
     from torch.distributed import DistError
 
-    gone = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
-    if not (launched() and gone):
+    if not (isinstance(error, DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))):
         return None
     return MissingComponent(
         "another process of the training has ended, or cannot be reached; see what it said, there or on its machine, then run "

@@ -25,7 +25,7 @@ from tasks.stats.ballots import UNKNOWN, Ballots, slices
 from tasks.stats.in_order import in_order
 from tasks.stats.mixture import Mixture, fit_mixture
 from tasks.stats.tastes import Tastes, crowd_tastes, cue_signs
-from tasks.stats.typical_start import by_agreement, turned_at_first
+from tasks.stats.typical_start import typical_start
 
 CLARITY = np.array([0.1, 0.35, 0.7, 1.1, 1.6, 2.3, 3.3, 4.7])
 GRID = np.r_[-CLARITY[::-1], CLARITY]  # for a mean |x| of 1
@@ -89,8 +89,8 @@ class ResponseModel:
     def __init__(self, ballots: Ballots) -> None:
         self.ballots = ballots
         self.starts = ballots.starts
-        turned = turned_at_first(ballots)
-        self.clarity, self.prior = GRID, by_agreement(ballots.choice ^ turned[ballots.who], self.starts, GRID)
+        turned, self.prior = typical_start(ballots, GRID)
+        self.clarity = GRID
         self.silent = np.zeros(ballots.n_annotators, dtype=bool)
         self.level, n_levels = _confidence_levels(ballots)
         self.emission = np.zeros((n_levels + 1, len(GRID)), dtype=np.float32)  # log; the last row: no confidence given

@@ -10,7 +10,8 @@ from tasks import params
 from tasks.annotator_findings import find
 from tasks.polls import poll
 from tasks.stats.ballots import Ballots
-from tasks.stats.typical_start import turned_at_first
+from tasks.stats.response_model import GRID
+from tasks.stats.typical_start import typical_start
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,6 +36,10 @@ def test_the_fewer_who_turn_answers_round_are_flagged_and_not_the_others(right: 
     for seed in range(5):
         found = find(votes(right, 64, seed), settings)
         assert found.flag.tolist() == [share < 0.5 for share in right], seed
+
+
+def turned_at_first(ballots: Ballots) -> np.ndarray:
+    return typical_start(ballots, GRID)[0]
 
 
 def test_nobody_is_taken_to_turn_answers_round_where_coins_would_agree_as_often() -> None:
