@@ -2,8 +2,8 @@
 
 Side by side, each a process of its own, against the same kind of Prefect server (one that each starts for itself, as on
 one machine, and one that runs already, as a team has it): an empty Prefect flow; a run of a shrunken pipeline in which
-nothing has changed; and a run that makes everything, less its stages' own work (once as the first run of a project, which
-also sets up the stores, and once as a later one). Then, of the server that runs already, flow runs of deployments that are
+nothing has changed; and a run that makes everything, less its stages' own work: the first run of a project, beside an
+empty flow in a home of its own, as both set up Prefect's database, and a later one. Then, of the server that runs already, flow runs of deployments that are
 served, ours by `attestrl serve` and an empty one by Prefect, from pending to their end. Then the unchanged run again, with
 200 runs more in the MLflow store. Figures are medians with the smallest and largest; where other work shares the cores,
 CPU seconds (of all processes) say more than seconds. Targets: 1.5 times the empty flow, and 1.1 times for the 200 runs.
@@ -74,6 +74,8 @@ def main(repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         project = shrunken.copied(Path(name) / "project")
         environment = shrunken.environment(Path(name))
+        command = [sys.executable, "-c", EMPTY]
+        first_empty, _, _ = _timed(command, project, shrunken.environment(Path(name) / "empty"))
         first, later = (_whole(project, environment, seed) for seed in (0, 1))
         embedded = _compare(project, environment, repeats)
         with shrunken.server(environment, Path(name)) as (url, _):
@@ -86,7 +88,9 @@ def main(repeats: int) -> dict[str, Any]:
             "embedded": embedded,
             "served": served,
             "scheduled": scheduled,
+            "first_empty_s": round(first_empty, 2),
             "first_run_less_its_stages_s": round(first, 2),
+            "first_run_times_first_empty": round(first / first_empty, 2),
             "later_run_less_its_stages_s": round(later, 2),
             "later_run_times_empty": round(later / embedded["empty"]["seconds"][1], 2),
             f"served_with_{RUNS}_runs_more": full,

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows import removal, stages
 from governance import retention
 from governance.errors import BadInput, MissingComponent
-from tasks import base, context_length, launcher, lineage, params, principles, reading
+from tasks import base, context_length, launcher, lineage, params, reading
 
 
 def check(settings: params.Params) -> None:
@@ -27,6 +27,8 @@ def check(settings: params.Params) -> None:
     base.check_named(settings.base.model)
     context_length.check_context(settings, Path(settings.base.model))
     if settings.by_principles:
+        from tasks import principles
+
         principles.read_principles(settings.principles)
     elif not Path(settings.principles.file).is_file():  # DVC looks for it all the same
         raise BadInput(f"principles.file: {settings.principles.file}: there is no such file; correct the name.")

@@ -40,9 +40,11 @@ def begin() -> None:
 
 def simulated() -> bool:
     """Whether a label on a policy's answers, of any round, is a simulated rater's."""
+    if not (files := paths.rounds()):
+        return False
     from tasks.rounds import SIMULATED, read_labels
 
-    return any(SIMULATED in str(row.get("source")) for file in paths.rounds() for row in read_labels(file))
+    return any(SIMULATED in str(row.get("source")) for file in files for row in read_labels(file))
 
 
 def answers(number: int) -> list[dict[str, Any]] | None:

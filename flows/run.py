@@ -118,7 +118,6 @@ def execute(
             sealing.seal(run.actor)  # that it began is signed before anything can kill it
         status, message, code = "failed", "", 1
         try:
-            recovery.recover_store(run.ledger, run.history)
             prepare()
             if cause:
                 watch.bring(cause)
@@ -153,7 +152,8 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     run.project = settings.project
     snapshot.check_declarations()
     documents.check_declared(settings)
-    with asked_for_changes() as changes:
+    with asked_for_changes() as changes:  # while this process loads MLflow and Prefect
+        recovery.recover_store(run.ledger, run.history)
         run.parent = _start_parent(run)
         _log_configuration(run, settings)
         with _prefect_at(server()):

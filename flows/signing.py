@@ -6,13 +6,18 @@ from pathlib import Path
 from flows import documents, sealing
 from flows.stages import Outcome
 from governance import model_signature
+from governance.digest import write_atomic
 from governance.errors import AttestError
+from governance.records import run_folders
+from tasks import paths
 
 
 def sign(folder: Path, outcomes: list[Outcome], actor: str) -> list[Path]:
-    """Sign every model that the run made or kept; gives the signatures, in the run's folder. What keeps it from being
-    done is said: the run's evidence then has a gap, and no wrong signature."""
+    """Sign every model that the run made or kept; gives the signatures, in the run's folder. What the run before signed with the
+    same key, and is the same, keeps its signature: no model is read for it. What keeps it from being done is said: the run's
+    evidence then has a gap, and no wrong signature."""
     done = {o.name for o in outcomes if o.outcome in ("made", "cached")}
+    digests = {output["path"]: output["sha256"] for o in outcomes for output in o.outputs}
     models = {name: model for name, (stage, model) in documents.MODELS.items() if stage in done and model.is_dir()}
     made: list[Path] = []
     if not models:
@@ -21,7 +26,11 @@ def sign(folder: Path, outcomes: list[Outcome], actor: str) -> list[Path]:
         key = sealing.signing_key(actor)
         for name, model in models.items():
             to = folder / model_signature.FOLDER / f"{name}.sig"
-            model_signature.sign(model, key, to)
+            before = [run / model_signature.FOLDER / to.name for run in run_folders(paths.home())[-1:]]
+            if before and model_signature.holds(before[0], digests[model.as_posix()], key.public_key()):
+                write_atomic(to, before[0].read_bytes())
+            else:
+                model_signature.sign(model, key, to)
             made.append(to)
     except AttestError as error:
         print(f"attestrl: models are not signed: {error}", file=sys.stderr)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from governance.digest import sha256_bytes, sha256_path, write_atomic
+from governance import dsse
+from governance.digest import canonical_json, sha256_bytes, sha256_path, write_atomic
 from governance.errors import GateRefused, MissingComponent
 from governance.keys import REVOKED, Key
 
@@ -35,6 +36,31 @@ def sign(model: Path, key: EllipticCurvePrivateKey, to: Path) -> None:
         config = signing.Config().set_hashing_config(_hashing()).use_elliptic_key_signer(private_key=private)
         config.sign(model, made)
         write_atomic(to, made.read_bytes())
+
+
+def holds(signature: Path, digest: str, key: EllipticCurvePublicKey) -> bool:
+    """Whether it is there, by this key, and over the files of the folder whose `sha256_path` is `digest`. Nothing of the model
+    is read."""
+    try:
+        bundle = json.loads(signature.read_bytes())
+        hint, envelope = bundle["verificationMaterial"]["publicKey"]["hint"], _envelope(bundle)
+        listed = _listed(envelope)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    by_it = hint == sha256_bytes(dsse.public_pem(key).encode()) and envelope.is_signed_by(key)
+    return by_it and sha256_bytes(canonical_json(listed)) == digest
+
+
+def _envelope(bundle: dict[str, Any]) -> dsse.Envelope:
+    fields = bundle["dsseEnvelope"]
+    (signed,) = fields["signatures"]
+    payload, made = base64.b64decode(fields["payload"]), base64.b64decode(signed["sig"])
+    return dsse.Envelope(str(fields["payloadType"]), payload, "", made)
+
+
+def _listed(envelope: dsse.Envelope) -> dict[str, str]:
+    """SHA-256 by the file's name."""
+    return {r["name"]: r["digest"] for r in json.loads(envelope.payload)["predicate"]["resources"]}
 
 
 def check(model: Path, signature: Path, keys: Iterable[Key]) -> None:
@@ -53,9 +79,7 @@ def check(model: Path, signature: Path, keys: Iterable[Key]) -> None:
 
 def _difference(model: Path, signature: Path) -> str:
     """Which files are others than a signature lists; what model-signing says of it holds raw digests."""
-    bundle = json.loads(signature.read_text(encoding="utf-8"))
-    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-    listed = {r["name"]: r["digest"] for r in statement["predicate"]["resources"]}
+    listed = _listed(_envelope(json.loads(signature.read_text(encoding="utf-8"))))
     found = {p.relative_to(model).as_posix(): sha256_path(p) for p in sorted(model.rglob("*")) if p.is_file()}
     names = [n for n in sorted(listed.keys() | found.keys()) if listed.get(n) != found.get(n)]
     how = ["is extra" if n not in listed else "was changed" if n in found else "is missing" for n in names]

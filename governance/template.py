@@ -1,5 +1,6 @@
 """Documents for people, from the templates beside this module."""
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,6 +20,11 @@ def code(value: str | None) -> str:
 
 def render(template: str, **facts: Any) -> str:
     """Render a Markdown template; a fact that a template names and nobody gives is an error."""
+    return _templates().get_template(template).render(unknown=UNKNOWN, **facts)
+
+
+@cache  # it keeps the templates that it has compiled
+def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("governance"),
         undefined=StrictUndefined,
@@ -28,4 +34,4 @@ def render(template: str, **facts: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"cell": cell, "code": code}
-    return environment.get_template(template).render(unknown=UNKNOWN, **facts)
+    return environment

@@ -4,17 +4,22 @@ The same person has the same pseudonym in every dataset of a project; without th
 trying names. Ids that begin with `sim-` belong to simulated annotators and stay as they are.
 """
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 import re
 import secrets
+from typing import TYPE_CHECKING
 
-import polars as pl
 from filelock import FileLock
 
 from governance.digest import write_atomic
 from governance.errors import BadInput
 from tasks import paths
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SIMULATED = "sim-"
 LENGTH = 32  # bytes of the key
@@ -39,7 +44,7 @@ def key() -> bytes:
 def pseudonymise(frame: pl.DataFrame, column: str, key_bytes: bytes) -> pl.DataFrame:
     """Replace the ids in `column`; null stays null."""
     ids = frame[column].unique().drop_nulls().to_list()
-    return frame.with_columns(pl.col(column).replace({i: pseudonym(i, key_bytes) for i in ids}))
+    return frame.with_columns(frame[column].replace({i: pseudonym(i, key_bytes) for i in ids}))
 
 
 def pseudonym(identifier: str, key_bytes: bytes) -> str:

@@ -6,10 +6,14 @@ rows moves nobody. Sides are consecutive intervals in the order of `SIDES`; the 
 everything at or above `HELD_OUT_FROM` was never seen by the shipped base model.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl  # every command reads the names of the sides, and few read rows
 
 SIDES = ("sft", "reward_train", "judge_train", "ppo_prompts", "reward_test", "eval_prompts")
 HELD_OUT_FROM = 0.74
@@ -23,6 +27,8 @@ def split_key(prompt: Sequence[Mapping[str, str]]) -> str:
 
 def split_keys(prompts: pl.Series) -> list[str]:
     """`split_key` of a column of prompts, without its messages as Python objects."""
+    import polars as pl
+
     turns = (
         prompts.rename("prompt")
         .to_frame()
@@ -62,5 +68,7 @@ def number(text: str) -> int:
 
 def drawn_rows(rows: pl.DataFrame, n: int, what: str, seed: int) -> pl.DataFrame:
     """At most `n` rows, drawn by their `id` and the seed, in the order of the table."""
+    import polars as pl
+
     order = pl.Series([number(f"{seed}:{what}:{name}") >> 192 for name in rows["id"]], dtype=pl.UInt64)
     return rows.with_row_index("at").sort(order).head(n).sort("at").drop("at")

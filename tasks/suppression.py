@@ -3,13 +3,17 @@
 The list has pseudonyms alone. It stays on this machine, with mode 0600, in `.attestrl/privacy/erased.json`.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from governance.digest import write_json
 from tasks import paths
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def _file() -> Path:
@@ -33,4 +37,4 @@ def without(frame: pl.DataFrame, column: str, people: frozenset[str]) -> pl.Data
     """The rows that are by none of `people`; a row without a person stays."""
     if not people or column not in frame.columns:
         return frame
-    return frame.filter(~pl.col(column).is_in(list(people)).fill_null(False))
+    return frame.filter(~frame[column].is_in(list(people)).fill_null(False))
