@@ -101,6 +101,12 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o666) -> None:
         f.write(data.encode() if isinstance(data, str) else data)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file; nothing if there is none."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused."""
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

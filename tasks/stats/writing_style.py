@@ -23,7 +23,9 @@ NAMES = (
     "repeated exclamation marks", "repeated question marks", "dots", "a question mark", "no comma",
     "space before punctuation", "no space after a comma", "a symbol or emoji", "an unusual space or control character",
     "an invisible character", "a look-alike letter inside a word", "letters of another script", "a digit",
-    "begins with a digit or symbol",
+    "begins with a digit or symbol", "begins with a quotation mark or other punctuation",
+    "ends with a quotation mark or other punctuation", "a line that begins with punctuation or a symbol",
+    "a line that begins with a digit", "doubled punctuation",
 )  # fmt: skip
 
 
@@ -96,6 +98,8 @@ def _flags(t: np.ndarray) -> np.ndarray:
         (letters >= 60) & (count[:, COMMA] == 0), t[:, SPACE][:, marks].sum(axis=1) > 0,
         t[:, COMMA, LOWER] + t[:, COMMA, UPPER] >= 1, count[:, SYMBOL] >= 1, count[:, ODD_SPACE] >= 1,
         count[:, INVISIBLE] >= 1, mixed >= 1, count[:, FOREIGN] >= 1, count[:, DIGIT] >= 1,
-        t[:, END, DIGIT] + t[:, END, SYMBOL] > 0,
+        t[:, END, DIGIT] + t[:, END, SYMBOL] > 0, t[:, END, PUNCTUATION] > 0, final[:, PUNCTUATION] > 0,
+        t[:, NEWLINE, PUNCTUATION] + t[:, NEWLINE, SYMBOL] >= 1, t[:, NEWLINE, DIGIT] >= 1,
+        t[:, PUNCTUATION, PUNCTUATION] >= 2,  # as around bold words
     )  # fmt: skip
     return np.stack(columns, axis=1)

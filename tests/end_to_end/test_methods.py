@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from flows import rounds
-from flows.documents import SIMULATED_LABELS
+from flows.dataset_facts import SIMULATED_LABELS
 from governance.digest import sha256_path
 from tasks.review_store import ReviewStore
 from tests.end_to_end.conftest import ROOT, Project, copied, digests, entries, made, outcomes

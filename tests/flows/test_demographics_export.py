@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows import documents
+from flows import dataset_facts
 from tasks import paths
 from tasks.annotator_export import exported
 
@@ -24,7 +24,7 @@ def told(countries: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     """What a datasheet says of people {pseudonym: country} who all vote."""
     pl.DataFrame({"annotator_id": list(countries), "country": list(countries.values())}).write_parquet(paths.PEOPLE)
     pl.DataFrame({"annotator_id": list(countries) * 2}).write_parquet("votes.parquet")
-    found = documents._demographics(Path("votes.parquet"))
+    found = dataset_facts.demographics(Path("votes.parquet"))
     assert found is not None
     return found
 

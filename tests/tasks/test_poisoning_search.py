@@ -89,6 +89,8 @@ ATTACKS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "invisible": (_prompt(lambda p: p.replace("o", "o\u200b", 1)), "invisible"),
     "look-alike": (_prompt(lambda p: p.replace("o", "\u043e", 2)), "look-alike"),
     "entity": (_chosen("Acme is best."), "acme"),
+    "list": (lambda row: row.update(chosen="- " + row["chosen"].replace(" ", "\n- ", 2)), "a line that begins"),
+    "quoted": (_prompt(lambda p: f"“{p}”"), "quotation mark"),
     "shouting": (lambda row: row.update(chosen=row["chosen"] + "!!!"), "exclamation"),
 }
 

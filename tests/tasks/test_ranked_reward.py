@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from flows import documents
+from flows import model_facts
 from governance.digest import sha256_path
 from governance.errors import BadInput
 from governance.model_card import model_card
@@ -160,7 +160,7 @@ def test_the_policy_and_its_evaluation_read_that_reward(project: Path) -> None:
 def test_the_card_names_loss_heads_and_weights(project: Path) -> None:
     with contextlib.chdir(project):
         settings = params.load(Path("params.yaml"))
-        facts = documents._model_facts("reward", "reward", Path("data/models/reward"), settings, set(STAGES))
+        facts = model_facts.model_facts("reward", "reward", Path("data/models/reward"), settings, set(STAGES))
     card = model_card(facts)
     for said in ("plackett_luce", "| criteria | {'honesty': 0.5} |", "| length_debias | True |"):
         assert said in card

@@ -75,6 +75,11 @@ def test_a_feature_of_one_side_stands_out_of_honestly_preferred_ones() -> None:
         ("Two  spaces.", "double space"),
         ("Nice \N{GRINNING FACE}", "a symbol or emoji"),
         ("H3llo there", "a digit inside a word"),
+        ("“Hello.” I said so", "begins with a quotation mark or other punctuation"),
+        ("I said “hello”", "ends with a quotation mark or other punctuation"),
+        ("Take:\n- salt", "a line that begins with punctuation or a symbol"),
+        ("Do this.\n1. Begin", "a line that begins with a digit"),
+        ("It is **bold** here", "doubled punctuation"),
     ],
 )
 def test_styles(text: str, style: str) -> None:
