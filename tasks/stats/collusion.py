@@ -51,12 +51,10 @@ class Pairs:
     agreed: np.ndarray
 
 
-def find_groups(model: ResponseModel, spread: float, level: float) -> Collusion:
-    """Groups significant at family-wise `level`; `spread`: of honest skills."""
-    ballots = model.ballots
-    n = ballots.n_annotators
+def find_groups(model: ResponseModel, pairs: Pairs, spread: float, level: float) -> Collusion:
+    """Groups significant at family-wise `level`; `pairs`: of `shared_items`; `spread`: of honest skills."""
+    n = model.ballots.n_annotators
     result = Collusion(np.full(n, -1), np.ones(n), np.zeros(n, dtype=int), np.zeros(n, dtype=int))
-    pairs = shared_items(ballots)
     if len(pairs.one) == 0:
         return result
     agree = _agreement(model.clarity, 1 + HIGH_SKILL * spread)
