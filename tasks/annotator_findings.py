@@ -91,7 +91,8 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         crowd = model.judge()
         beside = _Beside(core.submit(habits, b, crowd, level), core.submit(_coins, b, crowd), alike, agreements)
         suspicion = suspect(model, crowd, lambda: beside.habits.result().cells, settings.minority_share)
-        return _found(b, settings, replace(crowd, by_skill=crowd.by_skill[:0]), collusion, suspicion, beside)
+        crowd = replace(crowd, by_skill=crowd.by_skill[:0].copy())  # no view, that would hold the largest array
+        return _found(b, settings, crowd, collusion, suspicion, beside)
 
 
 def _found(
