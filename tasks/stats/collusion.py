@@ -82,11 +82,11 @@ def shared_items(ballots: Ballots) -> Pairs:
     buckets = 1 << int(np.ceil(np.log2(2 * len(ballots.who) + 2)))
     crowd = np.zeros(buckets, dtype=np.int32)  # a pair's bucket holds at least as many items as the pair shares
     for key, _ in _meetings(ballots):
-        np.add.at(crowd, key % buckets, np.int32(1))
+        np.add.at(crowd, key & (buckets - 1), np.int32(1))
     pairs = Pairs(*(np.zeros(0, dtype=np.int64),) * 4)
     keys, alike = [], []
     for key, agreed in _meetings(ballots):
-        kept = crowd[key % buckets] >= LEAST_SHARED
+        kept = crowd[key & (buckets - 1)] >= LEAST_SHARED
         keys.append(key[kept])
         alike.append(agreed[kept])
         if sum(map(len, keys)) > PENDING:
