@@ -1,28 +1,29 @@
 """Everything that votes say about annotators, each by its method in `tasks.stats`, in the order in which they build on
 each other. Figures only: words are in `annotator_table.py`."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
+from tasks.annotator_habits import Habits, habits
+from tasks.crowd_agreement import crowd_agreement
 from tasks.params import Annotators
 from tasks.stats.ballots import Ballots
-from tasks.stats.collusion import Collusion, find_groups
-from tasks.stats.dawid_skene import one_coin
+from tasks.stats.collusion import Collusion, find_groups, shared_items
+from tasks.stats.dawid_skene import OneCoin, one_coin
 from tasks.stats.false_discovery import bayesian_fdr, holm
 from tasks.stats.full_dawid_skene import TwoCoin, two_coin
 from tasks.stats.golden import golden_audit
 from tasks.stats.intervals import wilson
 from tasks.stats.pairwise_agreement import pairwise_agreement
-from tasks.stats.policies import cue_counts, leaning_p_values
-from tasks.stats.rater_calibration import Calibration, calibration
-from tasks.stats.regularity import regularity_p_values
 from tasks.stats.response_model import Crowd, ResponseModel
 from tasks.stats.sequential import Sequential, sequential_test
 from tasks.stats.shared_views import shared_views
 from tasks.stats.suspicion import LEAST_GOLDEN, WAYS, Groups, Suspicion, suspect
-from tasks.stats.timing import Timing, timing
 from tasks.stats.topic_contrast import LEAST_MEMBERS
 
 # What another view looks like, of one person: golden items are those that all agree on.
@@ -40,15 +41,6 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Leaning:
-    """(annotators,) share of votes that follow a cue, of `known` votes, and who leans unlike the crowd."""
-
-    follows: np.ndarray
-    known: np.ndarray
-    unusual: np.ndarray
-
-
-@dataclass(frozen=True)
 class Findings:
     """All of it; None where the votes lack the column that it needs. Arrays are (annotators,)."""
 
@@ -57,14 +49,7 @@ class Findings:
     collusion: Collusion
     suspicion: Suspicion
     golden: Golden
-    timing: Timing | None
-    calibration: Calibration | None
-    fast: np.ndarray
-    always_sure: np.ndarray
-    drifting: np.ndarray
-    regular: np.ndarray
-    tiring: np.ndarray
-    leanings: dict[str, Leaning]
+    habits: Habits
     informative: np.ndarray
     judged: np.ndarray
     unreliable: np.ndarray
@@ -78,34 +63,43 @@ class Findings:
     left_out: np.ndarray
     one_coin: np.ndarray
     two_coin: TwoCoin
+    agreements: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What is found on another core meanwhile: see the fields of `Findings`."""
+
+    habits: Future[Habits]
+    coins: Future[tuple[OneCoin, TwoCoin]]
+    agreement: Future[tuple[np.ndarray, float]]
+    agreements: Future[dict[str, Any]]
 
 
 def find(b: Ballots, settings: Annotators) -> Findings:
-    """Run every method on `b`, which holds at least one vote."""
+    """Run every method on `b`, which holds at least one vote. What nothing waits for yet is left to a core beside."""
     level = settings.golden_level
-    model = ResponseModel(b)
-    typical = model.fit()
-    collusion = find_groups(model, typical.spread, level)
-    colluding = collusion.group >= 0
-    if colluding.any():
-        model.silence(colluding)
-    crowd = model.judge()
-    nobody = np.zeros(b.n_annotators, dtype=bool)
-    fast, tiring, regular, times = nobody, nobody, nobody, None
-    if b.time is not None:
-        times = timing(b.who, b.time, crowd.right, b.in_time, b.n_annotators)
-        fast, tiring = holm(times.fast_p, level), holm(times.tiring_p, level)
-        regular = holm(regularity_p_values(b.who, crowd.residual, b.in_time, b.n_annotators), level)
-    stated = None
-    always_sure, drifting = nobody, nobody
-    if b.confidence is not None:
-        order = None if b.time is None else b.in_time
-        stated = calibration(b.who, b.confidence, crowd.right, b.n_annotators, order)
-        always_sure, drifting = holm(stated.sure_p, level), holm(stated.drift_p, level)
-    suspicion = suspect(model, crowd, fast + 2 * always_sure + 4 * regular, settings.minority_share)
-    crowd = replace(crowd, by_skill=crowd.by_skill[:0])
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as core:  # threads of BLAS would wait for that core
+        pairs = core.submit(shared_items, b)
+        core.submit(lambda: None if b.time is None else b.in_time)  # is held from then on
+        alike, agreements = core.submit(pairwise_agreement, b), core.submit(crowd_agreement, b)
+        model = ResponseModel(b)
+        typical = model.fit()
+        collusion = find_groups(model, pairs.result(), typical.spread, level)
+        if (collusion.group >= 0).any():
+            model.silence(collusion.group >= 0)
+        crowd = model.judge()
+        beside = _Beside(core.submit(habits, b, crowd, level), core.submit(_coins, b, crowd), alike, agreements)
+        suspicion = suspect(model, crowd, lambda: beside.habits.result().cells, settings.minority_share)
+        crowd = replace(crowd, by_skill=crowd.by_skill[:0].copy())  # no view, that would hold the largest array
+        return _found(b, settings, crowd, collusion, suspicion, beside)
 
-    golden = _golden(b, level)
+
+def _found(
+    b: Ballots, settings: Annotators, crowd: Crowd, collusion: Collusion, suspicion: Suspicion, beside: _Beside
+) -> Findings:
+    """Who is accused, and how far everybody is to be trusted."""
+    golden, colluding = _golden(b, settings.golden_level), collusion.group >= 0
     several = b.votes_of_items > 1
     informative = b.per_annotator(several[b.item] | b.on_golden)  # alone on an item, a vote is judged by nobody
     judged = informative >= settings.min_votes
@@ -117,9 +111,7 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         unreliable = _accused(log_odds, judged, settings)
         suspicion = replace(suspicion, groups=suspicion.groups + views)
     log_odds = np.maximum(log_odds, np.where(colluding, -np.log(np.maximum(collusion.p_value, 1e-300)), -np.inf))
-    agreement, pair_agreement = pairwise_agreement(b)
-    start, _ = crowd.accuracy(crowd.mixture.posterior, np.full(b.n_annotators, 0.5), b.per_annotator())
-    one = one_coin(b.who, b.item, b.choice, b.known, start)
+    one, two = beside.coins.result()
     reliability, spread = crowd.accuracy(suspicion.mixture.posterior, one.reliability, b.per_annotator())
     for view in views:  # among themselves: the crowd is no measure of another view
         reliability[view.members], spread[view.members] = _within(b, view.members)
@@ -131,14 +123,7 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         collusion,
         suspicion,
         golden,
-        times,
-        stated,
-        fast,
-        always_sure,
-        drifting,
-        regular,
-        tiring,
-        _leanings(b, times, level),
+        beside.habits.result(),
         informative,
         judged,
         unreliable,
@@ -147,12 +132,19 @@ def find(b: Ballots, settings: Annotators) -> Findings:
         reliability,
         np.clip(reliability - 1.96 * spread, 0, 1),
         np.clip(reliability + 1.96 * spread, 0, 1),
-        agreement,
-        pair_agreement,
+        *beside.agreement.result(),
         left_out,
         one.reliability,
-        two_coin(b, one.reliability),
+        two,
+        beside.agreements.result(),
     )
+
+
+def _coins(b: Ballots, crowd: Crowd) -> tuple[OneCoin, TwoCoin]:
+    """The models of Dawid and Skene, each from where the one before ends."""
+    start, _ = crowd.accuracy(crowd.mixture.posterior, np.full(b.n_annotators, 0.5), b.per_annotator())
+    one = one_coin(b.who, b.item, b.choice, b.known, start)
+    return one, two_coin(b, one.reliability)
 
 
 def _accused(log_odds: np.ndarray, judged: np.ndarray, settings: Annotators) -> np.ndarray:
@@ -208,16 +200,3 @@ def _golden(b: Ballots, level: float) -> Golden:
         failed = failed.copy()
         failed[tested] |= holm(sequential.p_value[tested], level / 2)
     return Golden(votes, correct, failed, sequential)
-
-
-def _leanings(b: Ballots, times: Timing | None, level: float) -> dict[str, Leaning]:
-    found = {}
-    counted = {name: cue_counts(b, cue) for name, cue in b.cues.items()}
-    if b.undecided is not None:
-        counted["undecided"] = (b.undecided, b.per_annotator() + b.undecided)
-    if times is not None:
-        counted["night"] = (times.night, times.dated)
-    for name, (follows, known) in counted.items():
-        unusual = holm(leaning_p_values(follows, known), level)
-        found[name] = Leaning(follows / np.maximum(known, 1), known, unusual)
-    return found

@@ -1,6 +1,7 @@
 """The scatter of the annotator check's pages: reliability against volume, as SVG."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -45,6 +46,7 @@ def scatter(people: pl.DataFrame) -> Scatter:
     exponents = np.log10(np.maximum(people["n_votes"].to_numpy(), 1))
     start, end = float(np.floor(exponents.min())), float(max(np.ceil(exponents.max()), np.floor(exponents.min()) + 1))
 
+    @cache  # many give as many votes
     def across(votes: float) -> float:
         return round(LEFT + (np.log10(max(votes, 1)) - start) / (end - start) * (WIDTH - LEFT - 10), 1)
 

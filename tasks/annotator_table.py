@@ -49,10 +49,10 @@ def table(found: Findings, poll: Poll) -> pl.DataFrame:
         "right_on_zero": found.two_coin.right_on_zero,
         **{
             f"takes_{name}" if name in TAKES else name: np.where(k.known > 0, k.follows, np.nan)
-            for name, k in found.leanings.items()
+            for name, k in found.habits.leanings.items()
         },
-        "seconds_per_vote": found.timing.gap if found.timing else nothing,
-        "overconfidence": found.calibration.overconfidence if found.calibration else nothing,
+        "seconds_per_vote": found.habits.timing.gap if found.habits.timing else nothing,
+        "overconfidence": found.habits.calibration.overconfidence if found.habits.calibration else nothing,
         "group": found.collusion.group,
         "simulated": poll.simulated,
     }
@@ -62,8 +62,14 @@ def table(found: Findings, poll: Poll) -> pl.DataFrame:
 
 def _review(found: Findings) -> np.ndarray:
     """(annotators,) bool: not flagged, but a person should look."""
-    noted = found.fast | found.tiring | found.regular | found.always_sure | found.drifting
-    for leaning in found.leanings.values():
+    noted = (
+        found.habits.fast
+        | found.habits.tiring
+        | found.habits.regular
+        | found.habits.always_sure
+        | found.habits.drifting
+    )
+    for leaning in found.habits.leanings.values():
         noted = noted | leaning.unusual
     for group in found.suspicion.groups:
         noted = noted | group.members
@@ -97,7 +103,7 @@ def _against(found: Findings, poll: Poll, k: int) -> list[str]:
 
 def _way(found: Findings, poll: Poll, k: int) -> str:
     way = WAYS[int(np.argmax(found.suspicion.ways[k]))]
-    follows = found.leanings[way].follows[k] if way in found.leanings else 0.0
+    follows = found.habits.leanings[way].follows[k] if way in found.habits.leanings else 0.0
     (changed, _), (_, began), lapsed = np.rint(found.suspicion.stretch[k] * float(found.informative[k])).astype(int)
     unread = "answered like a coin or the other way round"
     topic = poll.topics[found.suspicion.target[k]] if way == "topic" else ""
@@ -121,21 +127,21 @@ def _way(found: Findings, poll: Poll, k: int) -> str:
 def _noted(found: Findings, poll: Poll, k: int) -> list[str]:
     """What a person should look at, and is no proof."""
     said = []
-    if found.fast[k] and found.timing is not None:
-        said.append(f"votes every {found.timing.gap[k]:.0f} s, faster than people here do")
-    if found.tiring[k]:
+    if found.habits.fast[k] and found.habits.timing is not None:
+        said.append(f"votes every {found.habits.timing.gap[k]:.0f} s, faster than people here do")
+    if found.habits.tiring[k]:
         said.append("gets worse within a session")
-    if found.regular[k]:
+    if found.habits.regular[k]:
         said.append("answers follow a pattern of their own, not the items")
-    if found.always_sure[k] and found.calibration is not None:
+    if found.habits.always_sure[k] and found.habits.calibration is not None:
         said.append(
-            f"is always sure, unlike the crowd (confidence {found.calibration.overconfidence[k]:+.0%} over what is right)"
+            f"is always sure, unlike the crowd (confidence {found.habits.calibration.overconfidence[k]:+.0%} over what is right)"
         )
-    if found.drifting[k] and found.calibration is not None:
+    if found.habits.drifting[k] and found.habits.calibration is not None:
         said.append(
-            f"confidence over what is right moved by {found.calibration.drift[k]:+.0%} from earlier to later votes"
+            f"confidence over what is right moved by {found.habits.calibration.drift[k]:+.0%} from earlier to later votes"
         )
-    for name, leaning in found.leanings.items():
+    for name, leaning in found.habits.leanings.items():
         if leaning.unusual[k] and not found.unreliable[k]:
             said.append(f"{SHARES[name]} in {leaning.follows[k]:.0%} of votes, unlike the crowd")
     for group in found.suspicion.groups:

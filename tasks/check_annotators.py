@@ -17,16 +17,11 @@ from tasks.annotator_report import marked, write_pages
 from tasks.annotator_table import ACTIONS, table
 from tasks.params import Annotators
 from tasks.polls import Poll, poll
-from tasks.stats.count_patterns import Statistic, pattern_bootstrap
-from tasks.stats.fleiss import fleiss_kappa
 from tasks.stats.golden_design import golden_items_needed, golden_power, to_retire
 from tasks.stats.intervals import wilson
-from tasks.stats.krippendorff import Alpha, Level, krippendorff_alpha
-from tasks.stats.pairwise_agreement import raw_agreement
 from tasks.stats.suspicion import WAYS, Groups
 
 POWER = 0.9
-RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -137,9 +132,9 @@ def _summary(rows: pl.DataFrame, found: Findings, cast: Poll, settings: Annotato
         "golden_votes": on_golden,
         "golden_advice": _golden_advice(found, cast, settings) if on_golden else None,
         "mean_reliability": float(found.reliability.mean()),
-        "agreement": _agreement(found),
+        "agreement": found.agreements,
         "disagreements": _disagreements(found, cast),
-        "expected_calibration_error": found.calibration.ece if found.calibration else None,
+        "expected_calibration_error": found.habits.calibration.ece if found.habits.calibration else None,
         "calibration": _curve(found),
         "demographics": [],
         "repeated_votes": cast.repeated,
@@ -203,45 +198,13 @@ def _golden_advice(found: Findings, cast: Poll, settings: Annotators) -> dict[st
     }
 
 
-def _agreement(found: Findings) -> dict[str, Any]:
-    b = found.ballots
-    counts = np.stack([b.votes_of_items - b.ones_of_items, b.ones_of_items], axis=1)
-    result: dict[str, Any] = {
-        "pairwise": _bootstrapped(counts, raw_agreement),
-        "fleiss_kappa": _bootstrapped(counts, fleiss_kappa),
-        "krippendorff_alpha": _alpha(b.item, b.choice, "nominal"),
-    }
-    if b.confidence is not None:
-        stated = np.isfinite(b.confidence)
-        item, tenths = b.item[stated], np.round(10 * b.confidence[stated]).astype(np.int32)  # α is the same in any unit
-        sure = np.where(tenths >= np.median(tenths), np.int8(2), np.int8(1))
-        graded = np.where(b.choice[stated] == 1, sure, -sure)  # surely b, rather b, rather a, surely a
-        result["krippendorff_alpha_graded_preference"] = _alpha(item, graded, "ordinal")
-        result["krippendorff_alpha_confidence"] = _alpha(item, tenths, "interval")
-    return result
-
-
-def _alpha(item: np.ndarray, value: np.ndarray, level: Level) -> dict[str, Any]:
-    a: Alpha = krippendorff_alpha(item, value, level, resamples=RESAMPLES)
-    return {"level": level, "value": _number(a.alpha), "low": _number(a.low), "high": _number(a.high), "items": a.units}
-
-
-def _bootstrapped(counts: np.ndarray, statistic: Statistic) -> dict[str, Any]:
-    value, low, high = pattern_bootstrap(counts, statistic, RESAMPLES)
-    return {"value": _number(value), "low": _number(low), "high": _number(high)}
-
-
 def _curve(found: Findings) -> list[dict[str, Any]]:
-    curve = found.calibration.curve if found.calibration else []
+    curve = found.habits.calibration.curve if found.habits.calibration else []
     return [
         {"confidence": stated, "right": right, "votes": n}
         | dict(zip(("low", "high"), wilson(round(right * n), n), strict=True))
         for stated, right, n in curve
     ]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _disagreements(found: Findings, cast: Poll) -> list[dict[str, Any]]:

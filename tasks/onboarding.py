@@ -54,12 +54,12 @@ def onboarding(k: int, found: Findings, cast: Poll, settings: Annotators) -> dic
                    "alpha": settings.golden_level, "beta": BETA, **asdict(test)},
         "parts": _parts(rows, found),
         "leanings": {
-            name: _share(round(found.leanings[name].follows[k] * n), n, _crowd_share(found, name))
-            for name in found.leanings
-            if (n := int(found.leanings[name].known[k]))
+            name: _share(round(found.habits.leanings[name].follows[k] * n), n, _crowd_share(found, name))
+            for name in found.habits.leanings
+            if (n := int(found.habits.leanings[name].known[k]))
         },
         "seconds_per_vote": _speed(k, found),
-        "overconfidence": _number(found.calibration.overconfidence[k]) if found.calibration else None,
+        "overconfidence": _number(found.habits.calibration.overconfidence[k]) if found.habits.calibration else None,
         "flagged": bool(found.flag[k]),
     }  # fmt: skip
     return facts | {"verdict": _verdict(facts)}
@@ -100,15 +100,15 @@ def _parts(rows: np.ndarray, found: Findings) -> list[dict[str, Any]]:
 
 
 def _crowd_share(found: Findings, name: str) -> float | None:
-    leaning = found.leanings[name]
+    leaning = found.habits.leanings[name]
     known = leaning.known.sum()
     return float((leaning.follows * leaning.known).sum() / known) if known else None
 
 
 def _speed(k: int, found: Findings) -> dict[str, Any] | None:
-    if found.timing is None or np.isnan(found.timing.gap[k]):
+    if found.habits.timing is None or np.isnan(found.habits.timing.gap[k]):
         return None
-    return {"median": float(found.timing.gap[k]), "usual": float(np.nanmedian(found.timing.gap))}
+    return {"median": float(found.habits.timing.gap[k]), "usual": float(np.nanmedian(found.habits.timing.gap))}
 
 
 def _share(successes: int, n: int, usual: float | None) -> dict[str, Any]:

@@ -14,17 +14,16 @@ import pyarrow as pa
 from tasks import keys
 from tasks.comparisons import TIE
 from tasks.stats.ballots import UNKNOWN, Ballots, ordered
+from tasks.stats.in_order import ahead
 
 TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f")
-OPTIONAL = (
-    "first",
-    "longer",
-    "formatted",
-    "confirms",
-    "topic",
-    "time",
-    "confidence",
-)  # columns of `Ballots` that votes may lack
+FLAGS = {  # of `Ballots`, and the columns that tell them
+    "first": ("a_first", "a_first"),
+    "longer": ("len_a", "len_b"),
+    "formatted": ("format_a", "format_b"),
+    "confirms": ("confirms_a", "confirms_b"),
+}
+OPTIONAL = (*FLAGS, "topic", "time", "confidence")  # columns of `Ballots` that votes may lack
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,17 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     """
     who, topic = _Names(), _Names(narrow=True)
     parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("item", "choice", "first", "longer", "formatted", "confirms", "time", "confidence")
+        name: [] for name in ("item", "choice", *FLAGS, "time", "confidence", "simulated")
     }
-    undated, ties, simulated = 0, 0, set[str]()
-    for chunk in chunks:
-        votes = chunk.lazy()
+    undated = ties = 0
+    for chunk in ahead(chunks):
         names = set(chunk.columns)
         who.add(chunk["annotator_id"])
         parts["item"].append(keys.of_text(chunk["item_id"].cast(pl.String)))
         topic.add(chunk["topic"] if "topic" in names else pl.repeat(None, chunk.height, dtype=pl.String, eager=True))
         parts["choice"].append(chunk["choice"].cast(pl.Int8).fill_null(UNKNOWN).to_numpy())
-        parts["first"].append(_flags(votes, pl.col("a_first") if "a_first" in names else None, chunk.height))
-        for name, of in (("longer", "len"), ("formatted", "format"), ("confirms", "confirms")):
-            both = {f"{of}_a", f"{of}_b"} <= names
-            parts[name].append(_flags(votes, _more(of) if both else None, chunk.height))
+        for name, flags in _flags(chunk).items():
+            parts[name].append(flags)
         if "undecided" in names:
             ties += int((chunk["undecided"] == TIE).sum())
         seconds, unread = _seconds(chunk["created_at"]) if "created_at" in names else (None, 0)
@@ -77,11 +73,14 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
             if stated is None
             else stated.cast(pl.Float32).fill_null(np.nan).to_numpy()
         )
-        if "simulated" in names:
-            simulated.update(chunk.filter("simulated")["annotator_id"].cast(pl.String).unique().to_list())
+        parts["simulated"].append(
+            chunk["simulated"].fill_null(False).to_numpy() if "simulated" in names else _same(0, np.bool_, chunk.height)
+        )
     columns: dict[str, np.ndarray] = {}
     columns["who"], annotators = who.codes()
     columns["topic"], topics = topic.codes()
+    marked = np.zeros(len(annotators), dtype=bool)
+    marked[columns["who"][np.concatenate(parts.pop("simulated") or [marked])]] = True
     for name in list(parts):
         found = parts.pop(name)
         if name not in OPTIONAL or any(map(_known_somewhere, found)):
@@ -103,7 +102,6 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     ballots = Ballots(
         columns["who"], columns["item"], columns["choice"], known, len(annotators), undecided=chose_neither, **given
     )
-    marked = annotators.is_in(list(simulated)).to_numpy()
     return Poll(ballots, annotators, names_of_golden, topics.to_list(), repeated, contradicted, undated, ties, marked)
 
 
@@ -137,7 +135,14 @@ class _Names:
 
 def _codes(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((names,) keys, ascending; (rows,) int32 place of each row's key among them)."""
-    order = np.argsort(found).astype(np.int32)
+    bits = np.uint64(len(found).bit_length())
+    packed = found >> bits << bits  # with the row in place of the last bits, which nearly never decide
+    packed |= np.arange(len(found), dtype=np.uint64)
+    packed.sort()
+    order = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int32)
+    del packed
+    if (found[order[1:]] < found[order[:-1]]).any():
+        order = np.argsort(found).astype(np.int32)
     found = found[order]
     new = np.append(True, found[1:] != found[:-1])[: len(found)]
     code = np.empty(len(found), dtype=np.int32)
@@ -164,10 +169,15 @@ def _known_somewhere(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).any() if values.dtype.kind == "f" else (values != UNKNOWN).any())
 
 
-def _flags(votes: pl.LazyFrame, expression: pl.Expr | None, rows: int) -> np.ndarray:
-    if expression is None:
-        return _same(UNKNOWN, np.int8, rows)
-    return votes.select(expression.cast(pl.Int8).fill_null(UNKNOWN).alias("flag")).collect()["flag"].to_numpy()
+def _flags(chunk: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Each of FLAGS, (rows,) int8: 1, 0, or −1 where unknown; all of them in one query."""
+    given = {
+        name: pl.col(one) if one == other else _more(one, other)
+        for name, (one, other) in FLAGS.items()
+        if {one, other} <= set(chunk.columns)
+    }
+    told = chunk.select(of.cast(pl.Int8).fill_null(UNKNOWN).alias(name) for name, of in given.items())
+    return {name: told[name].to_numpy() if name in given else _same(UNKNOWN, np.int8, chunk.height) for name in FLAGS}
 
 
 def _same(value: float, kind: type[np.generic], rows: int) -> np.ndarray:
@@ -182,10 +192,9 @@ def _narrow(seconds: np.ndarray) -> np.ndarray:
     return seconds.astype(np.int32) if fit else seconds
 
 
-def _more(of: str) -> pl.Expr:
-    """1 where a has more of it, 0 where b has, null where they are equal or unknown."""
-    a, b = pl.col(f"{of}_a"), pl.col(f"{of}_b")
-    return pl.when(a != b).then(a > b)
+def _more(one: str, other: str) -> pl.Expr:
+    """1 where `one` is more, 0 where `other` is, null where they are equal or unknown."""
+    return pl.when(pl.col(one) != pl.col(other)).then(pl.col(one) > pl.col(other))
 
 
 def _seconds(column: pl.Series) -> tuple[np.ndarray, int]:

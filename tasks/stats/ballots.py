@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 UNKNOWN = -1
-AT_ONCE = 1 << 17  # votes that are counted at once
+AT_ONCE = 1 << 16  # votes that are counted at once
 PEOPLE_AT_ONCE = 1 << 13  # for whom something is worked out at once that is larger than their votes
 
 

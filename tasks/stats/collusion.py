@@ -51,12 +51,10 @@ class Pairs:
     agreed: np.ndarray
 
 
-def find_groups(model: ResponseModel, spread: float, level: float) -> Collusion:
-    """Groups significant at family-wise `level`; `spread`: of honest skills."""
-    ballots = model.ballots
-    n = ballots.n_annotators
+def find_groups(model: ResponseModel, pairs: Pairs, spread: float, level: float) -> Collusion:
+    """Groups significant at family-wise `level`; `pairs`: of `shared_items`; `spread`: of honest skills."""
+    n = model.ballots.n_annotators
     result = Collusion(np.full(n, -1), np.ones(n), np.zeros(n, dtype=int), np.zeros(n, dtype=int))
-    pairs = shared_items(ballots)
     if len(pairs.one) == 0:
         return result
     agree = _agreement(model.clarity, 1 + HIGH_SKILL * spread)
@@ -84,11 +82,11 @@ def shared_items(ballots: Ballots) -> Pairs:
     buckets = 1 << int(np.ceil(np.log2(2 * len(ballots.who) + 2)))
     crowd = np.zeros(buckets, dtype=np.int32)  # a pair's bucket holds at least as many items as the pair shares
     for key, _ in _meetings(ballots):
-        np.add.at(crowd, key % buckets, np.int32(1))
+        np.add.at(crowd, key & (buckets - 1), np.int32(1))
     pairs = Pairs(*(np.zeros(0, dtype=np.int64),) * 4)
     keys, alike = [], []
     for key, agreed in _meetings(ballots):
-        kept = crowd[key % buckets] >= LEAST_SHARED
+        kept = crowd[key & (buckets - 1)] >= LEAST_SHARED
         keys.append(key[kept])
         alike.append(agreed[kept])
         if sum(map(len, keys)) > PENDING:

@@ -66,7 +66,7 @@ def _patterns(unit: np.ndarray, code: np.ndarray, values: int) -> tuple[np.ndarr
     found, times = [np.zeros((0, values), dtype=np.int32)], [np.zeros(0, dtype=np.int64)]
     cuts = np.searchsorted(unit, unit[:: max(1, CELLS // max(1, values))])
     for rows in (slice(a, b) for a, b in pairwise(np.unique(np.append(cuts, len(unit))).tolist())):
-        _, of = np.unique(unit[rows], return_inverse=True)
+        of = np.cumsum(np.diff(unit[rows], prepend=unit[rows.start]) != 0)
         counts = np.bincount(of * values + code[rows], minlength=(int(of[-1]) + 1) * values).reshape(-1, values)
         here, often = count_patterns(counts[counts.sum(axis=1) >= 2])
         found.append(here.astype(np.int32))

@@ -13,7 +13,7 @@ the crowd's (covariate-assisted false-discovery control, Cai and Sun 2009). O(an
 products of matrices for all shapes at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -30,6 +30,21 @@ TYPICAL_TAIL = (16.0,)
 MOST = 50_000  # annotators: twice as many and more are fitted to every so-manieth of each cell, and judged all
 BLOCK = 4096  # annotators that are judged at a time: what is worked out for them stays in the processor's cache
 FAR = 12.0  # a fit that is less likely by as much in log terms has no weight
+# A product of two large sides is cut by the threads of BLAS, and its last bits tell how many there were: so it is cut here
+# first. Sums of PEOPLE and rows of a multiple of WIDE are the same bytes for any threads, and those that they were before.
+FEW, SMALL = 16, 1_000_000  # shapes and terms of a product that is left whole
+PEOPLE, WIDE = 384, 8
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """What is fitted: the first classes are honest ones at `skills`; `tolerated` (classes,) bool; (shapes,) `spread` and
+    `tail` of honest skills."""
+
+    skills: np.ndarray
+    tolerated: np.ndarray
+    spread: np.ndarray
+    tail: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,10 +96,10 @@ def fit_mixture(
     names, cell, sizes = np.unique(cells, return_inverse=True, return_counts=True)
     rows = np.split(np.argsort(cell, kind="stable"), np.cumsum(sizes)[:-1])
     stride = max(1, len(evidence) // MOST)
-    fitted_to = [np.ascontiguousarray(_scaled(evidence[of_cell[::stride]]).T) for of_cell in rows]
+    fitted_to = [_scaled(evidence[of_cell[::stride]]) for of_cell in rows]
     tail, spread = np.array(list(product(tails, SPREADS))).T
     fits = start.fits if start else _start(tolerated, len(skills), len(names), len(tail))
-    fits = _fitted(fits, fitted_to, skills, tolerated, spread, tail)
+    fits = _fitted(fits, fitted_to, _Kinds(skills, tolerated, spread, tail))
     likely = fits.log_likelihood + _log_prior(spread)
     odds = np.where(likely > likely.max() - FAR, np.exp(likely - likely.max()), 0.0)
     odds /= odds.sum()
@@ -117,50 +132,89 @@ def _start(tolerated: np.ndarray, honest: int, cells: int, shapes: int) -> _Fits
     )
 
 
-def _fitted(
-    fits: _Fits,
-    parts: list[np.ndarray],
-    skills: np.ndarray,
-    tolerated: np.ndarray,
-    spread: np.ndarray,
-    tail: np.ndarray,
-) -> _Fits:
-    """EM from `fits` at each (shapes,) spread and tail, all of them a step at a time, until none gains any more; `parts`:
-    (classes, annotators) likelihoods of the annotators of each cell."""
-    sizes = np.array([part.shape[1] for part in parts])
-    n, honest, bad = sizes.sum(), len(skills), ~tolerated
-    fits = replace(fits, log_likelihood=np.full(len(tail), -np.inf))
+def _fitted(fits: _Fits, parts: list[np.ndarray], kinds: _Kinds) -> _Fits:
+    """EM from `fits`, all shapes a step at a time, until none gains any more; `parts`: (annotators, classes) likelihoods of
+    the annotators of each cell."""
+    fits = replace(fits, log_likelihood=np.full(len(kinds.tail), -np.inf))
+    sizes = np.array([len(part) for part in parts])
+    both_ways = [_both_ways(part, len(kinds.tail)) for part in parts]
     for _ in range(STEPS):
-        fine = fits.careless.copy()
-        fine[:, :honest] = (1 - fits.careless.sum(axis=1, keepdims=True)) * skill_weights(
-            skills, fits.centre, spread, tail
-        )
-        share = fits.share[:, :, None]
-        of_cell = share * fits.within[:, None] + (1 - share) * fine[:, None]
-        in_cell, log_likelihood = np.empty_like(of_cell), np.zeros(len(tail))
-        for cell, part in enumerate(parts):
-            likelihood = np.maximum(of_cell[:, cell] @ part, 1e-300)
-            in_cell[:, cell] = of_cell[:, cell] * ((1 / likelihood) @ part.T)
-            log_likelihood += np.log(likelihood).sum(axis=1)
-        total, found = in_cell.sum(axis=1), in_cell[:, :, bad].sum(axis=2)
-        far = (skills - fits.centre[:, None]) / spread[:, None]
-        precise = total[:, :honest] * (tail[:, None] + 1) / (tail[:, None] + far**2)  # t as a scale mixture
-        updated = ((found.sum(axis=1) + PRIOR_SHARE) / (n + 1))[:, None]
-        within = np.where(bad, total + PRIOR_SHARE / max(1, bad.sum()), 0.0)
-        careless = np.where(tolerated, total, 0.0) / np.maximum(total[:, tolerated].sum(axis=1, keepdims=True), 1e-300)
-        careless[:, :honest] = 0.0
-        gained = log_likelihood - fits.log_likelihood
-        fits = _Fits(
-            of_cell,
-            (precise @ skills + SPREAD_STRENGTH) / (precise.sum(axis=1) + SPREAD_STRENGTH),
-            (found + CELL_STRENGTH * updated) / (sizes + CELL_STRENGTH),
-            within / np.maximum(within.sum(axis=1, keepdims=True), 1e-300),
-            careless,
-            log_likelihood,
-        )
-        if (np.abs(gained) < TOLERANCE).all():
+        before, of_cell = fits.log_likelihood, _of_cell(fits, kinds)
+        in_cell, log_likelihood = np.empty_like(of_cell), np.zeros(len(of_cell))
+        for cell, part in enumerate(both_ways):
+            in_cell[:, cell], of_part = _expected(of_cell[:, cell], *part)
+            log_likelihood += of_part
+        fits = replace(fits, of_cell=of_cell, log_likelihood=log_likelihood)
+        fits = _most_likely(fits, in_cell, sizes, kinds)
+        if (np.abs(log_likelihood - before) < TOLERANCE).all():
             break
     return fits
+
+
+def _of_cell(fits: _Fits, kinds: _Kinds) -> np.ndarray:
+    """(shapes, cells, classes) weights of the classes."""
+    fine = fits.careless.copy()
+    fine[:, : len(kinds.skills)] = (1 - fits.careless.sum(axis=1, keepdims=True)) * skill_weights(
+        kinds.skills, fits.centre, kinds.spread, kinds.tail
+    )
+    share = fits.share[:, :, None]
+    weights: np.ndarray = share * fits.within[:, None] + (1 - share) * fine[:, None]
+    return weights
+
+
+def _expected(weights: np.ndarray, by_class: np.ndarray, by_annotator: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((shapes, classes) expected annotators, (shapes,) log-likelihood) of a cell with these `weights` (shapes, classes);
+    likelihoods as `_both_ways` gives them."""
+    people = len(by_annotator)
+    likelihood = (weights @ by_class)[:, :people]
+    np.maximum(likelihood, 1e-300, out=likelihood)
+    inverse, total = 1 / likelihood, np.zeros_like(weights)
+    for some in _sums(by_annotator, len(weights)):
+        total += inverse[:, some] @ by_annotator[some]
+    return weights * total, np.log(likelihood, out=likelihood).sum(axis=1)
+
+
+def _both_ways(likelihood: np.ndarray, shapes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(classes, annotators), wider by nobody where it is cut, and (annotators, classes)."""
+    wide = likelihood.astype(np.float64)  # once, as every product would do it
+    if _is_cut(wide, shapes):
+        return np.ascontiguousarray(np.pad(wide, ((0, -len(wide) % WIDE), (0, 0))).T), wide
+    by_class = np.ascontiguousarray(wide.T)
+    return by_class, by_class.T if likelihood.dtype == wide.dtype else wide
+
+
+def _is_cut(likelihood: np.ndarray, shapes: int) -> bool:
+    return shapes >= FEW and likelihood.size * shapes > SMALL
+
+
+def _sums(likelihood: np.ndarray, shapes: int) -> Iterator[slice]:
+    """People of one sum each: PEOPLE, and what is left above that in halves; all of them where nothing is cut."""
+    first, people = 0, len(likelihood)
+    while first < people:
+        left = people - first
+        size = PEOPLE if left >= 2 * PEOPLE else (left + 1) // 2 if left > PEOPLE else left
+        some = slice(first, first + size) if _is_cut(likelihood, shapes) else slice(0, people)
+        yield some
+        first = some.stop
+
+
+def _most_likely(fits: _Fits, in_cell: np.ndarray, sizes: np.ndarray, kinds: _Kinds) -> _Fits:
+    """`fits` moved to `in_cell` (shapes, cells, classes) expected annotators; `sizes`: (cells,) annotators."""
+    skills, tail, honest, bad = kinds.skills, kinds.tail[:, None], len(kinds.skills), ~kinds.tolerated
+    total, found = in_cell.sum(axis=1), in_cell[:, :, bad].sum(axis=2)
+    far = (skills - fits.centre[:, None]) / kinds.spread[:, None]
+    precise = total[:, :honest] * (tail + 1) / (tail + far**2)  # t as a scale mixture
+    updated = ((found.sum(axis=1) + PRIOR_SHARE) / (sizes.sum() + 1))[:, None]
+    within = np.where(bad, total + PRIOR_SHARE / max(1, bad.sum()), 0.0)
+    careless = np.where(bad, 0.0, total) / np.maximum(total[:, ~bad].sum(axis=1, keepdims=True), 1e-300)
+    careless[:, :honest] = 0.0
+    return replace(
+        fits,
+        centre=(precise @ skills + SPREAD_STRENGTH) / (precise.sum(axis=1) + SPREAD_STRENGTH),
+        share=(found + CELL_STRENGTH * updated) / (sizes + CELL_STRENGTH),
+        within=within / np.maximum(within.sum(axis=1, keepdims=True), 1e-300),
+        careless=careless,
+    )
 
 
 def _averaged(evidence: np.ndarray, cell: np.ndarray, fits: _Fits, odds: np.ndarray) -> np.ndarray:

@@ -200,11 +200,14 @@ class ResponseModel:
         if self.tastes is None:
             return others @ tables[0].T
         of = self.tastes.combination[rows][at]
-        said = np.empty((len(others), len(SKILL)), dtype=np.float32)
-        for k, table in enumerate(tables):
-            mine = np.flatnonzero(of == k)
-            said[mine] = others[mine] @ table.T
-        return said
+        order, first = np.argsort(of, kind="stable"), 0
+        together, said = others.take(order, axis=0), np.empty((len(others), len(SKILL)), dtype=np.float32)
+        for table, votes in zip(tables, np.bincount(of, minlength=len(tables)).tolist(), strict=True):
+            np.matmul(together[first : first + votes], table.T, out=said[first : first + votes])
+            first += votes
+        place = np.empty(len(order), dtype=np.intp)
+        place[order] = np.arange(len(order))
+        return said.take(place, axis=0)
 
     def _by_gold(self, known: np.ndarray) -> np.ndarray:
         wrong_side = (known[:, None] != UNKNOWN) & ((self.clarity > 0) != (known[:, None] == 1))
@@ -237,16 +240,16 @@ class ResponseModel:
 
         def chunk(part: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
             items, rows = part
-            said = log_response[self._cast(rows)]
-            post = log_prior + np.add.reduceat(
-                said + self.emission[self.level[rows]], self.starts[items] - rows.start, axis=0
-            )
+            said = log_response.take(self._cast(rows), axis=0)  # rows sooner than by brackets
+            told = said + self.emission.take(self.level[rows], axis=0)
+            post = log_prior + np.add.reduceat(told, self.starts[items] - rows.start, axis=0)
             if (b.known[items] != UNKNOWN).any():
                 post += self._by_gold(b.known[items])
             post -= post.max(axis=1, keepdims=True)
             at = slice(None) if only is None else np.flatnonzero(only[rows])
             item, who = (b.item[rows] - items.start)[at], b.who[rows][at]
-            others = post[item] - said[at]
+            others = post.take(item, axis=0)
+            others -= said[at]
             np.exp(others, out=others)
             others /= others.sum(axis=1, keepdims=True)
             said_zero = (1 - b.choice[rows])[at].astype(np.float32)
@@ -258,14 +261,12 @@ class ResponseModel:
             if by_skill is not None:
                 by_skill[rows] = cast[:, BY_SKILL]
             np.log(cast, out=cast)
-            each = np.ones(len(cast), np.float32)
-            own = sparse.csr_matrix((each, (who, np.arange(len(cast)))), shape=(b.n_annotators, len(cast))) @ cast
+            own = _summed(cast, who, b.n_annotators)
             np.exp(post, out=post)
             post /= post.sum(axis=1, keepdims=True)
             by_level = None
             if levels is not None and len(levels) > 1:
-                which = (self.level[rows], np.arange(len(cast)))
-                by_level = sparse.csr_matrix((each, which), shape=(len(levels), len(cast))) @ post[item]
+                by_level = _summed(post.take(item, axis=0), self.level[rows], len(levels))
             return own, post.sum(axis=0), by_level
 
         for own, weights, by_level in in_order(chunk, islice(self._chunks(), 0, None, stride)):
@@ -281,6 +282,13 @@ def _responses(clarity: np.ndarray, shift: float = 0.0) -> np.ndarray:
     up = expit(SKILL[:, None] * clarity + shift)
     turned = np.clip((1 - FLIP[:, None]) * up + FLIP[:, None] * (1 - up), SLIP, 1 - SLIP)
     return turned.astype(np.float32)
+
+
+def _summed(values: np.ndarray, code: np.ndarray, n: int) -> np.ndarray:
+    """(n, k) sums of the rows of `values` (votes, k) of each code, (votes,)."""
+    of = (np.ones(len(code), np.float32), code, np.arange(len(code) + 1))
+    summed: np.ndarray = sparse.csc_matrix(of, shape=(n, len(code))) @ values
+    return summed
 
 
 def _residual(choice: np.ndarray, cast: np.ndarray) -> np.ndarray:

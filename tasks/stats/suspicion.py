@@ -10,6 +10,7 @@ posterior, and one false-discovery rate, covers them all:
     knows golden        honest on golden items, unreliable on the rest
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +66,9 @@ class Suspicion:
     mixture: Mixture
 
 
-def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_share: float) -> Suspicion:
-    """`cells`: (annotators,) codes of what is known besides votes, such as impossible speed. Uses up `crowd.by_skill`."""
+def suspect(model: ResponseModel, crowd: Crowd, cells: Callable[[], np.ndarray], minority_share: float) -> Suspicion:
+    """`cells`: gives (annotators,) codes of what is known besides votes, such as impossible speed; it is asked late. Uses up
+    `crowd.by_skill`."""
     b = model.ballots
     by_skill, evidence = crowd.by_skill, crowd.evidence
     weights = crowd.mixture.weights[BY_SKILL] / crowd.mixture.weights[BY_SKILL].sum()
@@ -100,7 +102,7 @@ def suspect(model: ResponseModel, crowd: Crowd, cells: np.ndarray, minority_shar
         columns["knows golden"] = _knows_golden(b, by_skill, weights)
     every = np.column_stack([evidence, *columns.values()])
     tolerated = np.r_[TOLERATED, np.zeros(len(columns), dtype=bool)]
-    mixture = fit_mixture(every, SKILLS, tolerated, cells, TAILS)
+    mixture = fit_mixture(every, SKILLS, tolerated, cells(), TAILS)
     return Suspicion(*_posteriors(mixture), target, stretch, groups, mixture)
 
 

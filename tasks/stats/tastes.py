@@ -44,7 +44,8 @@ def crowd_tastes(signs: np.ndarray, rows: np.ndarray, residual: np.ndarray, weig
     code = np.zeros(len(signs), dtype=np.int8)
     for column in signs.T:
         code = code * 3 + (column + 1)
-    present, combination = np.unique(code, return_inverse=True)
-    first = np.zeros(len(present), dtype=np.int64)
-    first[combination[::-1]] = np.arange(len(signs))[::-1]
-    return Tastes(combination.astype(np.int8), signs[first].astype(np.float64) @ delta)
+    present = np.flatnonzero(np.bincount(code))
+    place = np.zeros(int(present.max(initial=0)) + 1, dtype=np.int8)
+    place[present] = np.arange(len(present))
+    first = [int(np.argmax(code == one)) for one in present]
+    return Tastes(place[code], signs[first].astype(np.float64) @ delta)

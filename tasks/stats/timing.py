@@ -70,13 +70,20 @@ def _of_some(person: np.ndarray, at: np.ndarray, right: np.ndarray, n: int) -> t
 
 
 def _median_by(group: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """(n,) median of the `values` of each group (lower one of two), NaN for an empty group."""
-    order = np.lexsort((values, group))
+    """(n,) median of the float32 `values` of each group (lower one of two), NaN for an empty group."""
+    bits = values.view(np.int32).astype(np.int64)
+    bits ^= (
+        bits >> 31
+    ) & 0x7FFFFFFF  # as numbers are ordered, so are their bits, but negative ones the other way round
+    key = (group.astype(np.int64) << 32) + (bits + (1 << 31))
+    key.sort()
     counts = np.bincount(group, minlength=n)
-    middle = np.cumsum(counts) - counts + np.maximum(counts - 1, 0) // 2
-    out = np.full(n, np.nan)
     filled = counts > 0
-    out[filled] = values[order][middle[filled]]
+    middle = (np.cumsum(counts) - counts + np.maximum(counts - 1, 0) // 2)[filled]
+    found = (key[middle] & 0xFFFFFFFF) - (1 << 31)
+    found ^= (found >> 31) & 0x7FFFFFFF
+    out = np.full(n, np.nan)
+    out[filled] = found.astype(np.int32).view(np.float32)
     return out
 
 

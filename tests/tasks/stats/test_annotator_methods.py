@@ -261,7 +261,7 @@ def test_copying_is_found_and_agreeing_is_not() -> None:
     b = ballots(who, item, choice)
     assert shared_items(b).shared.min() >= 8
     model = ResponseModel(b)
-    found = find_groups(model, model.fit().spread, 0.01)
+    found = find_groups(model, shared_items(b), model.fit().spread, 0.01)
     assert (found.group[:3] == found.group[0]).all()
     assert found.group[0] >= 0
     assert (found.group[3:] == -1).all()
