@@ -1,8 +1,8 @@
 """What the assistants of recursive reward modelling learn from with language models (recursive_reward.py, assistant.py).
 
 The smaller questions are the parts of people's training prompts, the parts of these, and so on, `turns` times; the smallest are level 1.
-The judge chooses between two answers that the helper draws to each. By its text a smaller question teaches, says when to stop, or is held
-out: on the last an assistant is measured. Each begins from SFT and learns the choices of all levels so far. None is kept: the seed makes
+The judge chooses between two answers that the helper draws to each. All smaller questions of a prompt teach, or say when to stop, or are
+held out: on the last an assistant is measured. Each begins from SFT and learns the choices of all levels so far. None is kept: the seed makes
 it again.
 """
 
@@ -19,11 +19,13 @@ from tasks.oversight.assistant import Assistant, Rater, rater, texts_of
 from tasks.oversight.judge_audit import Row, assisted
 from tasks.oversight.protocol import Helper, Judge, Judgements, Question
 from tasks.oversight.recursive_reward import assistants
+from tasks.rlhf.processes import from_first
 from tasks.soft_pairs import SCHEMA, preferred
-from tasks.splits import number, position, split_key
+from tasks.splits import number, position
 from tasks.stage import Stage
 
-HELD_OUT, STOPPING = 0.2, 0.1  # shares of the smaller questions
+HELD_OUT, STOPPING = 0.2, 0.1  # shares of the prompts
+Smaller = dict[str, str]  # {smaller question: the prompt that it came from}
 
 
 @dataclass
@@ -39,12 +41,13 @@ class Lessons:
     judged: list[tuple[list[Question], Judgements]] = field(default_factory=list)
     notes: list[dict[str, int]] = field(default_factory=list)
     figures: list[Row] = field(default_factory=list)
-    _smaller: list[list[str]] = field(default_factory=list)
+    _smaller: list[Smaller] = field(default_factory=list)
     _choices: list[pl.DataFrame] = field(default_factory=list)
     _last: Assistant | None = None
 
     def taught(self, levels: int) -> Assistant:
         """The assistant of the last level. Raises BadInput where the judge's choices are too few for any."""
+        self._smaller = from_first(lambda: smaller(self.helper, self.prompts(), self.stage))
         list(islice(assistants(self.judge, self._asked, self._learned, np.random.default_rng(0)), levels))
         if self._last is None:
             asked, choices = sum(len(q) for q, _ in self.judged), sum(c.height for c in self._choices)
@@ -57,8 +60,7 @@ class Lessons:
 
     def _asked(self, level: int) -> list[Question]:
         """Two answers to each smaller question of a level, where they differ and say something."""
-        self._smaller = self._smaller or smaller(self.helper, self.prompts(), self.stage)
-        texts = self._smaller[level - 1]
+        texts = list(self._smaller[level - 1])
         first, second = (self.helper.composed(texts, [()] * len(texts)) for _ in range(2))
         answered = zip(texts, first, second, strict=True)
         return [Question(text, (a, b), None, level) for text, a, b in answered if a and b and a != b]
@@ -67,7 +69,10 @@ class Lessons:
         """The assistant that learned this level's choices, too; the one before where there are none, or too few."""
         self.judged.append((questions, found))
         asked = pl.DataFrame(
-            [{"id": q.text, "prompt": [{"role": "user", "content": q.text}]} for q in questions],
+            [
+                {"id": self._smaller[level - 1][q.text], "prompt": [{"role": "user", "content": q.text}]}
+                for q in questions
+            ],
             schema={name: SCHEMA[name] for name in ("id", "prompt")},
         )
         self._choices.append(preferred(asked, [q.answers for q in questions], found.log_odds, "assistant"))
@@ -83,22 +88,23 @@ class Lessons:
         return self._last
 
 
-def smaller(helper: Helper, texts: list[str], stage: Stage) -> list[list[str]]:
+def smaller(helper: Helper, prompts: list[str], stage: Stage) -> list[Smaller]:
     """Smaller questions of each level, the smallest first; of a level at most as many as there are to be pairs, drawn."""
-    settings = stage.params.oversight
-    found: list[list[str]] = []
+    settings, roots = stage.params.oversight, {prompt: prompt for prompt in prompts}
+    found: list[Smaller] = []
     for _ in range(settings.turns):
-        parts = {part for parts in helper.parts(texts) for part in parts}
-        texts = sorted(parts, key=lambda part: number(f"{stage.seed}:assistant:{part}"))[: settings.pairs]
-        found.insert(0, texts)
+        parts = {
+            part: roots[text] for text, some in zip(roots, helper.parts(list(roots)), strict=True) for part in some
+        }
+        drawn = sorted(parts, key=lambda part: number(f"{stage.seed}:assistant:{part}"))[: settings.pairs]
+        roots = {part: parts[part] for part in drawn}
+        found.insert(0, roots)
     return found
 
 
 def by_side(choices: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Pairs that are held out, that say when to stop, and that are learned, by the text of their question."""
-    at = pl.Series(
-        [position("assistant:" + split_key(prompt)) for prompt in choices["prompt"].to_list()], dtype=pl.Float64
-    )
+    """Pairs that are held out, that say when to stop, and that are learned; `id`: the prompt that their question came from."""
+    at = pl.Series([position(f"assistant:{prompt}") for prompt in choices["id"]], dtype=pl.Float64)
     stops = HELD_OUT + STOPPING
     sides = {"held_out": at < HELD_OUT, "stopping": (at >= HELD_OUT) & (at < stops), "learned": at >= stops}
     return {name: choices.filter(side) for name, side in sides.items()}
