@@ -67,6 +67,7 @@ def by_protocol(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
     settings = stage.params.oversight
     if settings.pairs == 0:
         return from_first(lambda: _nothing(stage))
+    # in every process, since all train an assistant
     together = gathered(settings, stage.seed, trust_remote_code=stage.params.base.trust_remote_code)
     lessons = Lessons(
         stage,
