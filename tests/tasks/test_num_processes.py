@@ -146,7 +146,7 @@ def test_two_processes_train_the_assistant_of_one(project: Path, tmp_path: Path)
     """It chooses alike, so that the judge, whom the first process asks, reads and says the same."""
     asking = shutil.copytree(project, tmp_path / "asking")
     settings = yaml.safe_load((asking / "params.yaml").read_text(encoding="utf-8"))
-    settings["oversight"] |= ON | {"protocol": "recursive_reward", "pairs": 30}
+    settings["oversight"] |= ON | {"protocol": "recursive_reward", "pairs": 30, "turns": 2}
     (asking / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     finish(start(asking, tmp_path / "one", "reward", 1))
     finish(start(asking, tmp_path / "sharded", "reward", 2, sharding="fsdp2"))
