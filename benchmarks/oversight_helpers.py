@@ -20,8 +20,9 @@ from tasks.oversight.amplification import Amplification
 from tasks.oversight.direct import Direct
 from tasks.oversight.distillation import Teaching, distilled
 from tasks.oversight.protocol import Judge, Oversight, Participants, Question
-from tasks.oversight.recursive_reward import RecursiveReward, assistants
+from tasks.oversight.recursive_reward import RecursiveReward
 from tasks.oversight.small_model import SIZES, SmallModel, examples
+from tasks.oversight.tree_assistants import tree_assistants
 from tasks.oversight.tree_helper import TreeHelper
 from tasks.oversight.tree_judge import TreeJudge
 from tasks.oversight.trees import Kind
@@ -46,8 +47,8 @@ def shared(n: int, share: float) -> int:
 
 
 def accuracy(protocol: Oversight, asked: list[Question], judge: Judge, helper: TreeHelper | None = None) -> float:
-    """Of the judge; none of these protocols draws anything."""
-    found = protocol(asked, Participants(judge, helper=helper), np.random.default_rng(0))
+    """Of the judge; none of these protocols draws anything. `helper`: an assistant, where the protocol is one with assistants."""
+    found = protocol(asked, Participants(judge, helper=helper, assistant=helper), np.random.default_rng(0))
     return float(found.right(asked).mean())
 
 
@@ -85,9 +86,9 @@ def learned(kind: Kind, asked_of: Asked, seed: int, share: float) -> Figures:
     often = examples(kind, SHARES[kind.name], teaching.questions // len(SHARES[kind.name]), draw)
     trials["labels of depth"] = (Direct(), TreeJudge(_taught_on(overseer, often + deep, teaching, seed)), None)
     untrained = SmallModel(kind, SIZES["large"], seed + 1000)
-    for k, model in enumerate(islice(assistants(judge, untrained, teaching, draw), ROUNDS + 1), 1):
+    for k, model in enumerate(islice(tree_assistants(judge, untrained, teaching, draw), ROUNDS + 1), 1):
         trials[f"reward/level {k} alone"] = (Direct(), TreeJudge(model), None)
-        trials[f"reward/level {k} helps"] = (RecursiveReward(model), judge, None)
+        trials[f"reward/level {k} helps"] = (RecursiveReward(), judge, TreeHelper(model))
     found: Figures = {}
     for depth in LEARNED_DEPTHS:
         asked = asked_of(depth)

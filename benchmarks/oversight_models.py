@@ -2,9 +2,9 @@
 [--judge '{url: …, model: …}' --expert '{url: …, model: …}'] [--questions 100 --turns 2 --max-new-tokens 64 --seed 7]; one JSON line.
 
 Questions are those on which the stage `reward` measures a judge (tasks/oversight/problems.py): held-out word problems of GSM8K, whose wrong
-answers are SIMULATED, and BIG-bench's logical deductions. Every protocol judges the same ones, drawn by the seed from those that fit into
-`oversight.max_tokens` with all that any protocol lets be said. Who judges and who speaks is the model in the folder, or models behind
-OpenAI-compatible endpoints.
+answers are SIMULATED, and BIG-bench's logical deductions. Every protocol but recursive_reward, which needs prompts to learn from, judges
+the same ones, drawn by the seed from those that fit into `oversight.max_tokens` with all that any protocol lets be said. Who judges and
+who speaks is the model in the folder, or models behind OpenAI-compatible endpoints.
 
 A figure is the share of right answers taken, half of one where the judge could not tell, of both files and of each, with Wilson's interval
 over the questions; `…_minus_direct` is a difference on the same questions, with a bootstrap interval. One draw of questions and of what is

@@ -181,19 +181,11 @@ class Oversight(ModelPairs):
     turns: Count
     order: Literal["simultaneous", "in turns"] = "simultaneous"
     quotes: Annotated[int, Field(ge=0)] = 0
+    candidates: Annotated[int, Field(ge=2)] = 4
     problems: Annotated[str, Field(min_length=1)]
     deductions: Annotated[str, Field(min_length=1)]
     judge: Endpoint | None
     expert: Endpoint | None
-
-    @model_validator(mode="after")
-    def _of_language_models(self) -> "Oversight":
-        if self.protocol == "recursive_reward":
-            raise ValueError(
-                "protocol: recursive_reward trains an assistant from each level's judgements, which is there for trees alone "
-                "(docs/oversight.md); choose another"
-            )
-        return self
 
 
 class Process(Training):

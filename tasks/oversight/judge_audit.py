@@ -45,6 +45,13 @@ def reading(found: Sequence[Preferences], seed: int) -> list[Row]:
     ]
 
 
+def assisted(level: int, learned: int, agree: np.ndarray) -> list[Row]:
+    """Of the assistant of a level: how many of the judge's choices it learned, and whether it chooses as he did where it did not learn
+    it, `agree` (n,), .5 where it cannot tell."""
+    taught: Row = {"name": f"oversight/assistant_learned/level_{level}", "value": float(learned), "n": learned}
+    return [taught | dict.fromkeys(("low", "high", "slice")), _share(f"assistant_agreement/level_{level}", agree)]
+
+
 def sentence(protocol: str, rows: Sequence[Row]) -> str:
     """What a person has to know before trusting the judge."""
     figures = {row["name"]: row for row in rows}
@@ -56,6 +63,12 @@ def sentence(protocol: str, rows: Sequence[Row]) -> str:
     if low <= 0.5:
         worse = "worse than guessing" if high < 0.5 else "not told apart from guessing"
         said += f" That is {worse}: nothing shows that its preferences are right."
+    if levels := [row for name, row in figures.items() if "/assistant_agreement/" in name]:
+        learned = [row["n"] for name, row in figures.items() if "/assistant_learned/" in name]
+        said += (
+            f" Its assistant learned {learned[-1]} of the judge's choices, and chose as he did on {_said(levels[-1])} "
+        )
+        said += f"of {levels[-1]['n']} others."
     return said
 
 

@@ -6,7 +6,8 @@ pairs name by its SHA-256.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from tasks.choice_models import asked_model
 from tasks.oversight.direct import Direct
 from tasks.oversight.judge_audit import DIRECT, Row, accuracy, reading, sentence
 from tasks.oversight.language_models import ModelExpert, ModelHelper, ModelJudge, room
+from tasks.oversight.lessons import Lessons
 from tasks.oversight.problems import Sources, known_questions
-from tasks.oversight.protocol import Case, Judgements, Participants, Question, Statement, configured
+from tasks.oversight.protocol import Case, Judgements, Participants, Question, Statement, configured, helper_of
 from tasks.oversight.protocol import Oversight as Protocol
 from tasks.oversight.writers import Writer, writer
 from tasks.rlhf.encoding import Messages
@@ -36,7 +38,7 @@ from tasks.training_params import Oversight
 
 PAIRS = paths.OVERSIGHT_PAIRS
 TRANSCRIPTS = paths.report("reward") / "oversight_transcripts.jsonl"
-SOURCE = "oversight"
+SOURCE, ASSISTANT = "oversight", "assistant"
 SCHEMA: dict[str, Any] = SOFT | {"protocol": pl.String, "transcript_sha256": pl.String}
 
 
@@ -61,23 +63,38 @@ class Room:
 
 def by_protocol(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
     """The pairs that a judge prefers by the protocol, none where `oversight.pairs` is 0; rows of `metrics.json` on that judge;
-    and what the lineage says of the pairs. The first process writes them to `PAIRS`."""
-    return from_first(lambda: _made(stage))
-
-
-def _made(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
+    and what the lineage says of the pairs. The first process writes them to `PAIRS`; all train an assistant, if there is one."""
     settings = stage.params.oversight
     if settings.pairs == 0:
-        nothing = pl.DataFrame(schema=SCHEMA)
-        write_table(nothing, PAIRS)  # DVC keeps no output that is not there
-        stage.output_table(PAIRS)
-        return nothing, [], {}
+        return from_first(lambda: _nothing(stage))
+    # in every process, since all train an assistant
     together = gathered(settings, stage.seed, trust_remote_code=stage.params.base.trust_remote_code)
+    lessons = Lessons(
+        stage,
+        together.tokenizer,
+        together.judge,
+        helper_of(together.people, settings.protocol),
+        partial(_texts, stage, together),
+    )
+    if levels := configured(settings.protocol).levels(settings):
+        together = replace(together, people=replace(together.people, assistant=lessons.taught(levels)))
+    return from_first(lambda: _made(stage, together, lessons))
+
+
+def _nothing(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
+    nothing = pl.DataFrame(schema=SCHEMA)
+    write_table(nothing, PAIRS)  # DVC keeps no output that is not there
+    stage.output_table(PAIRS)
+    return nothing, [], {}
+
+
+def _made(stage: Stage, together: Room, lessons: Lessons) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
+    settings = stage.params.oversight
     sources, too_long = known_questions(settings, stage.seed, lambda question: together.left(question) >= 0)
     figures, lines = _audited(stage, together, sources)
     table, aside, more = _preferred(stage, together)
-    figures += reading(together.judge.found, stage.seed)
-    write_atomic(TRANSCRIPTS, b"".join(line + b"\n" for line in (*lines, *more)))
+    figures += lessons.figures + reading(together.judge.found, stage.seed)
+    write_atomic(TRANSCRIPTS, b"".join(line + b"\n" for line in (*_taught(settings, lessons), *lines, *more)))
     stage.notes["oversight"] = {
         "protocol": settings.protocol,
         "turns": settings.turns,
@@ -93,6 +110,8 @@ def _made(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
         "written": together.writer.counts,
         "transcripts_sha256": sha256_path(TRANSCRIPTS),
     }
+    if lessons.notes:
+        stage.notes["oversight"]["assistant"] = {"candidates": settings.candidates, "levels": lessons.notes}
     for file in (settings.problems, settings.deductions):
         stage.input_table(Path(file), "oversight")
     write_table(table, PAIRS)
@@ -128,7 +147,7 @@ def _audited(stage: Stage, together: Room, sources: Sources) -> tuple[list[Row],
 def _preferred(stage: Stage, together: Room) -> tuple[pl.DataFrame, dict[str, int], list[bytes]]:
     """(table of `SCHEMA`, how many pairs were set aside and why, lines of transcripts)."""
     settings = stage.params.oversight
-    drawn = _prompts(stage, together)
+    drawn = _prompts(stage, together, SOURCE)
     rows, answers = answered_twice(stage, settings, together.tokenizer, drawn)
     rows = rows.with_columns(id=f"{SOURCE}-" + pl.col("id"))
     questions = [_question(p, *pair) for p, pair in zip(rows["prompt"].to_list(), answers, strict=True)]
@@ -146,13 +165,25 @@ def _preferred(stage: Stage, together: Room) -> tuple[pl.DataFrame, dict[str, in
     return table, aside, lines
 
 
-def _prompts(stage: Stage, together: Room) -> pl.DataFrame:
+def _texts(stage: Stage, together: Room) -> list[str]:
+    """Prompts that assistants learn from parts of, drawn apart from those of the pairs."""
+    return [_question(prompt, "", "").text for prompt in _prompts(stage, together, ASSISTANT)["prompt"].to_list()]
+
+
+def _taught(settings: Oversight, lessons: Lessons) -> list[bytes]:
+    """Lines of transcripts of what assistants learned from."""
+    lines = []
+    for level, (questions, found) in enumerate(lessons.judged, 1):
+        names = [f"{ASSISTANT}-{level}-{k}" for k in range(len(questions))]
+        lines += _lines(names, settings.protocol, questions, numbers(found))
+    return lines
+
+
+def _prompts(stage: Stage, together: Room, salt: str) -> pl.DataFrame:
     settings = stage.params.oversight
     answers = 2 * settings.max_new_tokens
     try:
-        return drawn_prompts(
-            stage, settings, SOURCE, lambda prompt: together.left(_question(prompt, "", "")) >= answers
-        )
+        return drawn_prompts(stage, settings, salt, lambda prompt: together.left(_question(prompt, "", "")) >= answers)
     except NoneFits:
         raise BadInput(
             f"oversight.max_tokens: {settings.max_tokens} leave no room for any prompt beside two answers and what is said "

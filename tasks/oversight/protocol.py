@@ -86,6 +86,7 @@ class Participants:
     judge: Judge
     expert: Expert | None = None
     helper: Helper | None = None
+    assistant: Helper | None = None  # one that learned from the judge's choices; None: nobody did yet
 
 
 def expert_of(people: Participants, protocol: str) -> Expert:
@@ -134,10 +135,12 @@ class Oversight(Protocol):
 @dataclass(frozen=True)
 class Configured:
     """A protocol as the section `oversight` of params.yaml asks for it. `made`: the protocol; `heard`: the side of every statement
-    that its judge reads of a question at most, where an expert makes one a turn (`Statement.side`)."""
+    that its judge reads of a question at most, where an expert makes one a turn (`Statement.side`); `levels`: how often an assistant
+    learns from the judge's choices before the protocol judges anything (recursive_reward.py)."""
 
     made: Callable[[Settings], Oversight]
     heard: Callable[[Settings], Sequence[int | None]]
+    levels: Callable[[Settings], int] = lambda _: 0
 
 
 def configured(name: str) -> Configured:

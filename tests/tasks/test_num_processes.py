@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from governance.digest import sha256_path
 from tests.processes import stage_of
+from tests.tasks.test_oversight_stage import ON, TRANSCRIPTS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +140,18 @@ def test_two_processes_equal_one(stage: str, project: Path, by_one: Callable[[st
                 assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
     record = json.loads((folders[1] / "data/reports" / stage / "record.json").read_text())
     assert record["mlflow_run_id"] and record["outputs"]
+
+
+def test_two_processes_train_the_assistant_of_one(project: Path, tmp_path: Path) -> None:
+    """It chooses alike, so that the judge, whom the first process asks, reads and says the same."""
+    asking = shutil.copytree(project, tmp_path / "asking")
+    settings = yaml.safe_load((asking / "params.yaml").read_text(encoding="utf-8"))
+    settings["oversight"] |= ON | {"protocol": "recursive_reward", "pairs": 30, "turns": 2}
+    (asking / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    finish(start(asking, tmp_path / "one", "reward", 1))
+    finish(start(asking, tmp_path / "sharded", "reward", 2, sharding="fsdp2"))
+    one, two = ((tmp_path / name / TRANSCRIPTS).read_bytes() for name in ("one", "sharded"))
+    assert b'"id":"assistant-2-' in one and one == two
 
 
 def two_machines() -> list[dict[str, str]]:

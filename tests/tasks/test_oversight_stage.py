@@ -131,6 +131,43 @@ def test_a_debate_in_turns_of_which_the_judge_reads_quotes_alone(trained_project
     assert sum("It is so" in text for text in argued) == len(debated) == len(argued) / 2
 
 
+def test_an_assistant_learns_from_the_judge_before_it_helps_him(trained_project: Path, tmp_path: Path) -> None:
+    """Level by level, on other questions than those that it is measured on; the judge reads its statements from level 2 on."""
+    with oversight_server() as server:
+        judge = {"url": server.url, "model": "judge"}
+        settings = {
+            "protocol": "recursive_reward",
+            "pairs": 30,
+            "audit": 6,
+            "turns": 2,
+            "max_new_tokens": 24,
+            "judge": judge,
+        }
+        folder, record = made(trained_project, tmp_path, **settings)
+        judged = server.asked("judge")
+    note = record["notes"]["oversight"]
+    rows = {r["name"]: r for r in json.loads((folder / "data/reports/reward/metrics.json").read_text())["metrics"]}
+    assert note["assistant"]["candidates"] == 4 and [n["level"] for n in note["assistant"]["levels"]] == [1, 2]
+    for level in note["assistant"]["levels"]:
+        assert rows[f"oversight/assistant_learned/level_{level['level']}"]["value"] == level["learned"] > 0
+        agreed = rows[f"oversight/assistant_agreement/level_{level['level']}"]
+        assert agreed["n"] == level["held_out"] > 0 and agreed["low"] < agreed["value"] + 1e-9 <= agreed["high"] + 1e-9
+        assert record["metrics"][agreed["name"]] == agreed["value"]
+    assert f"Its assistant learned {note['assistant']['levels'][1]['learned']} of the judge's choices" in note["said"]
+    lines = [json.loads(line) for line in (folder / TRANSCRIPTS).read_bytes().splitlines()]
+    by = {
+        start: [r for r in lines if r["id"].startswith(start)]
+        for start in ("assistant-1", "assistant-2", "audit-recursive", "oversight")
+    }
+    assert not any(r["transcript"] for r in by["assistant-1"]) and all(by.values())
+    assert all(s["side"] is None for r in lines for s in r["transcript"])
+    assert all(any(r["transcript"] for r in by[start]) for start in list(by)[1:])
+    assert any("A model answered smaller questions" in text for text in judged)
+    people = pl.read_parquet(folder / "data/processed/reward_train.parquet")
+    assert pl.read_parquet(folder / PAIRS).height == note["pairs"] > 0
+    assert set(pl.read_parquet(folder / PAIRS)["id"]) <= {f"oversight-{name}" for name in people["id"]}
+
+
 def test_nothing_is_left_where_it_is_off(trained_project: Path) -> None:
     assert pl.read_parquet(trained_project / PAIRS).height == 0
     assert not (trained_project / TRANSCRIPTS).exists()

@@ -45,10 +45,7 @@ def test_shipped_file_is_valid() -> None:
         ({"sft": {"epochs": "many"}}, "sft.epochs is wrong"),
         ({"ppo": {"step_rewards": 0.5}}, "trained where process.solutions is above 0"),
         ({"oversight": {"protocol": "vote"}}, "oversight.protocol is wrong"),
-        (
-            {"oversight": {"protocol": "recursive_reward"}},
-            "recursive_reward trains an assistant .* is there for trees alone",
-        ),
+        ({"oversight": {"candidates": 1}}, "oversight.candidates is wrong"),
         ({"oversight": {"turns": 0}}, "oversight.turns is wrong"),
         ({"oversight": {"order": "at once"}}, "oversight.order"),
         ({"process": {"level": "word"}}, "process.level is wrong"),

@@ -8,8 +8,10 @@ import numpy as np
 from tasks.oversight.direct import Direct
 from tasks.oversight.distillation import Teaching
 from tasks.oversight.protocol import Participants
-from tasks.oversight.recursive_reward import RecursiveReward, assistants
+from tasks.oversight.recursive_reward import RecursiveReward
 from tasks.oversight.small_model import Size, SmallModel
+from tasks.oversight.tree_assistants import tree_assistants
+from tasks.oversight.tree_helper import TreeHelper
 from tasks.oversight.tree_judge import TreeJudge
 from tasks.oversight.trees import ARITHMETIC, LOGIC, questions
 from tests.tasks.oversight.conftest import ExactReader
@@ -20,14 +22,14 @@ TEACHING = Teaching(400, 120, batch=32, learning_rate=1e-2)
 def test_what_a_judge_of_one_step_taught_lets_him_judge_two() -> None:
     judge = TreeJudge(ExactReader(LOGIC, 1))
     untrained = SmallModel(LOGIC, Size(16, 1), seed=1)
-    first = next(assistants(judge, untrained, TEACHING, np.random.default_rng(0)))
+    first = next(tree_assistants(judge, untrained, TEACHING, np.random.default_rng(0)))
     asked = questions(LOGIC, 2, 100, np.random.default_rng(1))
     found = {
-        name: protocol(asked, Participants(judge), np.random.default_rng(0)).right(asked).mean()
-        for name, protocol in (
-            ("alone", Direct()),
-            ("level 1", RecursiveReward(None)),
-            ("level 2", RecursiveReward(first)),
+        name: protocol(asked, Participants(judge, assistant=assistant), np.random.default_rng(0)).right(asked).mean()
+        for name, protocol, assistant in (
+            ("alone", Direct(), None),
+            ("level 1", RecursiveReward(), None),
+            ("level 2", RecursiveReward(), TreeHelper(first)),
         )
     }
     assert found["alone"] == found["level 1"] == 0.5
@@ -45,7 +47,7 @@ def test_a_judge_who_cannot_tell_teaches_nothing_wrong_and_his_errors_are_learne
             return -TreeJudge(ExactReader(LOGIC, 1)).log_odds(cases)
 
     untrained = SmallModel(LOGIC, Size(16, 1), seed=1)
-    misled = next(assistants(Contrary(), untrained, TEACHING, np.random.default_rng(0)))
+    misled = next(tree_assistants(Contrary(), untrained, TEACHING, np.random.default_rng(0)))
     assert misled.log_probabilities(["(1&1)", "(1^1)", "(0|1)"]).argmax(axis=1).tolist() == [0, 1, 0]
 
 
