@@ -6,7 +6,7 @@ held out: on the last an assistant is measured. Each begins from SFT and learns 
 it again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -21,10 +21,11 @@ from tasks.oversight.protocol import Helper, Judge, Judgements, Question
 from tasks.oversight.recursive_reward import assistants
 from tasks.rlhf.processes import from_first
 from tasks.soft_pairs import SCHEMA, preferred
-from tasks.splits import number, position
+from tasks.splits import number
 from tasks.stage import Stage
 
-HELD_OUT, STOPPING = 0.2, 0.1  # shares of the prompts
+SIDES = ("held_out", "stopping", "learned")
+HELD_OUT, STOPPING = 0.2, 0.1  # shares of the prompts; the rest is learned
 Smaller = dict[str, str]  # {smaller question: the prompt that it came from}
 
 
@@ -42,12 +43,14 @@ class Lessons:
     notes: list[dict[str, int]] = field(default_factory=list)
     figures: list[Row] = field(default_factory=list)
     _smaller: list[Smaller] = field(default_factory=list)
+    _sides: dict[str, str] = field(default_factory=dict)
     _choices: list[pl.DataFrame] = field(default_factory=list)
     _last: Assistant | None = None
 
     def taught(self, levels: int) -> Assistant:
         """The assistant of the last level. Raises BadInput where the judge's choices are too few for any."""
         self._smaller = from_first(lambda: smaller(self.helper, self.prompts(), self.stage))
+        self._sides = sides_of(prompt for level in self._smaller for prompt in level.values())
         list(islice(assistants(self.judge, self._asked, self._learned, np.random.default_rng(0)), levels))
         if self._last is None:
             asked, choices = sum(len(q) for q, _ in self.judged), sum(c.height for c in self._choices)
@@ -76,7 +79,10 @@ class Lessons:
             schema={name: SCHEMA[name] for name in ("id", "prompt")},
         )
         self._choices.append(preferred(asked, [q.answers for q in questions], found.log_odds, "assistant"))
-        sides = by_side(pl.concat(self._choices))
+        every = pl.concat(self._choices).with_columns(
+            side=pl.col("id").replace_strict(self._sides, return_dtype=pl.String)
+        )
+        sides = {name: every.filter(side=name) for name in SIDES}
         if self._choices[-1].height and all(side.height for side in sides.values()):
             rate = rater(self.stage, self.tokenizer, sides["learned"], sides["stopping"], level)
             self._last = Assistant(self.helper, rate, self.stage.params.oversight.candidates)
@@ -102,12 +108,12 @@ def smaller(helper: Helper, prompts: list[str], stage: Stage) -> list[Smaller]:
     return found
 
 
-def by_side(choices: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Pairs that are held out, that say when to stop, and that are learned; `id`: the prompt that their question came from."""
-    at = pl.Series([position(f"assistant:{prompt}") for prompt in choices["id"]], dtype=pl.Float64)
-    stops = HELD_OUT + STOPPING
-    sides = {"held_out": at < HELD_OUT, "stopping": (at >= HELD_OUT) & (at < stops), "learned": at >= stops}
-    return {name: choices.filter(side) for name, side in sides.items()}
+def sides_of(prompts: Iterable[str]) -> dict[str, str]:
+    """Whether the smaller questions of each prompt are held out, say when to stop, or are learned, drawn by its text: in these shares,
+    but of one prompt at least."""
+    drawn = sorted(set(prompts), key=lambda prompt: number(f"assistant:{prompt}"))
+    first, second = (max(1, round(share * len(drawn))) for share in (HELD_OUT, STOPPING))
+    return {p: SIDES[(k >= first) + (k >= first + second)] for k, p in enumerate(drawn)}
 
 
 def agreement(rate: Rater, choices: pl.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What models prefer in the pipeline, by principles and by a debate: in the pairs, on the cards and in the evidence."""
+"""What models prefer in the pipeline, by principles and by an oversight protocol: in the pairs, on the cards and in the evidence."""
 
 import json
 import zipfile
@@ -16,14 +16,14 @@ LIST = "data/raw/mine/principles.yaml"
 ENTRY = "- {{id: {0}, text: {1}, source: own, reason: it is tested, approved_by: {2}}}\n"
 SIZES = {"revisions": 6, "pairs": 24, "audit": 12, "max_tokens": 400, "max_new_tokens": 8}
 ON = [part for name, n in SIZES.items() for part in ("--set", f"principles.{name}={n}")]
-DEBATE = (
-    "oversight.pairs=8",
+JUDGED = (
+    "oversight.pairs=24",
     "oversight.audit=4",
     "oversight.turns=1",
     "oversight.max_tokens=900",
     "oversight.max_new_tokens=8",
 )
-DEBATED = [part for setting in DEBATE for part in ("--set", setting)]
+BY_PROTOCOL = [part for setting in JUDGED for part in ("--set", setting)]
 DPO = ("--set", "method=dpo", "--set", "dpo.watch_steps=100")
 
 
@@ -38,8 +38,10 @@ def guided(first: dict[str, Any], project: Project, tmp_path: Path) -> Project:
     return copy
 
 
-def test_from_the_file_to_pairs_cards_and_evidence(guided: Project) -> None:
-    folder, given = guided.folder, (*ON, *DPO, *DEBATED, "--until", "ppo", "--set", f"principles.file={LIST}")
+@pytest.mark.parametrize("protocol", ["debate", "recursive_reward"])
+def test_from_the_file_to_pairs_cards_and_evidence(protocol: str, guided: Project) -> None:
+    folder, chosen = guided.folder, ("--set", f"oversight.protocol={protocol}", "--set", f"principles.file={LIST}")
+    given = (*ON, *DPO, *BY_PROTOCOL, *chosen, "--until", "ppo")
     refused = guided.attestrl("run", *given)
     assert refused.returncode == 2
     assert f"{LIST}: principles: entry polite: field approved_by: names nobody" in refused.stderr
@@ -55,9 +57,9 @@ def test_from_the_file_to_pairs_cards_and_evidence(guided: Project) -> None:
     assert lineage["principle_pairs_sha256"] == sha256_path(pairs)
     assert {"principles/agreement", "principles/contradictions"} <= record["metrics"].keys()
 
-    debated = folder / "data/interim/oversight_pairs.parquet"
-    assert lineage["oversight_pairs_sha256"] == sha256_path(debated) and pl.read_parquet(debated).height > 0
-    assert record["metrics"]["oversight/judge_accuracy/debate"]["n"] == 8
+    by_protocol = folder / "data/interim/oversight_pairs.parquet"
+    assert lineage["oversight_pairs_sha256"] == sha256_path(by_protocol) and pl.read_parquet(by_protocol).height > 0
+    assert record["metrics"][f"oversight/judge_accuracy/{protocol}"]["n"] == 8
 
     bundle = folder / "evidence.zip"
     done = guided.attestrl("evidence", "export", record["run_id"], "--out", str(bundle))
@@ -77,8 +79,11 @@ def test_from_the_file_to_pairs_cards_and_evidence(guided: Project) -> None:
     assert listed["audit"]["pairs"] == 12 and len(listed["audit"]["oppositions"]) == 1
 
     assert (
-        judged["said"] in card and judged["protocol"] == "debate" and judged["pairs"] == pl.read_parquet(debated).height
+        judged["said"] in card
+        and judged["protocol"] == protocol
+        and judged["pairs"] == pl.read_parquet(by_protocol).height
     )
+    assert ("assistant" in judged) == ("Its assistant learned" in card) == (protocol == "recursive_reward")
     assert "No person compared these answers" in json.dumps(sheet)
     assert any("oversight_pairs" in ref for ref in needs["model:data/models/reward"])
     assert any("oversight_pairs" in ref for ref in needs["model:data/models/policy"])

@@ -2,19 +2,19 @@
 
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from governance.errors import BadInput
 from tasks import params
 from tasks.oversight.assistant import Assistant
-from tasks.oversight.lessons import Lessons, by_side
+from tasks.oversight.lessons import SIDES, Lessons, sides_of
 from tasks.oversight.protocol import Case, Participants, Question
 from tasks.oversight.recursive_reward import RecursiveReward
 from tasks.rlhf.models import load_tokenizer
@@ -127,14 +127,22 @@ def test_it_learns_what_the_judge_prefers_level_by_level_and_the_same_from_the_s
     assert assistant.rate(words, words).tobytes() == again.rate(words, words).tobytes()
 
 
-def test_what_it_is_measured_on_teaches_nothing() -> None:
+def test_what_it_is_measured_on_teaches_nothing(stage: Any) -> None:
     """Not by another smaller question of the same prompt either."""
-    sides = by_side(pl.DataFrame({"id": [f"{k}?" for k in range(200)] * 3, "n": range(600)}))
-    prompts = {name: set(side["id"]) for name, side in sides.items()}
-    assert sum(map(len, prompts.values())) == 200 == len(set().union(*prompts.values()))
-    shares = {name: len(found) / 200 for name, found in prompts.items()}
-    assert shares == pytest.approx({"held_out": 0.2, "stopping": 0.1, "learned": 0.7}, abs=0.08)
-    assert sum(side.height for side in sides.values()) == 600
+    taught, root = lessons(stage, Judge()), " ".join
+    taught.taught(2)
+    sides = sides_of(root(q.text.split()[:2]) for questions, _ in taught.judged for q in questions)
+    counts = Counter(sides[root(q.text.split()[:2])] for questions, _ in taught.judged for q in questions)
+    choices = sum(int((found.log_odds != 0).sum()) for _, found in taught.judged)
+    last = taught.notes[-1]
+    assert sum(last[side] for side in SIDES) == choices
+    assert all(0.6 * counts[side] < last[side] <= counts[side] for side in SIDES)
+
+
+@pytest.mark.parametrize(("n", "found"), [(3, (1, 1, 1)), (23, (5, 2, 16)), (200, (40, 20, 140))])
+def test_few_prompts_are_enough_for_every_side(n: int, found: tuple[int, int, int]) -> None:
+    sides = sides_of([f"{k}?" for k in range(n)] * 2)
+    assert tuple(list(sides.values()).count(side) for side in SIDES) == found and len(sides) == n
 
 
 @pytest.mark.parametrize(("answers", "parts", "asked"), [(False, 3, r"1\d\d"), (True, 0, "0")])
