@@ -106,6 +106,7 @@ def run_check_annotators(
     if left_out:
         report.summary["left_out"] = left_out
         report.summary["summary"] += f" {left_out} rows were left out: their label is not a choice between two."
+    del found, cast  # pages take memory, too
     write_pages(report.table, report.summary, out, named=False)
     return report.summary
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tasks import keys
 from tasks.comparisons import TIE
-from tasks.stats.ballots import UNKNOWN, Ballots, ordered
+from tasks.stats.ballots import UNKNOWN, Ballots, ordered, sort
 from tasks.stats.in_order import ahead
 
 TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f")
@@ -138,16 +138,17 @@ def _codes(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bits = np.uint64(len(found).bit_length())
     packed = found >> bits << bits  # with the row in place of the last bits, which nearly never decide
     packed |= np.arange(len(found), dtype=np.uint64)
-    packed.sort()
+    sort(packed)
     order = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int32)
     del packed
-    if (found[order[1:]] < found[order[:-1]]).any():
+    ascending = found[order]
+    if (ascending[1:] < ascending[:-1]).any():
         order = np.argsort(found).astype(np.int32)
-    found = found[order]
-    new = np.append(True, found[1:] != found[:-1])[: len(found)]
+        ascending = found[order]
+    new = np.append(True, ascending[1:] != ascending[:-1])[: len(found)]
     code = np.empty(len(found), dtype=np.int32)
     code[order] = np.cumsum(new, dtype=np.int32) - 1
-    return found[new], code
+    return ascending[new], code
 
 
 def _order(columns: dict[str, np.ndarray], n_items: int, n_annotators: int) -> tuple[np.ndarray, int, int]:

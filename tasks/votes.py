@@ -6,6 +6,7 @@ the prompt asserts.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from governance.errors import BadInput
 from tasks.comparisons import CANNOT_SAY, KINDS, TIE, reduced
 from tasks.progress import Advance, nobody
 from tasks.reading import Row, kind, number, parquet_batches, read_rows, text
+from tasks.stats.in_order import ahead
 from tasks.tables import CHUNK, Schema, frame_of
 
 VOTES: Schema = {
@@ -105,7 +107,7 @@ def _row_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, 
 def _parquet_batches(source: str, advance: Advance) -> Iterator[tuple[pl.DataFrame, int]]:
     """Batches with the right column types are taken as they are, others row by row."""
     done = 0
-    for batch in parquet_batches(Path(source), advance, BATCH):
+    for batch in ahead(parquet_batches(Path(source), advance, BATCH)):
         whole = _at_once(pl.DataFrame(pl.from_arrow(batch)))
         if whole is not None:
             yield whole, 0
@@ -134,12 +136,18 @@ def _at_once(frame: pl.DataFrame) -> pl.DataFrame | None:
     given = pl.all_horizontal(pl.col(n).is_not_null() & (pl.col(n).cast(pl.String) != "") for n in NEEDED[:2])
     if not frame.select((given & pl.col("choice").is_between(0, 1)).fill_null(False).all()).item():
         return None
-    return frame.select(
-        pl.coalesce(pl.col(name).cast(kind) if name in kinds else None, pl.lit(DEFAULTS.get(name), dtype=kind)).alias(
+    return frame.select(_columns(frozenset(VOTES.keys() & kinds.keys())))
+
+
+@cache
+def _columns(given: frozenset[str]) -> list[pl.Expr]:
+    """Those of VOTES, from a table with the columns `given`."""
+    return [
+        pl.coalesce(pl.col(name).cast(kind) if name in given else None, pl.lit(DEFAULTS.get(name), dtype=kind)).alias(
             name
         )
         for name, kind in VOTES.items()
-    )
+    ]
 
 
 def _fits(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:

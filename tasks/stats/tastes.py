@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.stats.ballots import UNKNOWN, Ballots
+from tasks.stats.ballots import UNKNOWN, Ballots, sums
 
 MOST = 0.5  # of log odds; what leans more is no mild taste, and not explained away
 WEAK = 1.0  # information that stands for δ = 0: decides where there are nearly no votes
@@ -44,7 +44,7 @@ def crowd_tastes(signs: np.ndarray, rows: np.ndarray, residual: np.ndarray, weig
     code = np.zeros(len(signs), dtype=np.int8)
     for column in signs.T:
         code = code * 3 + (column + 1)
-    present = np.flatnonzero(np.bincount(code))
+    present = np.flatnonzero(sums(code, None, 3 ** signs.shape[1]))
     place = np.zeros(int(present.max(initial=0)) + 1, dtype=np.int8)
     place[present] = np.arange(len(present))
     first = [int(np.argmax(code == one)) for one in present]
