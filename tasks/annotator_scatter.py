@@ -56,7 +56,7 @@ def scatter(people: pl.DataFrame) -> Scatter:
     dots = [
         Dot(across(r["n_votes"]), up(r["reliability"]), up(r["low"]), up(r["high"]), r["action"].split()[0], r["number"],
             f"{r['label']}: {r['reliability']:.0%} [{r['low']:.0%}, {r['high']:.0%}], {r['n_votes']} votes")
-        for r in shown.iter_rows(named=True)
+        for r in shown.select("n_votes", "reliability", "low", "high", "action", "number", "label").iter_rows(named=True)
     ]  # fmt: skip
     x_ticks = [(across(10**e), f"{10**e:,}") for e in range(int(start), int(end) + 1)]
     y_ticks = [(up(s / 4), f"{s / 4:.2f}") for s in range(5)]

@@ -50,7 +50,9 @@ def change_evidence(
     def judged(part: tuple[slice, np.ndarray]) -> tuple[slice, np.ndarray, np.ndarray]:
         people, rows = part
         n = people.stop - people.start
-        highest, total = _over_skills(_cells(who[rows] - np.int32(people.start), n), n, by_skill[rows], weights)
+        highest, total = _over_skills(
+            _cells(who.take(rows) - np.int32(people.start), n), n, by_skill.take(rows, axis=0), weights
+        )
         return people, *_over_stretches(highest, total)
 
     for people, *found in in_order(judged, by_annotator(who, order, n_annotators)):

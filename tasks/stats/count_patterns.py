@@ -22,8 +22,13 @@ def count_patterns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             different, key = np.unique(key, return_inverse=True)
             size = len(different) * radix
         key = key * radix + column
-    _, first, times = np.unique(key, return_index=True, return_counts=True)
-    return counts[first], times
+    if size > len(key):
+        _, first, times = np.unique(key, return_index=True, return_counts=True)
+        return counts[first], times
+    times, row = np.bincount(key), np.empty(int(size), dtype=np.int64)  # few keys need no sorting
+    row[key] = np.arange(len(key))
+    present = np.flatnonzero(times)
+    return counts[row[present]], times[present]
 
 
 def pattern_bootstrap(

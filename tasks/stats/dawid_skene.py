@@ -72,7 +72,7 @@ def _log_odds(
 ) -> np.ndarray:
     """(votes,) log odds of each vote's item, of whole items."""
     evidence, first = np.log(reliability / (1 - reliability)), int(item[0])
-    summed = np.bincount(item - first, weights=sign * evidence[annotator])
+    summed = np.bincount(item - first, weights=sign * evidence.take(annotator))
     golden = known[first : int(item[-1]) + 1]
-    log_odds: np.ndarray = np.where(golden != 0, golden, np.clip(summed, -LIMIT, LIMIT))[item - first]
+    log_odds: np.ndarray = np.where(golden != 0, golden, np.clip(summed, -LIMIT, LIMIT)).take(item - first)
     return log_odds

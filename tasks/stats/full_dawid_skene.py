@@ -46,11 +46,11 @@ def two_coin(
         for rows in by_item(ballots.item):
             who, item, one = ballots.who[rows], ballots.item[rows], ballots.choice[rows] == 1
             items = slice(int(item[0]), int(item[-1]) + 1)
-            summed = np.bincount(item - items.start, np.where(one, for_one[who], for_zero[who]))
+            summed = np.bincount(item - items.start, np.where(one, for_one.take(who), for_zero.take(who)))
             log_odds = np.clip(summed + log_prior, -LIMIT, LIMIT)
             log_odds = np.where(known[items], (2.0 * ballots.known[items] - 1) * LIMIT, log_odds)
             truth[items] = 1 / (1 + np.exp(-log_odds))
-            of_vote = truth[item]
+            of_vote = truth.take(item)
             add(is_one, who, of_vote)
             add(both_one, who, of_vote * one)
         both_zero = votes - votes_one - is_one + both_one

@@ -42,8 +42,8 @@ def calibration(
     annotator and time, if times are known."""
     drift, drift_p = np.full(n_annotators, np.nan), np.ones(n_annotators)
     for people, cast in by_annotator(who, order, n_annotators) if order is not None else ():
-        rows = cast[np.isfinite(confidence[cast])]
-        person, over = who[rows] - people.start, confidence[rows] - right[rows]
+        rows = cast[np.isfinite(confidence.take(cast))]
+        person, over = who.take(rows) - people.start, confidence.take(rows) - right.take(rows)
         drift[people], drift_p[people] = _drift(person, over, people.stop - people.start)
     of_bin, of_person = np.zeros((3, BINS)), np.zeros((3, n_annotators))  # votes, stated, right; over what is right
     for part in slices(len(who)):

@@ -22,7 +22,7 @@ def regularity_p_values(who: np.ndarray, residual: np.ndarray, order: np.ndarray
     """(annotators,) p-values; 1 with too few votes. `residual`: (votes,); `order`: rows by annotator and time."""
     best = np.ones(n_annotators)
     for people, rows in by_annotator(who, order, n_annotators):
-        person, e = who[rows] - people.start, residual[rows].astype(np.float64)
+        person, e = who.take(rows) - people.start, residual.take(rows).astype(np.float64)
         best[people] = _least(person, e, people.stop - people.start)
     return np.minimum(1.0, best * LAGS)
 

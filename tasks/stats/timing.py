@@ -38,8 +38,9 @@ def timing(who: np.ndarray, time: np.ndarray, right: np.ndarray, order: np.ndarr
     medians, fast_p, tiring_p = (np.full(n_annotators, value) for value in (np.nan, 1.0, 1.0))
     gaps, night, votes, sessions = (np.zeros(n_annotators, dtype=np.int64) for _ in range(4))
     for people, cast in by_annotator(who, order, n_annotators):
-        rows = cast[time[cast] >= 0]
-        of = _of_some(who[rows] - people.start, time[rows], right[rows], people.stop - people.start)
+        rows = cast[time.take(cast) >= 0]
+        n = people.stop - people.start
+        of = _of_some(who.take(rows) - people.start, time.take(rows), right.take(rows), n)
         medians[people], gaps[people], tiring_p[people], night[people], votes[people], sessions[people] = of
     known = (gaps >= LEAST_GAPS) & np.isfinite(medians)
     if known.sum() >= 3:
@@ -58,7 +59,7 @@ def _of_some(person: np.ndarray, at: np.ndarray, right: np.ndarray, n: int) -> t
     medians = _median_by(in_session, np.log(np.maximum(gap[within], 0.5, dtype=np.float32)), n)
     hour = at // 3600 % 24
     start = np.maximum.accumulate(np.where(within, 0, np.arange(len(at))))
-    minutes = np.log1p(((at - at[start]) / 60).astype(np.float32))
+    minutes = np.log1p(((at - at.take(start)) / 60).astype(np.float32))
     return (
         medians,
         np.bincount(in_session, minlength=n),
@@ -91,7 +92,7 @@ def _falling(person: np.ndarray, x: np.ndarray, y: np.ndarray, n: int) -> np.nda
     """(n,) one-sided p-values of a falling regression of y on x within each person."""
     counts = np.bincount(person, minlength=n)
     mean_x, mean_y = ((np.bincount(person, v, n) / np.maximum(counts, 1)).astype(np.float32) for v in (x, y))
-    dx, dy = x - mean_x[person], y - mean_y[person]
+    dx, dy = x - mean_x.take(person), y - mean_y.take(person)
     sxx, sxy, syy = (np.bincount(person, v, n) for v in (dx * dx, dx * dy, dy * dy))
     known = (counts >= 10) & (sxx > 1e-9) & (syy > 1e-9)
     p_values = np.ones(n)
