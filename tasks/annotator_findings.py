@@ -42,7 +42,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of it; None where the votes lack the column that it needs. Arrays are (annotators,)."""
+    """All of it. Arrays are (annotators,); `agreements`: coefficients of the whole crowd."""
 
     ballots: Ballots
     crowd: Crowd
@@ -68,7 +68,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Beside:
-    """What is found on another core meanwhile: see the fields of `Findings`."""
+    """What another core finds meanwhile: see the fields of `Findings`."""
 
     habits: Future[Habits]
     coins: Future[tuple[OneCoin, TwoCoin]]

@@ -80,7 +80,8 @@ def poll(chunks: Iterable[pl.DataFrame], golden: pl.DataFrame | None) -> Poll:
     columns["who"], annotators = who.codes()
     columns["topic"], topics = topic.codes()
     marked = np.zeros(len(annotators), dtype=bool)
-    marked[columns["who"][np.concatenate(parts.pop("simulated") or [marked])]] = True
+    if simulated := parts.pop("simulated"):
+        marked[columns["who"][np.concatenate(simulated)]] = True
     for name in list(parts):
         found = parts.pop(name)
         if name not in OPTIONAL or any(map(_known_somewhere, found)):

@@ -117,10 +117,10 @@ def _meetings(ballots: Ballots) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         distance = 1
         while len(left):
             right = left + distance
-            together = (item[left] == item[right]) & (block[left] == block[right])
+            together = (item.take(left) == item.take(right)) & (block.take(left) == block.take(right))
             left, right = left[together], right[together]
             if len(left):
-                yield who[left] * ballots.n_annotators + who[right], choice[left] == choice[right]
+                yield who.take(left) * ballots.n_annotators + who.take(right), choice.take(left) == choice.take(right)
             distance += 1
             left = left[left + distance < len(item)]
 

@@ -13,9 +13,9 @@ the crowd's (covariate-assisted false-discovery control, Cai and Sun 2009). O(an
 products of matrices for all shapes at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -30,10 +30,10 @@ TYPICAL_TAIL = (16.0,)
 MOST = 50_000  # annotators: twice as many and more are fitted to every so-manieth of each cell, and judged all
 BLOCK = 4096  # annotators that are judged at a time: what is worked out for them stays in the processor's cache
 FAR = 12.0  # a fit that is less likely by as much in log terms has no weight
-# A product of two large sides is cut by the threads of BLAS, and its last bits tell how many there were: so it is cut here
-# first. Sums of PEOPLE and rows of a multiple of WIDE are the same bytes for any threads, and those that they were before.
-FEW, SMALL = 16, 1_000_000  # shapes and terms of a product that is left whole
-PEOPLE, WIDE = 384, 8
+# Sums over annotators are cut as two threads of BLAS cut them, and reports are the same bytes on one core as on two; but not
+# small products, which threads leave whole.
+PEOPLE, WIDE = 384, 8  # in a sum, and what a row is filled up to a multiple of
+FEW, SMALL = 16, 1_000_000  # shapes, and terms of a product
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,17 @@ class _Kinds:
     tolerated: np.ndarray
     spread: np.ndarray
     tail: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Likelihoods of the `people` of a cell: `by_class` (classes, people and nobody up to WIDE), `by_person` (people,
+    classes); `sums`: slices of people."""
+
+    people: int
+    by_class: np.ndarray
+    by_person: np.ndarray
+    sums: list[slice]
 
 
 @dataclass(frozen=True)
@@ -137,15 +148,14 @@ def _fitted(fits: _Fits, parts: list[np.ndarray], kinds: _Kinds) -> _Fits:
     the annotators of each cell."""
     fits = replace(fits, log_likelihood=np.full(len(kinds.tail), -np.inf))
     sizes = np.array([len(part) for part in parts])
-    both_ways = [_both_ways(part, len(kinds.tail)) for part in parts]
+    cells = [_cell(part, len(kinds.tail)) for part in parts]
     for _ in range(STEPS):
         before, of_cell = fits.log_likelihood, _of_cell(fits, kinds)
         in_cell, log_likelihood = np.empty_like(of_cell), np.zeros(len(of_cell))
-        for cell, part in enumerate(both_ways):
-            in_cell[:, cell], of_part = _expected(of_cell[:, cell], *part)
-            log_likelihood += of_part
-        fits = replace(fits, of_cell=of_cell, log_likelihood=log_likelihood)
-        fits = _most_likely(fits, in_cell, sizes, kinds)
+        for k, cell in enumerate(cells):
+            in_cell[:, k], of_people = _expected(of_cell[:, k], cell)
+            log_likelihood += of_people
+        fits = _most_likely(replace(fits, of_cell=of_cell, log_likelihood=log_likelihood), in_cell, sizes, kinds)
         if (np.abs(log_likelihood - before) < TOLERANCE).all():
             break
     return fits
@@ -162,40 +172,26 @@ def _of_cell(fits: _Fits, kinds: _Kinds) -> np.ndarray:
     return weights
 
 
-def _expected(weights: np.ndarray, by_class: np.ndarray, by_annotator: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """((shapes, classes) expected annotators, (shapes,) log-likelihood) of a cell with these `weights` (shapes, classes);
-    likelihoods as `_both_ways` gives them."""
-    people = len(by_annotator)
-    likelihood = (weights @ by_class)[:, :people]
+def _expected(weights: np.ndarray, cell: _Cell) -> tuple[np.ndarray, np.ndarray]:
+    """((shapes, classes) expected annotators, (shapes,) log-likelihood) of a cell with these `weights` (shapes, classes)."""
+    likelihood = (weights @ cell.by_class)[:, : cell.people]
     np.maximum(likelihood, 1e-300, out=likelihood)
     inverse, total = 1 / likelihood, np.zeros_like(weights)
-    for some in _sums(by_annotator, len(weights)):
-        total += inverse[:, some] @ by_annotator[some]
+    for some in cell.sums:
+        total += inverse[:, some] @ cell.by_person[some]
     return weights * total, np.log(likelihood, out=likelihood).sum(axis=1)
 
 
-def _both_ways(likelihood: np.ndarray, shapes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(classes, annotators), wider by nobody where it is cut, and (annotators, classes)."""
-    wide = likelihood.astype(np.float64)  # once, as every product would do it
-    if _is_cut(wide, shapes):
-        return np.ascontiguousarray(np.pad(wide, ((0, -len(wide) % WIDE), (0, 0))).T), wide
-    by_class = np.ascontiguousarray(wide.T)
-    return by_class, by_class.T if likelihood.dtype == wide.dtype else wide
-
-
-def _is_cut(likelihood: np.ndarray, shapes: int) -> bool:
-    return shapes >= FEW and likelihood.size * shapes > SMALL
-
-
-def _sums(likelihood: np.ndarray, shapes: int) -> Iterator[slice]:
-    """People of one sum each: PEOPLE, and what is left above that in halves; all of them where nothing is cut."""
-    first, people = 0, len(likelihood)
-    while first < people:
-        left = people - first
-        size = PEOPLE if left >= 2 * PEOPLE else (left + 1) // 2 if left > PEOPLE else left
-        some = slice(first, first + size) if _is_cut(likelihood, shapes) else slice(0, people)
-        yield some
-        first = some.stop
+def _cell(likelihood: np.ndarray, shapes: int) -> _Cell:
+    """From (annotators, classes), each way round as the products of that size want it."""
+    people, by_person = len(likelihood), likelihood.astype(np.float64)  # once, as every product would do it
+    if shapes >= FEW and likelihood.size * shapes > SMALL:
+        by_class = np.ascontiguousarray(np.pad(by_person, ((0, -people % WIDE), (0, 0))).T)
+        whole = PEOPLE * (people // PEOPLE - (people % PEOPLE > 0))
+        cuts = np.unique([*range(0, whole, PEOPLE), whole, (whole + people + 1) // 2, people])
+        return _Cell(people, by_class, by_person, [slice(a, b) for a, b in pairwise(cuts.tolist())])
+    by_class = np.ascontiguousarray(by_person.T)
+    return _Cell(people, by_class, by_class.T if likelihood.dtype == np.float64 else by_person, [slice(0, people)])
 
 
 def _most_likely(fits: _Fits, in_cell: np.ndarray, sizes: np.ndarray, kinds: _Kinds) -> _Fits:

@@ -2,15 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from governance.errors import BadInput
-from tasks.polls import poll
+from tasks.polls import _codes, poll
 from tasks.pseudonyms import pseudonymise
 from tasks.votes import GOLDEN, VOTES, read_golden, read_votes, refuse_foreign_golden
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_keys_that_differ_in_their_last_bits_alone_keep_their_order() -> None:
+    for given in ([5, 3, 4], [4, 5, 4, 1 << 63, 3], []):
+        keys, code = _codes(np.array(given, dtype=np.uint64))
+        assert keys.tolist() == sorted(set(given))
+        assert keys[code].tolist() == given
 
 
 def test_the_real_vote_files_are_read() -> None:

@@ -61,6 +61,15 @@ def test_fleiss_own_table() -> None:
     assert fleiss_kappa(patterns, times) == pytest.approx(fleiss_kappa(counts))
 
 
+@pytest.mark.parametrize("most", [3, 1000])
+def test_different_counts_are_found_with_and_without_sorting(most: int) -> None:
+    counts = np.random.default_rng(5).integers(0, most, (200, 2))
+    patterns, times = count_patterns(counts)
+    expected = np.unique(counts, axis=0, return_counts=True)
+    assert patterns.tolist() == expected[0].tolist()
+    assert times.tolist() == expected[1].tolist()
+
+
 def test_pairwise_agreement_by_hand() -> None:
     """Item 0: votes 1, 1, 0 (annotators 0, 1, 2); item 1: 1, 0 (annotators 0, 2). One pair of four agrees."""
     ballots = Ballots(

@@ -12,13 +12,13 @@ from tasks.stats.change_points import BLOCKS, MARGIN, PATTERNS, change_evidence
 from tasks.stats.collusion import find_groups, shared_items
 from tasks.stats.dawid_skene import one_coin
 from tasks.stats.full_dawid_skene import two_coin
-from tasks.stats.mixture import TAILS, fit_mixture, skill_weights
+from tasks.stats.mixture import PEOPLE, TAILS, _cell, _expected, fit_mixture, skill_weights
 from tasks.stats.policies import _beta_binomial_tail, leaning_p_values, policy_evidence
 from tasks.stats.rater_calibration import calibration
 from tasks.stats.regularity import regularity_p_values
 from tasks.stats.response_model import ResponseModel
 from tasks.stats.tastes import crowd_tastes, cue_signs
-from tasks.stats.timing import timing
+from tasks.stats.timing import _median_by, timing
 from tasks.stats.topic_contrast import Beside, contrasts, disputed_topics, topic_evidence, turned_round
 from tests.conftest import ROOT
 
@@ -198,6 +198,18 @@ def test_a_view_that_many_hold_is_a_dispute() -> None:
     assert turned.trusted.all()
 
 
+def test_the_lower_median_of_each_group() -> None:
+    rng = np.random.default_rng(14)
+    group = np.sort(rng.integers(0, 30, 400))
+    group[group == 7] = 8
+    values = np.log(rng.choice([0.5, 1.0, 1.5, 40.0], 400), dtype=np.float32)  # of both signs, and some alike
+    found = _median_by(group, values, 31)
+    assert np.isnan(found[[7, 30]]).all()
+    for k in np.unique(group):
+        mine = np.sort(values[group == k])
+        assert found[k] == mine[(len(mine) - 1) // 2]
+
+
 def test_the_mixture_recovers_its_parameters() -> None:
     rng = np.random.default_rng(6)
     skills = np.array([0.5, 0.75, 1.0, 1.25, 1.5])
@@ -235,6 +247,27 @@ def test_who_is_in_a_suspicious_cell_is_suspected_more() -> None:
     alike = fit_mixture(evidence, skills, np.arange(4) < 3)
     assert found.posterior[60:70, 3].mean() > alike.posterior[60:70, 3].mean() + 0.2
     assert found.posterior[70:, 3].mean() < 0.02
+
+
+def test_sums_over_many_annotators_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(15)
+    weights, likelihood = rng.dirichlet(np.ones(20), 28), rng.random((2003, 20))
+    cell = _cell(likelihood, len(weights))
+    assert np.concatenate([np.arange(2003)[some] for some in cell.sums]).tolist() == list(range(2003))
+    assert max(some.stop - some.start for some in cell.sums) <= PEOPLE
+    expected, log_likelihood = _expected(weights, cell)
+    each = weights @ likelihood.T
+    np.testing.assert_allclose(expected, weights * ((1 / each) @ likelihood))
+    np.testing.assert_allclose(log_likelihood, np.log(each).sum(axis=1))
+
+
+def test_what_goes_wrong_on_the_core_beside_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Ballots) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tasks.annotator_findings.crowd_agreement", broken)
+    with pytest.raises(ZeroDivisionError):
+        find(ballots(np.tile(np.arange(5), 40), np.repeat(np.arange(40), 5), np.ones(200)), ANNOTATORS)
 
 
 def test_dawid_skene_where_every_answer_is_known() -> None:
