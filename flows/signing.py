@@ -24,11 +24,13 @@ def sign(folder: Path, outcomes: list[Outcome], actor: str) -> list[Path]:
         return made
     try:
         key = sealing.signing_key(actor)
+        last = next(
+            reversed(run_folders(paths.home())), folder
+        )  # this one, where there was none: it has no signatures yet
         for name, model in models.items():
-            to = folder / model_signature.FOLDER / f"{name}.sig"
-            before = [run / model_signature.FOLDER / to.name for run in run_folders(paths.home())[-1:]]
-            if before and model_signature.holds(before[0], digests[model.as_posix()], key.public_key()):
-                write_atomic(to, before[0].read_bytes())
+            to, before = (run / model_signature.FOLDER / f"{name}.sig" for run in (folder, last))
+            if model_signature.holds(before, digests[model.as_posix()], key.public_key()):
+                write_atomic(to, before.read_bytes())
             else:
                 model_signature.sign(model, key, to)
             made.append(to)

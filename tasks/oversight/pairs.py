@@ -67,18 +67,19 @@ def by_protocol(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
     settings = stage.params.oversight
     if settings.pairs == 0:
         return from_first(lambda: _nothing(stage))
-    # in every process, since all train an assistant
-    together = gathered(settings, stage.seed, trust_remote_code=stage.params.base.trust_remote_code)
-    lessons = Lessons(
-        stage,
-        together.tokenizer,
-        together.judge,
-        helper_of(together.people, settings.protocol),
-        partial(_texts, stage, together),
-    )
-    if levels := configured(settings.protocol).levels(settings):
-        together = replace(together, people=replace(together.people, assistant=lessons.taught(levels)))
+    if not (levels := configured(settings.protocol).levels(settings)):
+        return from_first(lambda: _made(stage, *_gathered(stage)))
+    together, lessons = _gathered(stage)  # in every process, since all train an assistant
+    together = replace(together, people=replace(together.people, assistant=lessons.taught(levels)))
     return from_first(lambda: _made(stage, together, lessons))
+
+
+def _gathered(stage: Stage) -> tuple[Room, Lessons]:
+    """Whoever takes part, and what an assistant of theirs would learn from."""
+    settings = stage.params.oversight
+    together = gathered(settings, stage.seed, trust_remote_code=stage.params.base.trust_remote_code)
+    helper = helper_of(together.people, settings.protocol)
+    return together, Lessons(stage, together.tokenizer, together.judge, helper, partial(_texts, stage, together))
 
 
 def _nothing(stage: Stage) -> tuple[pl.DataFrame, list[Row], dict[str, str]]:
