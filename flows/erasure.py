@@ -5,13 +5,12 @@ elsewhere. What git has of the person is named, and the erasure is incomplete un
 that says so: the audit log names nobody, and gets another entry when git has them no more.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flows import artifacts, dvc_calls, exclusive, git_history, processing, removal, worktrees
-from governance.digest import sha256_path, write_json
+from governance.digest import read_json, sha256_path, write_json
 from governance.entry import Event
 from governance.erasure import Removal, concerned, holders
 from governance.errors import BadInput
@@ -107,9 +106,7 @@ def _completed(pseudonym: str, actor: str) -> str | None:
 
 
 def _incomplete() -> dict[str, str]:
-    file = paths.home() / "privacy" / "incomplete.json"
-    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
+    return read_json(paths.home() / "privacy" / "incomplete.json")
 
 
 def _write_incomplete(waiting: dict[str, str]) -> None:

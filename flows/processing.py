@@ -1,6 +1,5 @@
 """What is processed, of whom and for how long: facts for the records of processing."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -9,6 +8,7 @@ from typing import Any
 
 from flows import sealing
 from governance import descent, retention
+from governance.digest import read_json
 from governance.entry import Entry, Event
 from governance.records import list_runs
 from governance.template import render
@@ -113,9 +113,7 @@ def _joined(texts: Iterable[str | None]) -> str:
 
 def _pii() -> dict[str, dict[str, int]]:
     """Rows with personal data by table and kind, as the stage `validate` counted them."""
-    file = paths.report("validate") / "pii.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
+    return read_json(paths.report("validate") / "pii.json")
 
 
 def _words(found: dict[str, dict[str, int]]) -> str:

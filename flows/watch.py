@@ -4,7 +4,6 @@ Each finder compares what is there now with what the last run read, as records a
 there is nothing to compare with, and the first run is a person's or a schedule's. Nothing here starts anything.
 """
 
-import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from flows import project, rounds, schedules
 from flows.elsewhere import call_dvc
 from governance import causes
 from governance.causes import Cause
-from governance.digest import sha256_path, write_atomic
+from governance.digest import read_json, sha256_path, write_atomic
 from governance.entry import Event
 from governance.errors import AttestError, MissingComponent
 from governance.history import Readable
@@ -197,8 +196,7 @@ def _since_the_last_run(history: Readable, event: str, kind: str, key: str) -> I
 
 def _taken_revision(model: str) -> str | None:
     """Commit on the hub of the base that the last run took; None if it took another model, or there was no run."""
-    file = paths.BASE / "lineage.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    known = read_json(paths.BASE / "lineage.json")
     return known.get("revision") if known.get("source") == model else None
 
 

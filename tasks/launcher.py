@@ -9,7 +9,6 @@ PET_NODE_RANK (which this is; 0 writes), PET_RDZV_ENDPOINT (HOST:PORT of machine
 stage is started on each, in a project folder that all of them see; they meet there and train as one.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from governance.digest import read_json
 from governance.errors import AttestError, BadInput, GateRefused, MissingComponent
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _said(stage: str, error: "ChildFailedError", receipt: Path) -> AttestError:
             f"process {first} of the training was ended by signal {-failure.exitcode} (killed, or out of memory), and the "
             "others with it; run again to go on from the last checkpoint."
         )
-    told = json.loads(receipt.read_text(encoding="utf-8")) if receipt.is_file() else {}
+    told = read_json(receipt)
     if told.get("outcome") == "failed":
         return ERRORS.get(int(told["exit_code"]), MissingComponent)(str(told["message"]))
     return MissingComponent(f"process {first} of {stage} ended with status {failure.exitcode} and did not say why.")
