@@ -37,6 +37,7 @@ CODE = (
     "reward.py",
     "sft.py",
     "splits.py",
+    "trainings.py",
 )  # all that decides a training's result, under tasks/
 LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
 TRAININGS = 2  # of a stage that stay: the one that runs, and the last one that ran with other inputs or parameters

@@ -23,12 +23,12 @@ from tasks.rlhf.models import load_causal_lm, with_lora
 from tasks.rlhf.policy_watch import watched
 from tasks.rlhf.ppo import Diverged
 from tasks.rlhf.precision import Bf16
-from tasks.rlhf.resume import Resume
 from tasks.rlhf.scorers import ensemble, reward_scorer
 from tasks.rlhf.sft_trainer import curves_into
 from tasks.soft_pairs import in_use, with_soft_pairs
 from tasks.splits import position, split_key
 from tasks.stage import Stage
+from tasks.trainings import resume_of
 
 PAIRS = paths.PROCESSED / "reward_train.parquet"
 PROMPTS = paths.PROCESSED / "ppo_prompts.parquet"
@@ -65,12 +65,9 @@ def train_on_pairs(kind: Callable[[], Kind], stage: Stage, tokenizer: Any, check
         policy = with_lora(policy, lora, "CAUSAL_LM", stage.seed)
     history: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
-    found = checkpoints.latest()
-    if found:
-        stage.notes["resumed_from_step"] = {method: found.step}
-        if found.state["samples"]:
-            stage.log_table(found.state["samples"], "samples")
-    resume = Resume(settings.save_steps, checkpoints.save, found)
+    resume = resume_of(stage, checkpoints, method, settings.save_steps)
+    if resume.found and resume.found.state["samples"]:
+        stage.log_table(resume.found.state["samples"], "samples")
     watch = _watch(stage, policy, reference, tokenizer, settings.bf16, samples)
     try:
         train_direct(

@@ -16,7 +16,7 @@ from tasks.checkpoints import Checkpoints, checkpoints_of
 from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.rlhf.encoding import stop_token_id
-from tasks.rlhf.models import merged, save_model, with_lora
+from tasks.rlhf.models import merged, save_model
 from tasks.rlhf.process_reward import (
     Encoded,
     Level,
@@ -29,12 +29,12 @@ from tasks.rlhf.process_reward import (
 )
 from tasks.rlhf.process_trainer import Labelled, train_on_steps
 from tasks.rlhf.processes import from_first
-from tasks.rlhf.resume import Resume
 from tasks.rlhf.sft_trainer import curves_into
-from tasks.rlhf.sharding import plain, shard
+from tasks.rlhf.sharding import plain
 from tasks.stage import Stage
 from tasks.step_solutions import Side, Solution, read_solutions, side_of, table_of
 from tasks.tables import write_table
+from tasks.trainings import as_trained, resume_of
 
 FOLDERS = {"process": paths.PROCESS, "outcome": paths.OUTCOME}
 SEEDS = {"process": 0, "outcome": 1}  # added to the run's: two heads that start alike would err alike
@@ -157,12 +157,8 @@ def _train_one(
     trust = stage.params.base.trust_remote_code
     model = new_process_model(paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=trust)
     history: History = []
-    trained = with_lora(model, stage.params.lora, "TOKEN_CLS", seed) if stage.params.lora.enabled else model
-    if stage.params.sharding == "fsdp2":
-        shard(trained, gradients="mean")
-    if found := checkpoints.latest():
-        stage.notes.setdefault("resumed_from_step", {})[name] = found.step
-    resume = Resume(settings.save_steps, checkpoints.save, found)
+    trained = as_trained(stage, model, "TOKEN_CLS", seed)
+    resume = resume_of(stage, checkpoints, name, settings.save_steps)
     learnt, dev = (labelled(name, solutions.parts[side], settings.level) for side in SIDES[:2])
     best = train_on_steps(
         trained, tokenizer.pad_token_id, learnt, dev, settings, seed, curves_into(history), name, resume

@@ -28,17 +28,16 @@ from tasks.rlhf.models import (
     merged,
     new_reward_model,
     save_model,
-    with_lora,
 )
 from tasks.rlhf.precision import autocast
-from tasks.rlhf.resume import Resume
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.sft_trainer import curves_into
-from tasks.rlhf.sharding import plain, shard
+from tasks.rlhf.sharding import plain
 from tasks.rlhf.welfare import UTILITARIAN, declare_rule
 from tasks.soft_pairs import with_soft_pairs
 from tasks.splits import position, split_key
 from tasks.stage import Stage, run_stage
+from tasks.trainings import as_trained, resume_of
 
 DEMONSTRATIONS = paths.PROCESSED / "sft.parquet"
 PLAIN = {"loss": "bradley_terry", "criteria": "", "length_debias": "no", "rule": UTILITARIAN}
@@ -158,12 +157,8 @@ def _train_one(
     if decided.distribution:
         begin_alike(model)
     history: list[dict[str, float]] = []
-    trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
-    if stage.params.sharding == "fsdp2":
-        shard(trained, gradients="mean")
-    if found := checkpoints.latest():
-        stage.notes.setdefault("resumed_from_step", {})[name] = found.step
-    resume = Resume(settings.save_steps, checkpoints.save, found)
+    trained = as_trained(stage, model, "SEQ_CLS", seed)
+    resume = resume_of(stage, checkpoints, name, settings.save_steps)
     log, distribution = curves_into(history), decided.distribution
     best = train_reward(
         trained, tokenizer, train, dev, settings, seed, log, name, resume, heads, distribution=distribution

@@ -12,12 +12,12 @@ from tasks.lineage import lineage_of
 from tasks.plots import save_curves
 from tasks.revisions import revised
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
-from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model, with_lora
-from tasks.rlhf.resume import Resume
+from tasks.rlhf.models import load_causal_lm, load_tokenizer, merged, save_model
 from tasks.rlhf.sft_trainer import Encoded, curves_into, train_sft
-from tasks.rlhf.sharding import plain, shard
+from tasks.rlhf.sharding import plain
 from tasks.splits import position
 from tasks.stage import Stage, run_stage
+from tasks.trainings import as_trained, resume_of
 
 DATA = paths.PROCESSED / "sft.parquet"
 DEV_SHARE = 0.1
@@ -42,14 +42,10 @@ def body(stage: Stage) -> None:
     train, dev = split_dev(encoded, rows["id"].to_list())
 
     history: list[dict[str, float]] = []
-    trained = with_lora(model, stage.params.lora, "CAUSAL_LM", stage.seed) if stage.params.lora.enabled else model
-    if stage.params.sharding == "fsdp2":
-        shard(trained, gradients="mean")
+    trained = as_trained(stage, model, "CAUSAL_LM", stage.seed)
     lineage = lineage_of(paths.BASE) | {"data_sha256": sha256_path(DATA)} | of_revisions
     checkpoints = checkpoints_of(stage, lineage)
-    if found := checkpoints.latest():
-        stage.notes["resumed_from_step"] = {"sft": found.step}
-    resume = Resume(stage.params.sft.save_steps, checkpoints.save, found)
+    resume = resume_of(stage, checkpoints, "sft", stage.params.sft.save_steps)
     final = train_sft(trained, tokenizer, train, dev, stage.params.sft, stage.seed, curves_into(history), resume)
     trained = plain(trained)
     if stage.follows:

@@ -14,14 +14,15 @@ from tasks import paths
 from tasks.oversight.protocol import Helper
 from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
-from tasks.rlhf.models import merged, new_reward_model, with_lora
+from tasks.rlhf.models import merged, new_reward_model
 from tasks.rlhf.precision import autocast
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.sft_trainer import curves_into
-from tasks.rlhf.sharding import plain, shard
+from tasks.rlhf.sharding import plain
 from tasks.splits import number
 from tasks.stage import Stage
 from tasks.training_params import Reward
+from tasks.trainings import as_trained
 
 Rate = Callable[[Sequence[str], Sequence[str]], np.ndarray]  # (n,): of each question's answer, the higher the better
 
@@ -71,9 +72,7 @@ def rater(stage: Stage, tokenizer: Any, learned: pl.DataFrame, stopping: pl.Data
     model = new_reward_model(
         paths.SFT, tokenizer.pad_token_id, seed, trust_remote_code=stage.params.base.trust_remote_code
     )
-    trained = with_lora(model, stage.params.lora, "SEQ_CLS", seed) if stage.params.lora.enabled else model
-    if stage.params.sharding == "fsdp2":
-        shard(trained, gradients="mean")
+    trained = as_trained(stage, model, "SEQ_CLS", seed)
     train, dev = (_rows(tokenizer, settings, pairs) for pairs in (learned, stopping))
     train_reward(trained, tokenizer, train, dev, settings, seed, curves_into([]), f"assistant {level}")
     trained = plain(trained)
