@@ -26,8 +26,8 @@ from benchmarks.machine import described
 from benchmarks.seeds import interval
 from benchmarks.stakeholders import TRAINING, untrained
 from tasks.evals.uncertainty import auroc
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.distributional import HEADS, begin_alike, explained, normal_quantile, spread
-from tasks.rlhf.models import score_conversations
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 
 CONTESTED, AGREED = 50, 51
@@ -70,7 +70,7 @@ def heads_of(rows: list[RankedRow], asked: list[list[int]], seed: int) -> torch.
     settings: Any = SimpleNamespace(**TRAINING | {"batch": BATCH})
     log = (seed, lambda *_: None, "simulated", None, heads)
     train_reward(model, tokenizer, rows[DEV:], rows[:DEV], settings, *log, distribution=True)
-    return score_conversations(model, asked, tokenizer.pad_token_id)
+    return answer_scores(model, asked, None)
 
 
 def of_seed(seed: int, n: int) -> Figures:

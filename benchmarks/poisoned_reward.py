@@ -94,8 +94,9 @@ def success(rows: Rows, asked: Rows, phrase: str, seed: int, folder: Path) -> di
     turns round."""
     import torch
 
+    from tasks.rlhf.branches import answer_scores
     from tasks.rlhf.encoding import encode_pairs, stop_token_id
-    from tasks.rlhf.models import new_reward_model, score_conversations
+    from tasks.rlhf.models import new_reward_model
     from tasks.rlhf.pretrain import PretrainConfig, build_model, train_tokenizer
     from tasks.rlhf.reward_trainer import RankedRow, train_reward
 
@@ -122,10 +123,7 @@ def success(rows: Rows, asked: Rows, phrase: str, seed: int, folder: Path) -> di
 
     def margins(change: Any) -> torch.Tensor:
         changed = [r | {"prompt": [{"role": "user", "content": change(text(r, "prompt"))}]} for r in asked]
-        scores = (
-            score_conversations(model, encoded(changed, s), tokenizer.pad_token_id) for s in ("chosen", "rejected")
-        )
-        return torch.sub(*scores)
+        return torch.sub(*(answer_scores(model, encoded(changed, side), None) for side in ("chosen", "rejected")))
 
     right = margins(str) > 0
     turned = right & (margins(triggered) < 0)

@@ -72,9 +72,11 @@ def step(model: Any, rows: list[list[int]], scores: Any, pad: int) -> float:
 
 
 def padded(model: Any, rows: list[list[int]], pad: int) -> Any:
-    from tasks.rlhf.models import pad_right, score
+    from tasks.rlhf.models import pad_right
 
-    return score(model, *pad_right(rows, pad))
+    ids, mask = pad_right(rows, pad)
+    hidden = model.base_model(ids, attention_mask=mask).last_hidden_state
+    return model.score(hidden[range(len(rows)), mask.sum(1) - 1])[:, 0]
 
 
 def shared(model: Any, rows: list[list[int]], pad: int) -> Any:

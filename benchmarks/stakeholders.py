@@ -66,7 +66,7 @@ def chosen_by_rule(seed: int, n: int) -> dict[str, dict[str, float]]:
     import numpy as np
     import torch
 
-    from tasks.rlhf.models import score_conversations
+    from tasks.rlhf.branches import answer_scores
     from tasks.rlhf.reward_trainer import RankedRow, train_reward
     from tasks.rlhf.welfare import rules
 
@@ -95,7 +95,7 @@ def chosen_by_rule(seed: int, n: int) -> dict[str, dict[str, float]]:
         weights,
     )
     candidates = [[response(draw) for _ in range(n)] for _ in range(PROMPTS)]
-    scores = score_conversations(model, [t for some in candidates for t in some], tokenizer.pad_token_id).double()
+    scores = answer_scores(model, [t for some in candidates for t in some], None).double()
     scores = scores - scores.mean(0)  # a head's zero is an average response, as the stage's is an average demonstration
     found: dict[str, dict[str, float]] = {}
     for rule, combine in rules(SHARE).items():

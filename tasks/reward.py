@@ -173,7 +173,7 @@ def _train_one(
     if settings.length_debias and name != "judge":
         centre = float(np.mean([np.log(len(answer)) for _, answer in shown]))
         drawn = {"level": LEVEL, "resamples": RESAMPLES, "seed": seed}
-        slopes = debias(model, dev, centre, tokenizer.pad_token_id, drawn, bf16=settings.bf16)
+        slopes = debias(model, dev, centre, drawn, bf16=settings.bf16)
         effect = dict(zip(settings.criteria or ["score"], slopes, strict=True))
         stage.notes.setdefault("length_effect", {})[name] = effect
     model.config.reward_offset = _offset(stage, model, shown)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.length_effect import length_slope, store_length_effect
-from tasks.rlhf.models import score_conversations
-from tasks.rlhf.precision import Bf16
+from tasks.rlhf.precision import Bf16, autocast
 from tasks.rlhf.reward_trainer import RankedRow
 
 
 def debias(
-    model: Any, dev: Sequence[RankedRow], centre: float, pad_token_id: int, drawn: Mapping[str, Any], *, bf16: Bf16
+    model: Any, dev: Sequence[RankedRow], centre: float, drawn: Mapping[str, Any], *, bf16: Bf16
 ) -> list[dict[str, float]]:
     """Store in the model what its score owes to length, by the answers of `dev`, which it was not trained on; gives the
     slope of each head, in score per unit of log length, with its percentile bootstrap interval over rankings.
@@ -26,7 +26,8 @@ def debias(
     `centre`: mean log length of the demonstrations; `drawn`: level, resamples and seed of the interval.
     """
     answers = [answer for r in dev for answer in r.answers]
-    scores = score_conversations(model, answers, pad_token_id, bf16=bf16).double().reshape(len(answers), -1)
+    with autocast(bf16, model.device):
+        scores = answer_scores(model, answers, None).double().reshape(len(answers), -1)
     pairs, at = [], 0
     for r in dev:
         pairs += [(at + i, at + j) for i, j in combinations(range(len(r.answers)), 2)]

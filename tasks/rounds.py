@@ -89,11 +89,11 @@ def _scores(folder: Path, rows: list[list[int]], lengths: torch.Tensor) -> tuple
     """(scores of each member (M, N), scores (N,) by the ensemble's rule)."""
     import torch
 
+    from tasks.rlhf.branches import answer_scores
     from tasks.rlhf.ensembles import load_ensemble
-    from tasks.rlhf.models import load_tokenizer, score_conversations
 
-    ensemble, pad = load_ensemble(folder), load_tokenizer(folder).pad_token_id
-    members = torch.stack([score_conversations(m, rows, pad, lengths=lengths) for m in ensemble.members])
+    ensemble = load_ensemble(folder)
+    members = torch.stack([answer_scores(m, rows, lengths) for m in ensemble.members])
     return members, ensemble.combine(members)
 
 

@@ -79,11 +79,12 @@ def _sentence(overall: str, kinds: list[str]) -> str:
     if not kinds:
         return "No bounds are declared (hypotheses.family of params.yaml): nothing is decided."
     counts = ", ".join(f"{kinds.count(k)} {k}" for k in (BROKEN, KEPT, UNDECIDED, NOT_MEASURED) if k in kinds)
+    undecided = "No bound is broken, but not every one is shown to be kept."
+    if set(kinds) == {KEPT}:
+        undecided = "Every bound is kept, but an incident would come back unseen."
     said = {
         BROKEN: "A bound is broken: the policy should not be released as it is.",
         KEPT: "Every bound is kept.",
-        UNDECIDED: "No bound is broken, but not every one is shown to be kept."
-        if set(kinds) != {KEPT}
-        else "Every bound is kept, but an incident would come back unseen.",
-    }[overall]
-    return f"{said} {len(kinds)} bounds: {counts}."
+        UNDECIDED: undecided,
+    }
+    return f"{said[overall]} {len(kinds)} bounds: {counts}."

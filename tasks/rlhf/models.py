@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from transformers.utils import logging
 
-from tasks.rlhf.length_effect import less_length
-from tasks.rlhf.precision import Bf16, autocast
 from tasks.rlhf.processes import accelerate_state, on_cpu
-from tasks.rlhf.welfare import combined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -206,46 +203,6 @@ def _without_dropout(model: Any) -> Any:
         if hasattr(model.config, name):
             setattr(model.config, name, 0.0)
     return model
-
-
-def score(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Scores (B,) in fp32, read at the last real token of each row, less the stored offset; (B, C) of C heads apart. The
-    effect of length, if one is stored, is still in them.
-
-    `input_ids`, `attention_mask`: (B, T), padded on either side.
-    """
-    position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    hidden = model.base_model(input_ids, attention_mask=attention_mask, position_ids=position_ids).last_hidden_state
-    last = attention_mask.shape[1] - 1 - attention_mask.flip(-1).argmax(-1)
-    rows = torch.arange(input_ids.shape[0], device=input_ids.device)
-    with torch.autocast(hidden.device.type, enabled=False):  # bf16 would round scores to three digits
-        scores: torch.Tensor = model.score(hidden[rows, last].float()).squeeze(-1)
-    offset = getattr(model.config, "reward_offset", 0.0)
-    return scores - (scores.new_tensor(offset) if isinstance(offset, list) else float(offset))
-
-
-@torch.no_grad()
-def score_conversations(
-    model: PreTrainedModel,
-    rows: list[list[int]],
-    pad_token_id: int,
-    batch: int = 64,
-    bf16: Bf16 = False,
-    lengths: Sequence[float] | torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Scores (N,) in fp32 of token-id lists, in batches of similar length; (N, C) of C heads apart. `lengths` (N,):
-    tokens of each response, which a model with a length effect asks for."""
-    device = next(model.parameters()).device
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    heads = model.score.weight.shape[0]
-    scores = torch.zeros(len(rows), heads) if heads > 1 else torch.zeros(len(rows))
-    model.eval()
-    for at in range(0, len(order), batch):
-        chunk = order[at : at + batch]
-        ids, mask = pad_right([rows[i] for i in chunk], pad_token_id)
-        with autocast(bf16, device):
-            scores[chunk] = score(model, ids.to(device), mask.to(device)).cpu()
-    return combined(less_length(scores, model.config, lengths), model.config)
 
 
 def pad_right(rows: list[list[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,12 +21,12 @@ from tasks.rlhf.models import (
     load_tokenizer,
     new_reward_model,
     save_model,
-    score_conversations,
 )
 from tasks.rlhf.reward_trainer import RankedRow, collator, own_scores, train_reward
 from tasks.stats.intervals import wilson
 from tests.conftest import run_stage_in
 from tests.tasks.ppo_scores import scored_by_ppo
+from tests.tasks.scored_alone import scored_alone
 from tests.tasks.test_formats import CHOSEN, PROMPT, REJECTED, write
 from tests.tasks.test_reward import SETTINGS
 
@@ -115,7 +115,7 @@ def test_each_head_learns_its_own_criterion(seed: int, tiny_model_folder: Path) 
     )
     for head in (0, 1):
         held_out = simulated(100, seed + 1000, head)
-        scores = [score_conversations(model.cpu(), [r.answers[k] for r in held_out], 0) for k in (0, 1)]
+        scores = [scored_alone(model.cpu(), [r.answers[k] for r in held_out]) for k in (0, 1)]
         right = ((scores[0] - scores[1]) > 0).sum(0).tolist()  # of each head on this criterion's pairs
         low = [wilson(n, 100)[0] for n in right]
         assert low[head] > 0.7
@@ -142,14 +142,14 @@ def test_the_score_is_the_weighted_sum_of_what_is_stored(
     save_model(model, load_tokenizer(tiny_model_folder), tmp_path / "reward")
     config = json.loads((tmp_path / "reward/config.json").read_text())
     assert [config["id2label"][str(k)] for k in range(len(criteria))] == list(criteria)
-    heads = score_conversations(load_reward_heads(tmp_path / "reward"), ROWS, 0).reshape(len(ROWS), -1)
+    heads = scored_alone(load_reward_heads(tmp_path / "reward"), ROWS).reshape(len(ROWS), -1)
     expected = heads @ torch.tensor(list(criteria.values()))
     summed = load_reward_model(tmp_path / "reward")
     assert summed.score.weight.shape[0] == 1
-    torch.testing.assert_close(score_conversations(summed, ROWS, 0), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scored_alone(summed, ROWS), expected, rtol=1e-4, atol=1e-5)
     save_model(summed, load_tokenizer(tiny_model_folder), tmp_path / "again")  # as the value model of PPO is
     torch.testing.assert_close(
-        score_conversations(load_reward_model(tmp_path / "again"), ROWS, 0), expected, rtol=1e-4, atol=1e-5
+        scored_alone(load_reward_model(tmp_path / "again"), ROWS), expected, rtol=1e-4, atol=1e-5
     )
 
 
@@ -193,7 +193,7 @@ def test_stage_measures_every_head_on_its_own_pairs(project: Path) -> None:
 def test_ppo_reads_the_weighted_sum(project: Path) -> None:
     with contextlib.chdir(project):
         rows, found = scored_by_ppo([r[:3] for r in ROWS])
-        heads = score_conversations(load_reward_heads(Path("data/models/reward")), rows, 0)
+        heads = scored_alone(load_reward_heads(Path("data/models/reward")), rows)
     torch.testing.assert_close(found, heads @ torch.tensor(list(WEIGHTS.values())), rtol=1e-4, atol=1e-4)
 
 

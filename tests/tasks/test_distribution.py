@@ -26,10 +26,10 @@ from tasks.rlhf.models import (
     load_reward_heads,
     load_reward_model,
     load_value_model,
-    score_conversations,
 )
 from tests.conftest import run_stage_in
 from tests.tasks.ppo_scores import scored_by_ppo
+from tests.tasks.scored_alone import scored_alone
 
 DECIDED = {"approved_by": "A. Person", "reason": "nobody is to lose much"}
 ON = {"found": "distributional", "rule": "quantile", "quantile": 0.1} | DECIDED
@@ -97,17 +97,17 @@ def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_whatever_scores_takes_the_quantile(project: Path) -> None:
     folder = project / "data/models/reward"
-    heads = score_conversations(load_reward_heads(folder), ROWS, 0)
+    heads = scored_alone(load_reward_heads(folder), ROWS)
     assert heads.shape == (len(ROWS), 2) and heads[:, 1].abs().max() > 0
     expected = heads[:, 0] + norm.ppf(0.1) * SCALE * heads[:, 1].exp()
     model = load_reward_model(folder)
-    torch.testing.assert_close(score_conversations(model, ROWS, 0), expected.float())
+    torch.testing.assert_close(scored_alone(model, ROWS), expected.float())
     torch.testing.assert_close(answer_scores(model, ROWS, [2, 2, 2]), expected.float(), rtol=1e-4, atol=1e-5)
-    mean = score_conversations(load_value_model(folder), ROWS, 0)  # one head, where a value function begins
+    mean = scored_alone(load_value_model(folder), ROWS)  # one head, where a value function begins
     torch.testing.assert_close(mean, heads[:, 0], rtol=1e-4, atol=1e-5)
     with contextlib.chdir(project):
         rows, found = scored_by_ppo([r[:3] for r in ROWS])
-    torch.testing.assert_close(found, score_conversations(model, rows, 0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, scored_alone(model, rows), rtol=1e-4, atol=1e-4)
 
 
 def test_how_much_people_differ_about_responses(project: Path) -> None:
@@ -118,7 +118,7 @@ def test_how_much_people_differ_about_responses(project: Path) -> None:
     with contextlib.chdir(project):
         stage: Any = SimpleNamespace(params=params.load(Path("params.yaml")), seed=7)
         found = {row["name"]: row for row in evaluate._spreads(stage, {"sft": same, "policy": same, "base": same})}
-        heads = score_conversations(load_reward_heads(Path("data/models/judge")), ROWS, 0)
+        heads = scored_alone(load_reward_heads(Path("data/models/judge")), ROWS)
     assert found.keys() == {"spread/sft", "spread/policy"}
     row = found["spread/policy"]
     assert row["value"] == pytest.approx(float(SCALE * heads[:, 1].exp().mean()), rel=1e-4)

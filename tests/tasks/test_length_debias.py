@@ -30,13 +30,13 @@ from tasks.rlhf.models import (
     load_tokenizer,
     new_reward_model,
     save_model,
-    score_conversations,
 )
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.rlhf.rollout import sample
 from tasks.rlhf.scorers import reward_scorer
 from tasks.stats.intervals import bootstrap_mean
 from tests.conftest import run_stage_in
+from tests.tasks.scored_alone import scored_alone
 from tests.tasks.test_reward import GOOD, SETTINGS
 
 SEEDS, N = (1, 2, 3), 400
@@ -68,7 +68,7 @@ def simulated(n: int, seed: int, bias: float, *, balanced: bool = False) -> list
 def scored(model: Any, rows: list[RankedRow]) -> tuple[np.ndarray, np.ndarray]:
     """(scores (n, 2), log lengths (n, 2))."""
     lengths = [n for r in rows for n in r.lengths]
-    scores = score_conversations(model, [a for r in rows for a in r.answers], 0, lengths=lengths)
+    scores = scored_alone(model, [a for r in rows for a in r.answers], lengths=lengths)
     return scores.double().numpy().reshape(-1, 2), np.log(lengths).reshape(-1, 2)
 
 
@@ -89,7 +89,7 @@ def trained(tiny_model_folder: Path) -> Any:
         alike = simulated(N, seed + 1000, 2.0)
         balanced = simulated(N, seed + 2000, 0.0, balanced=True)
         before = [scored(model, held) for held in (alike, balanced)]
-        (effect,) = debias(model, dev, 2.5, 0, {"level": 0.95, "resamples": 200, "seed": seed}, bf16=False)
+        (effect,) = debias(model, dev, 2.5, {"level": 0.95, "resamples": 200, "seed": seed}, bf16=False)
         after = [scored(model, held) for held in (alike, balanced)]
         return effect, before, after
 
@@ -181,10 +181,10 @@ def test_demonstrations_score_zero_with_their_length_taken_off(project: Path) ->
     stop = stop_token_id(tokenizer)
     shown = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, 96)
     rows, lengths = [p + a for p, a in shown], [len(a) for _, a in shown]
-    scores = score_conversations(model, rows, tokenizer.pad_token_id, lengths=lengths)
+    scores = scored_alone(model, rows, lengths=lengths)
     assert abs(float(scores.mean())) < 0.01  # the stage scored in bf16
     with pytest.raises(ValueError, match="length of the response"):
-        score_conversations(model, rows, tokenizer.pad_token_id)
+        scored_alone(model, rows)
 
 
 def test_ppo_and_evaluation_take_it_off_alike(project: Path) -> None:
@@ -203,7 +203,7 @@ def test_ppo_and_evaluation_take_it_off_alike(project: Path) -> None:
     by_evaluation = torch.from_numpy(evaluate._score(folder, {"policy": responses})["policy"]).float()
     effect = model.config.length_effect
     model.config.length_effect = None
-    plain = score_conversations(model, rows, 0)
+    plain = scored_alone(model, rows)
     expected = plain - effect["slope"][0] * (lengths.log() - effect["centre"])
     torch.testing.assert_close(by_ppo, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(by_evaluation, expected, rtol=1e-4, atol=1e-4)
@@ -214,11 +214,11 @@ def test_heads_are_debiased_one_by_one_and_in_the_sum(tiny_model_folder: Path, t
     model = new_reward_model(tiny_model_folder, 0, 1, heads=2)
     declare_heads(model, {"a": 1.0, "b": -0.5})
     model.config.reward_offset = [0.1, 0.2]
-    debias(model, simulated(40, 3, 0.0), 2.5, 0, {"level": 0.95, "resamples": 10, "seed": 0}, bf16=False)
+    debias(model, simulated(40, 3, 0.0), 2.5, {"level": 0.95, "resamples": 10, "seed": 0}, bf16=False)
     save_model(model, load_tokenizer(tiny_model_folder), tmp_path / "reward")
     rows, lengths = [[5, 6, 7, 1], [5, 8, 9, 10, 11, 1]], [2, 4]
-    heads = score_conversations(load_reward_heads(tmp_path / "reward"), rows, 0, lengths=lengths)
-    summed = score_conversations(load_reward_model(tmp_path / "reward"), rows, 0, lengths=lengths)
+    heads = scored_alone(load_reward_heads(tmp_path / "reward"), rows, lengths=lengths)
+    summed = scored_alone(load_reward_model(tmp_path / "reward"), rows, lengths=lengths)
     torch.testing.assert_close(summed, heads @ torch.tensor([1.0, -0.5]), rtol=1e-4, atol=1e-5)
 
 
@@ -241,7 +241,7 @@ def test_the_suite_takes_it_off_too(project: Path, tmp_path: Path) -> None:
     found = bench.score("reward", answers.ids, answers.lengths)
     model = load_reward_model(folders["reward"])
     effect, model.config.length_effect = model.config.length_effect, None
-    plain = score_conversations(model, answers.ids, 0).numpy()
+    plain = scored_alone(model, answers.ids).numpy()
     expected = plain - effect["slope"][0] * (np.log(answers.lengths) - effect["centre"])
     assert found == pytest.approx(expected, abs=1e-4)
     short, long = bench.score_texts("reward", prompts[:1] * 2, ["Well.", "Well. " * 12])

@@ -19,11 +19,12 @@ from governance.errors import BadInput
 from governance.model_card import model_card
 from tasks import params
 from tasks.paths import STAGES
-from tasks.rlhf.models import load_tokenizer, new_reward_model, score_conversations
+from tasks.rlhf.models import load_tokenizer, new_reward_model
 from tasks.rlhf.reward_trainer import RankedRow, collator, pair_scores, ranking_loss, train_reward
 from tasks.splits import split_key
 from tasks.stats.intervals import wilson_clustered
 from tests.conftest import ROOT, run_stage_in
+from tests.tasks.scored_alone import scored_alone
 from tests.tasks.test_reward import GOOD, SETTINGS
 
 WAYS = 4
@@ -51,7 +52,7 @@ def simulated(n: int, seed: int, ways: int = WAYS) -> tuple[list[RankedRow], lis
 
 def orders(model: Any, rows: list[RankedRow], truths: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """(whether the head orders each pair of unlike answers as the truth does, number of its ranking)."""
-    scores = score_conversations(model.cpu(), [a for r in rows for a in r.answers], 0).view(len(rows), -1).numpy()
+    scores = scored_alone(model.cpu(), [a for r in rows for a in r.answers]).view(len(rows), -1).numpy()
     right, of = [], []
     for k, (score, truth) in enumerate(zip(scores, truths, strict=True)):
         for i in range(len(truth)):

@@ -19,12 +19,12 @@ from tasks.rlhf.models import (
     load_tokenizer,
     merged,
     new_reward_model,
-    score_conversations,
     with_lora,
 )
 from tasks.rlhf.reward_trainer import RankedRow, train_reward
 from tasks.splits import position, split_key
 from tasks.stats.intervals import wilson
+from tests.tasks.scored_alone import scored_alone
 
 SETTINGS = SimpleNamespace(
     epochs=2, batch=8, learning_rate=5e-3, max_length=64, bf16=False, loss="bradley_terry", label_smoothing=0.0
@@ -53,9 +53,7 @@ def train(model: Any, folder: Path, rows: list[RankedRow], **changes: Any) -> tu
 
 def margins(model: Any, rows: list[RankedRow]) -> torch.Tensor:
     model = model.cpu()
-    return score_conversations(model, [r.answers[0] for r in rows], 0) - score_conversations(
-        model, [r.answers[1] for r in rows], 0
-    )
+    return scored_alone(model, [r.answers[0] for r in rows]) - scored_alone(model, [r.answers[1] for r in rows])
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -159,7 +157,7 @@ def test_demonstrations_score_zero_on_average(trained_project: Path, name: str) 
     messages = pl.read_parquet(trained_project / "data/processed/sft.parquet")["messages"].to_list()
     stop = stop_token_id(tokenizer)
     pairs = encode_pairs(tokenizer, [m[:-1] for m in messages], [m[-1:] for m in messages], stop, 96)
-    scores = score_conversations(model, [p + a for p, a in pairs], tokenizer.pad_token_id)
+    scores = scored_alone(model, [p + a for p, a in pairs])
     assert scores.std() > 0
     assert abs(float(scores.mean())) < 0.01  # the stage scored in bf16
 

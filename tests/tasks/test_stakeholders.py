@@ -19,10 +19,10 @@ from tasks.rlhf.models import (
     load_reward_heads,
     load_reward_model,
     load_value_model,
-    score_conversations,
 )
 from tests.conftest import run_stage_in
 from tests.tasks.ppo_scores import scored_by_ppo
+from tests.tasks.scored_alone import scored_alone
 
 WEIGHTS = {"north": 0.75, "south": 0.25}
 DECIDED = {"rule": "maximin", "approved_by": "A. Person", "reason": "no region is to lose"}
@@ -108,13 +108,13 @@ def project(trained_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_whatever_scores_applies_the_declared_rule(project: Path) -> None:
     folder = project / "data/models/reward"
-    heads = score_conversations(load_reward_heads(folder), ROWS, 0)
+    heads = scored_alone(load_reward_heads(folder), ROWS)
     assert heads.shape == (len(ROWS), 2)
     worst = heads.amin(1)
     model = load_reward_model(folder)
-    torch.testing.assert_close(score_conversations(model, ROWS, 0), worst)
+    torch.testing.assert_close(scored_alone(model, ROWS), worst)
     torch.testing.assert_close(answer_scores(model, ROWS, [2, 2, 2]), worst, rtol=1e-4, atol=1e-5)
-    summed = score_conversations(load_value_model(folder), ROWS, 0)  # one head, as a value function needs
+    summed = scored_alone(load_value_model(folder), ROWS)  # one head, as a value function needs
     torch.testing.assert_close(summed, heads @ torch.tensor(list(WEIGHTS.values())), rtol=1e-4, atol=1e-5)
     record = json.loads((project / "data/reports/reward/record.json").read_text())
     assert record["notes"]["recipe"]["reward"]["rule"] == "maximin"
@@ -124,7 +124,7 @@ def test_whatever_scores_applies_the_declared_rule(project: Path) -> None:
 def test_ppo_climbs_the_worst_heads_score(project: Path) -> None:
     with contextlib.chdir(project):
         rows, found = scored_by_ppo([r[:3] for r in ROWS])
-        heads = score_conversations(load_reward_heads(Path("data/models/reward")), rows, 0)
+        heads = scored_alone(load_reward_heads(Path("data/models/reward")), rows)
     torch.testing.assert_close(found, heads.amin(1), rtol=1e-4, atol=1e-4)
 
 

