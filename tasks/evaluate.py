@@ -20,10 +20,9 @@ from tasks.lineage import lineage_of
 from tasks.plots import canvas, save
 from tasks.progress import bar
 from tasks.rlhf.best_of_n import best_of_n_kl
-from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.distributional import spread
 from tasks.rlhf.encoding import encode_prompts
-from tasks.rlhf.ensembles import load_ensemble
+from tasks.rlhf.ensembles import load_ensemble, member_scores
 from tasks.rlhf.models import load_tokenizer
 from tasks.rlhf.ppo_losses import score_without_end
 from tasks.stage import Stage, run_stage
@@ -122,8 +121,8 @@ def _score(folder: Path, responses: dict[str, Responses], *, heads_apart: bool =
     place = {row: i for i, row in enumerate(dict.fromkeys(row for some in rows.values() for row in some))}
     conversations, lengths = [list(ids) for ids, _ in place], [length for _, length in place]
     with bar(len(place) * len(ensemble.members), f"score: {folder.name}", "response") as progress:
-        each = [answer_scores(member, conversations, lengths, progress.update) for member in ensemble.members]
-    scores = ensemble.combine(torch.stack(each)).double().numpy()
+        members = member_scores(ensemble, conversations, lengths=lengths, advance=progress.update)
+    scores = ensemble.combine(members).double().numpy()
     return {name: scores[[place[row] for row in some]] for name, some in rows.items()}
 
 

@@ -87,13 +87,10 @@ def choose(settings: Params, number: int) -> list[Pair]:
 
 def _scores(folder: Path, rows: list[list[int]], lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(scores of each member (M, N), scores (N,) by the ensemble's rule)."""
-    import torch
-
-    from tasks.rlhf.branches import answer_scores
-    from tasks.rlhf.ensembles import load_ensemble
+    from tasks.rlhf.ensembles import load_ensemble, member_scores
 
     ensemble = load_ensemble(folder)
-    members = torch.stack([answer_scores(m, rows, lengths) for m in ensemble.members])
+    members = member_scores(ensemble, rows, lengths=lengths)
     return members, ensemble.combine(members)
 
 

@@ -100,10 +100,12 @@ def member_scores(
     *,
     lengths: Sequence[float] | torch.Tensor | None = None,
     bf16: Bf16 = False,
+    advance: Callable[[int], object] | None = None,
 ) -> torch.Tensor:
-    """What each member says (M, N), before the rule; (M, N, C) of C heads apart."""
+    """What each member says (M, N), before the rule; (M, N, C) of C heads apart. `advance` is told how many rows a member
+    has scored."""
     scores = []
     for member in ensemble.members:
         with autocast(bf16, member.device):
-            scores.append(answer_scores(member, rows, lengths))
+            scores.append(answer_scores(member, rows, lengths, advance))
     return torch.stack(scores)

@@ -14,6 +14,7 @@ import torch
 
 from governance.errors import BadInput
 from tasks.formats import read_preferences
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.models import (
     declare_heads,
     load_reward_heads,
@@ -146,10 +147,10 @@ def test_the_score_is_the_weighted_sum_of_what_is_stored(
     expected = heads @ torch.tensor(list(criteria.values()))
     summed = load_reward_model(tmp_path / "reward")
     assert summed.score.weight.shape[0] == 1
-    torch.testing.assert_close(scored_alone(summed, ROWS), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(answer_scores(summed, ROWS, None), expected, rtol=1e-4, atol=1e-5)
     save_model(summed, load_tokenizer(tiny_model_folder), tmp_path / "again")  # as the value model of PPO is
     torch.testing.assert_close(
-        scored_alone(load_reward_model(tmp_path / "again"), ROWS), expected, rtol=1e-4, atol=1e-5
+        answer_scores(load_reward_model(tmp_path / "again"), ROWS, None), expected, rtol=1e-4, atol=1e-5
     )
 
 

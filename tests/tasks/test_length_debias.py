@@ -20,6 +20,7 @@ from tasks.evals.generation import Responses
 from tasks.evals.response_cache import ResponseCache
 from tasks.evaluation_params import Suite
 from tasks.reward_length import correlation_row, debias
+from tasks.rlhf.branches import answer_scores
 from tasks.rlhf.encoding import encode_pairs, stop_token_id
 from tasks.rlhf.length_effect import length_slope, less_length
 from tasks.rlhf.models import (
@@ -184,7 +185,7 @@ def test_demonstrations_score_zero_with_their_length_taken_off(project: Path) ->
     scores = scored_alone(model, rows, lengths=lengths)
     assert abs(float(scores.mean())) < 0.01  # the stage scored in bf16
     with pytest.raises(ValueError, match="length of the response"):
-        scored_alone(model, rows)
+        answer_scores(model, rows, None)
 
 
 def test_ppo_and_evaluation_take_it_off_alike(project: Path) -> None:
@@ -218,7 +219,7 @@ def test_heads_are_debiased_one_by_one_and_in_the_sum(tiny_model_folder: Path, t
     save_model(model, load_tokenizer(tiny_model_folder), tmp_path / "reward")
     rows, lengths = [[5, 6, 7, 1], [5, 8, 9, 10, 11, 1]], [2, 4]
     heads = scored_alone(load_reward_heads(tmp_path / "reward"), rows, lengths=lengths)
-    summed = scored_alone(load_reward_model(tmp_path / "reward"), rows, lengths=lengths)
+    summed = answer_scores(load_reward_model(tmp_path / "reward"), rows, lengths)
     torch.testing.assert_close(summed, heads @ torch.tensor([1.0, -0.5]), rtol=1e-4, atol=1e-5)
 
 
