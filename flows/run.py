@@ -4,7 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from flows import (
     watch,
     worktrees,
 )
-from flows.stages import Outcome, asked_for_changes
+from flows.stages import Outcome, asked_for_changes, nothing_has_changed
 from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
@@ -57,6 +57,7 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     round: dict[str, Any] | None = None  # what the rounds do next
+    idle: bool = False  # known to make nothing, in the project's folder that others may change meanwhile
     closed: bool = False  # its record stands, and the ledger names it
     history: History = field(init=False)
 
@@ -122,7 +123,8 @@ def execute(
             if cause:
                 watch.bring(cause)
             rounds.begin()
-            if queued:
+            run.idle = queued is not None and worktrees.is_here(queued) and nothing_has_changed()
+            if queued and not run.idle:
                 place.enter_context(worktrees.worktree(run_id, queued))
                 if cause and cause.kind == "base":  # names its revision in params.yaml, of which there are now two
                     watch.bring(cause)
@@ -152,7 +154,9 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     run.project = settings.project
     snapshot.check_declarations()
     documents.check_declared(settings)
-    with asked_for_changes() as changes:  # while this process loads MLflow and Prefect
+    with (
+        nullcontext(set) if run.idle else asked_for_changes() as changes
+    ):  # while this process loads MLflow and Prefect
         recovery.recover_store(run.ledger, run.history)
         run.parent = _start_parent(run)
         _log_configuration(run, settings)

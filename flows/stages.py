@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows import leftovers
+from flows import leftovers, unchanged
 from flows.dvc_calls import Call, cache, cold, dvc
 from governance.digest import sha256_path
 from governance.errors import BadInput, MissingComponent, about_the_disk
@@ -59,16 +59,22 @@ def declared_stages() -> dict[str, Any]:
 @contextmanager
 def asked_for_changes() -> Iterator[Callable[[], set[str]]]:
     """Ask DVC what has changed while this process does something else; gives a function that waits for the answer: stages that
-    DVC would run or restore now, as far as can be told before any of them runs."""
+    DVC would run or restore now, as far as can be told before any of them runs. DVC is not asked where nothing had
+    changed when it was asked last, and nothing was touched since."""
+    if unchanged.holds():
+        yield _changed_outside
+        return
+    seen = unchanged.look()
     asked = subprocess.Popen(dvc("status", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def changed() -> set[str]:
         said, why = asked.communicate()
         if asked.returncode != 0:
             raise MissingComponent(_why(why, "DVC cannot tell what has changed"))
-        status = json.loads(said.strip().splitlines()[-1])
-        external = {name for name in ("ingest", "base") if name not in status and _outside_input_changed(name)}
-        return set(status) | external
+        status = set(json.loads(said.strip().splitlines()[-1]))
+        if not status:
+            unchanged.keep(seen)
+        return status | _changed_outside()
 
     with asked:
         try:
@@ -76,6 +82,19 @@ def asked_for_changes() -> Iterator[Callable[[], set[str]]]:
         finally:
             if asked.poll() is None:
                 asked.kill()
+
+
+def nothing_has_changed() -> bool:
+    """Whether a run here and now would make nothing; False where DVC cannot tell."""
+    try:
+        with asked_for_changes() as changes:
+            return not changes()
+    except MissingComponent:
+        return False
+
+
+def _changed_outside() -> set[str]:
+    return {name for name in ("ingest", "base") if _outside_input_changed(name)}
 
 
 def _outside_input_changed(stage: str) -> bool:

@@ -46,9 +46,13 @@ def queue() -> Queued | None:
     commit, inside = _git("rev-parse", "--verify", "HEAD"), _git("rev-parse", "--show-prefix")
     if not commit or not _git("ls-tree", "--name-only", commit, "--", "dvc.yaml"):
         return None
-    aside = [f":(exclude){name}" for name in (paths.PARAMS, leftovers.DVC_LOCK, *INPUTS)]
-    changed = _names("diff", "--name-only", "--relative", commit, "--", ".", *aside)
-    return Queued(Path.cwd(), inside, commit, paths.PARAMS.read_text(encoding="utf-8"), changed)
+    return Queued(Path.cwd(), inside, commit, paths.PARAMS.read_text(encoding="utf-8"), _left_out(commit))
+
+
+def is_here(queued: Queued) -> bool:
+    """Whether the project in the current folder is what the run will be, so that one that makes nothing needs no other."""
+    same = _git("rev-parse", "--verify", "HEAD") == queued.commit and paths.PARAMS.read_text("utf-8") == queued.params
+    return same and not _left_out(queued.commit)
 
 
 def commit(queued: Queued) -> str:
@@ -136,6 +140,11 @@ def _bring_inputs(queued: Queued, tree: Path) -> None:
         if not (tree / name).exists():  # git ignores it, as what DVC tracks
             _copy(root, tree, name)
             _copy(root, tree, str(Path(name).parent / DECLARED_IN))
+
+
+def _left_out(commit: str) -> list[str]:
+    aside = [f":(exclude){name}" for name in (paths.PARAMS, leftovers.DVC_LOCK, *INPUTS)]
+    return _names("diff", "--name-only", "--relative", commit, "--", ".", *aside)
 
 
 def _changed_inputs(since: str) -> list[str]:

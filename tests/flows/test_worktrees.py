@@ -75,6 +75,23 @@ def test_code_and_parameters_are_those_of_the_queue_and_inputs_those_of_the_turn
     assert nothing_is_left(repository)
 
 
+def test_the_projects_folder_is_what_a_run_will_be_until_it_is_changed(repository: Path) -> None:
+    waiting = queued()
+    parameters, code = paths.PARAMS.read_text(), CODE.read_text()
+    assert worktrees.is_here(waiting)
+    for file in (INPUT, OTHER):
+        file.write_text("read as it stands")
+    assert worktrees.is_here(waiting)
+    for file, text in ((paths.PARAMS, parameters), (CODE, code)):
+        file.write_text(text + "# being edited\n")
+        assert not worktrees.is_here(waiting)
+        file.write_text(text)
+        assert worktrees.is_here(waiting)
+    CODE.write_text("committed later")
+    git("commit", "-qam", "later")
+    assert not worktrees.is_here(waiting)
+
+
 def test_inputs_that_git_ignores_and_places_beside_the_project_are_found(repository: Path) -> None:
     (repository.parent / "keys").mkdir()
     Path("data/raw/votes.csv").write_text("ignored by git")
