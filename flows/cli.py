@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Run the pipeline: what is unchanged is kept, what was interrupted goes on."""
     from flows import project, summary
+    from flows.beside import beside
     from tasks.paths import STAGES
 
     if verify:
@@ -56,10 +57,11 @@ def run(
         raise BadInput(f"--until {until}: is not a stage; the stages are {', '.join(STAGES)}.")
     overlay = params.absolute() if params else None
     project.enter()
-    from flows.run import execute
+    with beside("mlflow") as mlflow:
+        from flows.run import execute
 
-    shown = summary.Live()
-    record = execute(lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until)
+        shown = summary.Live()
+        record = execute(lambda: project.set_params(overlay, set_ or []), shown.on_stage, until=until, mlflow=mlflow)
     more = record.get("round", {}).get("state") == "more"
     if not (more and as_json):  # one document: that of the last round
         print_result(record, as_json, summary.print_run)

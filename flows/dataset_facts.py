@@ -112,11 +112,11 @@ def demographics(votes: Path) -> dict[str, list[dict[str, Any]]] | None:
     the next table is compared with it."""
     import polars as pl
 
-    from tasks.demographics import group_sizes
-
     people = pl.read_parquet(paths.PEOPLE)
     if not people.height:
         return None
+    from tasks.demographics import group_sizes
+
     file = paths.home() / "privacy" / "demographics.json"
     before = read_json(file)
     sizes = group_sizes(pl.read_parquet(votes, columns=["annotator_id"])["annotator_id"], people)

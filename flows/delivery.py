@@ -9,15 +9,13 @@ import sys
 import time
 from typing import Any
 
-from flows import release
+from flows import release, sealing
 from governance.entry import Event
 from governance.errors import MissingComponent, explained
-from governance.history import Readable
-from governance.ledger import Log
 from tasks import lineage, params, paths
 
 
-def deliver(ledger: Log, history: Readable, record: dict[str, Any]) -> None:
+def deliver(record: dict[str, Any]) -> None:
     """Tell MLflow how a run ended, now or, if its server is away, with the next run."""
     if not record["mlflow_run_id"]:
         return
@@ -25,7 +23,7 @@ def deliver(ledger: Log, history: Readable, record: dict[str, Any]) -> None:
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     try:
-        _tell(ledger, history, record)
+        _tell(record)
     except Exception as error:
         known = explained(error)
         if not isinstance(known, MissingComponent):
@@ -35,7 +33,7 @@ def deliver(ledger: Log, history: Readable, record: dict[str, Any]) -> None:
         mark.unlink()
 
 
-def deliver_kept(ledger: Log, history: Readable) -> None:
+def deliver_kept() -> None:
     """Tell MLflow of earlier runs what it has not been told."""
     for mark in sorted((paths.home() / "undelivered").glob("*")):
         file = paths.home() / "records" / mark.name / "run.json"
@@ -43,13 +41,13 @@ def deliver_kept(ledger: Log, history: Readable) -> None:
             mark.unlink()
             continue
         lineage.connect(params.load(paths.PARAMS).project)
-        deliver(ledger, history, json.loads(file.read_text(encoding="utf-8")))
+        deliver(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _tell(ledger: Log, history: Readable, record: dict[str, Any]) -> None:
-    run_id, policy = record["run_id"], record["policy"]
-    moved = any(e.type == Event.ALIAS_MOVED and e.run_id == run_id for e in history.entries())
-    if policy and record["gate"]["verdict"] == "pass" and not moved:
+def _tell(record: dict[str, Any]) -> None:
+    run_id, policy, ledger = record["run_id"], record["policy"], sealing.ledger()
+    passed = policy and record["gate"]["verdict"] == "pass"
+    if passed and not any(e.type == Event.ALIAS_MOVED for e in ledger.entries(run_id)):
         release.move_alias(ledger, run_id, record["actor"], policy, "candidate")
     _summarise(record)
 

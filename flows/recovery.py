@@ -23,10 +23,10 @@ def recover(ledger: Log, history: Readable) -> None:
     close_abandoned(ledger, history)
 
 
-def recover_store(ledger: Log, history: Readable) -> None:
+def recover_store() -> None:
     """Tell MLflow what it has not been told, and close there what a dead process left running."""
     if lineage.has_store():
-        delivery.deliver_kept(ledger, history)
+        delivery.deliver_kept()
         _end_mlflow_runs()
 
 

@@ -26,13 +26,14 @@ from flows import (
     watch,
     worktrees,
 )
+from flows.beside import Caller, here
 from flows.stages import Outcome, asked_for_changes, nothing_has_changed
 from governance import causes
 from governance.causes import Cause
 from governance.decision import current_actor
 from governance.digest import sha256_path
 from governance.entry import Entry, Event
-from governance.errors import explained
+from governance.errors import MissingComponent, explained
 from governance.history import History, Readable
 from governance.ledger import Log
 from governance.records import run_folders
@@ -50,6 +51,7 @@ class Run:
     until: str
     ledger: Log
     on_stage: Callable[[str, Outcome | None], None]
+    mlflow: Caller  # of functions that work with MLflow
     cause: Cause | None = None
     parent: str = ""
     project: str = ""
@@ -96,17 +98,18 @@ def execute(
     cause: Cause | None = None,
     patient: bool = False,
     queued: worktrees.Queued | None = None,
+    mlflow: Caller = here,
 ) -> dict[str, Any]:
     """Do a run and give its record, which is written in every case: done, refused, failed or interrupted.
 
     `prepare` changes parameters before they are read; its errors end the run like any other. A `patient` run waits for
-    another one to end; one that was `queued` works in a worktree. Raises Answered if a run was started for `cause` before.
+    another one to end; one that was `queued` works in a worktree. `mlflow` calls what works with MLflow. Raises Answered if a run was started for `cause` before.
     """
     busy = "another run is under way in this project; wait until it ends, then run again."
     # The server starts while this process reads and imports.
     with exclusive.alone(busy, patient=patient), servers.prefect_server() as ready, ExitStack() as place:
         run_id = _new_run_id()
-        run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, cause)
+        run = Run(run_id, actor or current_actor(), until, sealing.ledger(), on_stage, mlflow, cause)
         recovery.recover(run.ledger, run.history)
         commit = worktrees.commit(queued) if queued else lineage.git_commit()
         facts: dict[str, Any] = {"until": until, "git_commit": commit, "process": os.getpid(), "place": paths.place()}
@@ -154,17 +157,19 @@ def _run_stages(run: Run, server: Callable[[], str]) -> tuple[str, str, int]:
     run.project = settings.project
     snapshot.check_declarations()
     documents.check_declared(settings)
-    with (
-        nullcontext(set) if run.idle else asked_for_changes() as changes
-    ):  # while this process loads MLflow and Prefect
-        recovery.recover_store(run.ledger, run.history)
-        run.parent = _start_parent(run)
+    with nullcontext(set) if run.idle else asked_for_changes() as changes:  # while this process loads Prefect
+        parent = run.mlflow(_start_parent, run.project, run.run_id, _tags(run))
         _log_configuration(run, settings)
-        with _prefect_at(server()):
-            ended = _through_prefect(run, changes)
+        try:
+            url = server()
+        except MissingComponent:
+            run.parent = parent()  # where it is told that the run ended so
+            raise
+        with _prefect_at(url):
+            ended = _through_prefect(run, parent, changes)
     if ended[0] == "done" and run.until == paths.STAGES[-1]:
         if any(o.name == "ppo" and o.outcome == "cached" for o in run.outcomes):
-            preflight.check_store(["ppo"])  # of whose policy the gate is asked
+            run.mlflow(preflight.check_store, ["ppo"])()  # of whose policy the gate is asked
         run.round = rounds.after(run, settings)
     return ended
 
@@ -188,12 +193,11 @@ def _prefect_at(url: str) -> Iterator[None]:
             del os.environ["PREFECT_API_URL"]
 
 
-def _through_prefect(run: Run, changes: Callable[[], set[str]]) -> tuple[str, str, int]:
+def _through_prefect(run: Run, parent: Callable[[], str], changes: Callable[[], set[str]]) -> tuple[str, str, int]:
     from flows.pipeline import heartbeats, pipeline
 
     outages.announce_prefect()
-
-    changed = changes()
+    run.parent, changed = parent(), changes()
     started, ended = lambda name: run.on_stage(name, None), lambda o: _stage_ended(run, o)
     with tracing.traced(run.run_id), heartbeats(wanted=bool(changed)):
         state = pipeline(run.until, run.parent, changed, started, ended, return_state=True)
@@ -229,11 +233,7 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _start_parent(run: Run) -> str:
-    """MLflow run that is the parent of every stage made by this run."""
-    import mlflow
-
-    experiment = lineage.connect(run.project)
+def _tags(run: Run) -> dict[str, str]:
     tags = {
         "attestrl.run_id": run.run_id,
         "attestrl.actor": run.actor,
@@ -243,8 +243,16 @@ def _start_parent(run: Run) -> str:
     }
     if run.cause:
         tags |= {"attestrl.cause": run.cause.kind, "attestrl.cause.sha256": run.cause.digest}
-    made = mlflow.MlflowClient().create_run(experiment, run_name=run.run_id, tags=tags)
-    return str(made.info.run_id)
+    return tags
+
+
+def _start_parent(project: str, run_id: str, tags: dict[str, str]) -> str:
+    """MLflow run that is the parent of every stage made by a run, after what earlier ones left there is set right."""
+    import mlflow
+
+    recovery.recover_store()
+    experiment = lineage.connect(project)
+    return str(mlflow.MlflowClient().create_run(experiment, run_name=run_id, tags=tags).info.run_id)
 
 
 def _stage_ended(run: Run, outcome: Outcome) -> None:

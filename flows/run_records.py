@@ -66,7 +66,7 @@ def close(run: "Run", status: str, message: str, exit_code: int) -> dict[str, An
     before = sum(1 for _ in run.ledger.entries(run.run_id))
     run.log(event, digests, status=status, message=message, entries=before)
     run.closed = True
-    delivery.deliver(run.ledger, run.history, record)
+    run.mlflow(delivery.deliver, record)()
     sealing.seal(run.actor)
     return record
 

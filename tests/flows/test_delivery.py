@@ -67,7 +67,7 @@ def test_a_run_that_ends_while_mlflow_is_away_is_told_of_later(
 ) -> None:
     import mlflow
 
-    ledger = Ledger(project / "ledger.jsonl")
+    ledger = Ledger(project / ".attestrl/ledger.jsonl")
     outages.announce_mlflow()
     lineage.connect("p")
     record, store = run_record(project / ".attestrl/records"), mlflow.get_tracking_uri()
@@ -77,7 +77,7 @@ def test_a_run_that_ends_while_mlflow_is_away_is_told_of_later(
         patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
         mlflow.set_tracking_uri(away)
         mlflow.set_registry_uri(away)
-        delivery.deliver(ledger, ledger, record)
+        delivery.deliver(record)
         os.environ.pop("MLFLOW_TRACKING_URI")  # which MLflow set
     said = capsys.readouterr().err
     assert said.count("the MLflow server does not answer; waiting for it") == 1
@@ -86,7 +86,7 @@ def test_a_run_that_ends_while_mlflow_is_away_is_told_of_later(
 
     mlflow.set_tracking_uri(store)
     mlflow.set_registry_uri(store)
-    recovery.recover_store(ledger, ledger)
+    recovery.recover_store()
     client = mlflow.MlflowClient()
     told = client.get_run(record["mlflow_run_id"])
     assert (told.info.status, told.data.metrics) == ("FINISHED", {"win_rate": 0.7})
@@ -94,7 +94,8 @@ def test_a_run_that_ends_while_mlflow_is_away_is_told_of_later(
     assert "stage.base" not in told.data.tags
     assert str(client.get_model_version_by_alias("policy", "candidate").version) == "1"
     assert not list((project / ".attestrl/undelivered").iterdir())
-    recovery.recover_store(ledger, ledger)
+    (project / ".attestrl/undelivered/run-1").touch()  # as if the server had gone in between
+    recovery.recover_store()
     assert [e.type for e in ledger.entries()] == [Event.ALIAS_MOVED]
 
 

@@ -22,7 +22,7 @@ def test_an_error_inside_the_flow_is_the_runs_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pipeline, "pipeline", refused)
     started: Any = SimpleNamespace(run_id="", until="ingest", parent="", outcomes=[], on_stage=None)
     with pytest.raises(MissingComponent, match="not a git repository"):
-        run._through_prefect(started, set)
+        run._through_prefect(started, str, set)
 
 
 def test_a_machine_without_git_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
