@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Crashed
 
 from flows.background import repeated
 from flows.checkpoint_store import CheckpointStore
@@ -31,7 +31,13 @@ CLONE = Path("project")
 
 @flow(name="attestrl-stage", persist_result=False)
 def stage_elsewhere(order: dict[str, Any]) -> State[Any]:
-    """Run the stage of the order (`flows.elsewhere`); the state's message is the answer, as JSON."""
+    """Run the stage of the order (`flows.elsewhere`); the state's message is the answer, as JSON.
+
+    An order is begun once: of a pod that was taken away Kubernetes may start another by itself, while whoever waits has given
+    the order again.
+    """
+    if flow_run.get_run_count() > 1:
+        return Crashed(message="was begun before, by a process that is gone; who waits gives the order again")
     with _alive(order["alive_seconds"]):
         try:
             answer = _work(order)

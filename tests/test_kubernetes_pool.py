@@ -105,10 +105,11 @@ def test_a_stage_gets_the_gpus_and_the_memory_that_it_needs(client: Any, cluster
     assert container["resources"]["limits"] == asked
     assert container["resources"]["requests"] == asked | {"cpu": "2"}
     assert container["args"] == ["prefect", "flow-run", "execute"]
-    assert (manifest["spec"]["backoffLimit"], pod["restartPolicy"]) == (
-        0,
-        "Never",
-    )  # the run itself gives the order again
+    # the run itself gives the order again: neither Kubernetes nor Prefect does
+    never = (manifest["spec"]["backoffLimit"], manifest["spec"]["podReplacementPolicy"], pod["restartPolicy"])
+    assert never == (0, "Failed", "Never")
+    variables = {v["name"]: v.get("value") for v in container["env"]}
+    assert variables["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"] == "crash"
 
 
 def test_no_token_stands_in_a_manifest(client: Any, cluster: str) -> None:
