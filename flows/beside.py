@@ -63,7 +63,7 @@ def _begin(pipe: Connection, numbers: Iterator[int], function: Callable[..., T],
         try:
             while answered != number:  # nobody waited for an earlier one to its end
                 answered, done, answer = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise _gone() from None
         if not done:
             raise answer
@@ -72,7 +72,7 @@ def _begin(pipe: Connection, numbers: Iterator[int], function: Callable[..., T],
 
     try:
         pipe.send((number, function, arguments))
-    except BrokenPipeError:
+    except ConnectionError:
         raise _gone() from None
     return result
 
@@ -88,7 +88,7 @@ def _serve(library: str, ours: Connection, theirs: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for what waits
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     importlib.import_module(library)
-    with suppress(EOFError, BrokenPipeError):  # whoever calls has ended
+    with suppress(EOFError, ConnectionError):  # whoever calls has ended
         while True:
             number, function, arguments = theirs.recv()
             try:
