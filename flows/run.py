@@ -103,7 +103,8 @@ def execute(
     """Do a run and give its record, which is written in every case: done, refused, failed or interrupted.
 
     `prepare` changes parameters before they are read; its errors end the run like any other. A `patient` run waits for
-    another one to end; one that was `queued` works in a worktree. `mlflow` calls what works with MLflow. Raises Answered if a run was started for `cause` before.
+    another one to end; one that was `queued` works in a worktree. `mlflow` calls what works with MLflow.
+    Raises Answered if a run was started for `cause` before.
     """
     busy = "another run is under way in this project; wait until it ends, then run again."
     # The server starts while this process reads and imports.

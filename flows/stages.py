@@ -62,7 +62,7 @@ def asked_for_changes() -> Iterator[Callable[[], set[str]]]:
     DVC would run or restore now, as far as can be told before any of them runs. DVC is not asked where nothing had
     changed when it was asked last, and nothing was touched since."""
     if unchanged.holds():
-        yield _changed_outside
+        yield lambda: _changed_outside(set())
         return
     seen = unchanged.look()
     asked = subprocess.Popen(dvc("status", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -74,7 +74,7 @@ def asked_for_changes() -> Iterator[Callable[[], set[str]]]:
         status = set(json.loads(said.strip().splitlines()[-1]))
         if not status:
             unchanged.keep(seen)
-        return status | _changed_outside()
+        return status | _changed_outside(status)
 
     with asked:
         try:
@@ -93,8 +93,9 @@ def nothing_has_changed() -> bool:
         return False
 
 
-def _changed_outside() -> set[str]:
-    return {name for name in ("ingest", "base") if _outside_input_changed(name)}
+def _changed_outside(known: set[str]) -> set[str]:
+    """Stages that read elsewhere and have changed; inputs of those `known` to have changed are not read."""
+    return {name for name in ("ingest", "base") if name not in known and _outside_input_changed(name)}
 
 
 def _outside_input_changed(stage: str) -> bool:
